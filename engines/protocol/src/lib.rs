@@ -1,0 +1,3 @@
+//! The protocol between `pipe` and its engines, and the serve loop that every engine shares.
+
+pub mod message;
