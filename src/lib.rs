@@ -1,0 +1,2 @@
+//! `pipe`: Nix for benchmark matrices.
+pub mod pipeline;
