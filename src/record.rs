@@ -1,0 +1,158 @@
+//! What running a key produced, as the store keeps it: versioned types of their own, apart from the types
+//! that code works with.
+//!
+//! A record of another format version reads as a miss. This module knows nothing of steps or processes.
+
+use std::collections::BTreeMap;
+
+use pipe_cache::{Digest, Entry};
+use pipe_engine::message::{Fault, Hello, Prepared, Sample, Usage, Warmed};
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Facts, Runtime};
+
+/// The version of [`StepRecord`], [`Session`] and [`RunRecord`].
+pub const FORMAT: u32 = 1;
+
+/// How strictly a step was kept to what it declared; the weaker comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// A folder of its own and a cleared environment, nothing more.
+    Off,
+    /// Landlock or `sandbox-exec`: no file outside the declared ones is written or, but for the system's, read.
+    Fs,
+    /// Namespaces: nothing outside the declared inputs exists, and no network.
+    Strict,
+}
+
+impl Sandbox {
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sandbox::Off => "off",
+            Sandbox::Fs => "fs",
+            Sandbox::Strict => "strict",
+        }
+    }
+}
+
+/// The result of a `fetch`, `build` or `compare` step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    pub format: u32,
+    pub output: Entry,
+    pub sandbox: Sandbox,
+    pub usage: StepUsage,
+    /// What the step printed, as a file in the store.
+    pub log: Option<Entry>,
+}
+
+/// What a step used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepUsage {
+    pub wall_ns: u64,
+    pub user_ns: u64,
+    pub system_ns: u64,
+    /// Largest peak resident set of one process of the step.
+    pub peak_resident: Option<u64>,
+}
+
+/// One process that measured one cell: appended to the sessions of its question and machine, never replaced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    pub format: u32,
+    pub question: Digest,
+    pub machine: Digest,
+    pub facts: Facts,
+    pub runtime: Option<Runtime>,
+    /// Seconds since 1970; shown in no report.
+    pub started: u64,
+    pub sandbox: Sandbox,
+    pub hello: Hello,
+    /// From the start of the process to the engine's first line.
+    pub start_ns: u64,
+    pub prepared: Option<Prepared>,
+    pub warmed: Option<Warmed>,
+    pub samples: Vec<Sample>,
+    /// Tokens of one sample, so that rates need no look at the pipeline.
+    pub prompt_tokens: u32,
+    pub new_tokens: u32,
+    pub usage: Option<Usage>,
+    /// A folder with `logits.npy`.
+    pub outputs: Option<Entry>,
+    pub cautions: Vec<Caution>,
+    /// Out of memory that the engine reported: a result of this machine.
+    pub fault: Option<Fault>,
+    pub log: Option<Entry>,
+}
+
+/// A warning about a measurement, with what it means for the figure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caution {
+    pub code: CautionCode,
+    /// What was seen, in a sentence with its figures.
+    pub seen: String,
+}
+
+/// The kinds of caution. *Suspect* ones are shown and can't win unmarked; *invalid* ones never satisfy a look-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CautionCode {
+    /// Other processes used the processors while this was measured.
+    ForeignLoad,
+    /// The control group throttled the process.
+    CgroupThrottled,
+    /// Pages went to or came from swap.
+    Swap,
+    /// The warm-up ended at its maximum without becoming steady.
+    NotSteady,
+    /// Fewer samples than the query asked for, since the time was up.
+    FewSamples,
+    /// Simulated figures, of the engine of the tests.
+    Simulated,
+    /// The image's architecture is not the machine's.
+    Emulated,
+    /// Operators ran on a device that was not asked for.
+    Fallback,
+}
+
+impl CautionCode {
+    /// True where a session with this caution never satisfies a look-up and never wins.
+    pub fn is_invalid(self) -> bool {
+        matches!(self, CautionCode::Emulated | CautionCode::Fallback)
+    }
+
+    /// The code in reports and events.
+    pub fn name(self) -> &'static str {
+        match self {
+            CautionCode::ForeignLoad => "foreign-load",
+            CautionCode::CgroupThrottled => "cgroup-throttled",
+            CautionCode::Swap => "swap",
+            CautionCode::NotSteady => "not-steady",
+            CautionCode::FewSamples => "few-samples",
+            CautionCode::Simulated => "simulated",
+            CautionCode::Emulated => "emulated",
+            CautionCode::Fallback => "fallback",
+        }
+    }
+}
+
+/// One invocation of `pipe run`: which step had which key, for `why` and for garbage collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub format: u32,
+    pub pipeline: String,
+    pub started: u64,
+    /// Step name → its key and what became of it.
+    pub steps: BTreeMap<String, RunStep>,
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStep {
+    pub key: Digest,
+    pub state: String,
+    /// Manifest leaf → where its value was written (`file:line:col`, or a flag).
+    pub origins: BTreeMap<String, String>,
+}
