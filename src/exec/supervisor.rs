@@ -73,8 +73,15 @@ fn serve() -> io::Result<()> {
         match spawn(&start, inbox.take_descriptors()?) {
             Err(message) => say(&socket, &Notice::Refused { message })?,
             Ok(child) => {
-                say(&socket, &Notice::Started { pid: child.pid.as_raw_nonzero().get() })?;
-                let Some(ended) = watch(child, &socket, &mut inbox)? else { return Ok(()) };
+                say(
+                    &socket,
+                    &Notice::Started {
+                        pid: child.pid.as_raw_nonzero().get(),
+                    },
+                )?;
+                let Some(ended) = watch(child, &socket, &mut inbox)? else {
+                    return Ok(());
+                };
                 say(&socket, &Notice::Ended(ended))?;
             }
         }
@@ -84,7 +91,7 @@ fn serve() -> io::Result<()> {
 
 fn wait_for_order(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Option<Order>> {
     loop {
-        if let Some(order) = inbox.next()? {
+        if let Some(order) = inbox.next_order()? {
             return Ok(Some(order));
         }
         if !inbox.fill(socket)? {
@@ -120,15 +127,26 @@ fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
         confine @ (Confine::Off | Confine::Landlock(_)) => staged(start, confine)?,
     };
     let [stdin, stdout, stderr] = descriptors.map(Stdio::from);
-    command.args(&start.args).current_dir(&start.workdir).process_group(0);
+    command
+        .args(&start.args)
+        .current_dir(&start.workdir)
+        .process_group(0);
     let since = Instant::now();
     let child = command
         .stdin(stdin)
         .stdout(stdout)
         .stderr(stderr)
         .spawn()
-        .map_err(|error| format!("`{}` could not be started: {error}", start.program.display()))?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("a process without a number")?;
+        .map_err(|error| {
+            format!(
+                "`{}` could not be started: {error}",
+                start.program.display()
+            )
+        })?;
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or("a process without a number")?;
     Ok(Child {
         pid,
         since,
@@ -142,8 +160,11 @@ fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
 
 /// The same executable again, as the stage that becomes the program.
 fn staged(start: &Start, confine: &Confine) -> Result<Command, String> {
-    let (loader_env, env): (Vec<_>, Vec<_>) =
-        start.env.clone().into_iter().partition(|(name, _)| stage::is_loader_variable(name));
+    let (loader_env, env): (Vec<_>, Vec<_>) = start
+        .env
+        .clone()
+        .into_iter()
+        .partition(|(name, _)| stage::is_loader_variable(name));
     let stage = stage::Stage {
         program: start.program.clone(),
         confine: confine.clone(),
@@ -151,13 +172,20 @@ fn staged(start: &Start, confine: &Confine) -> Result<Command, String> {
     };
     let text = serde_json::to_string(&stage).map_err(|error| error.to_string())?;
     let mut command = Command::new(own_executable().map_err(|error| error.to_string())?);
-    command.env_clear().envs(env).args(["__sup", "stage", text.as_str()]);
+    command
+        .env_clear()
+        .envs(env)
+        .args(["__sup", "stage", text.as_str()]);
     Ok(command)
 }
 
 /// On Linux by a name that stays right when the file is replaced while `pipe` runs.
 fn own_executable() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
+    if cfg!(target_os = "linux") {
+        Ok("/proc/self/exe".into())
+    } else {
+        std::env::current_exe()
+    }
 }
 
 /// Why the child is being ended.
@@ -170,37 +198,51 @@ struct Stopping {
 fn watch(child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Option<Ended>> {
     let mut stopping: Option<Stopping> = None;
     let mut over_memory = false;
+    let mut used = Used::default();
     loop {
-        if let Some(reaped) = reap_until(child.pid)? {
+        if let Some(reaped) = reap_until(child.pid, &mut used)? {
             let wall = child.since.elapsed();
-            end_all(None)?;
-            return Ok(Some(ended(&child, reaped, wall, over_memory)));
+            end_all(None, &mut used)?;
+            return Ok(Some(ended(&child, reaped, wall, used, over_memory)));
         }
         let now = Instant::now();
-        if let Some(stop) = stopping.as_mut().filter(|stop| !stop.killed && stop.kill_at <= now) {
+        if let Some(stop) = stopping
+            .as_mut()
+            .filter(|stop| !stop.killed && stop.kill_at <= now)
+        {
             family::signal_all(Some(child.pid), Signal::KILL);
             stop.killed = true;
         }
-        if !over_memory && child.memory.is_some_and(|limit| family::private_memory() > limit) {
+        if !over_memory
+            && child
+                .memory
+                .is_some_and(|limit| family::private_memory() > limit)
+        {
             over_memory = true;
             family::signal_all(Some(child.pid), Signal::KILL);
         }
         let waiting = [
             child.memory.map(|_| MEMORY_TICK),
-            stopping.as_ref().filter(|stop| !stop.killed).map(|stop| stop.kill_at.saturating_duration_since(now)),
+            stopping
+                .as_ref()
+                .filter(|stop| !stop.killed)
+                .map(|stop| stop.kill_at.saturating_duration_since(now)),
             (!cfg!(target_os = "linux")).then_some(CHILD_TICK),
         ];
         if !poll(&child, socket, waiting.into_iter().flatten().min())? {
             continue;
         }
         if !inbox.fill(socket)? {
-            end_all(Some(child.pid))?;
+            end_all(Some(child.pid), &mut used)?;
             return Ok(None);
         }
-        while let Some(order) = inbox.next()? {
+        while let Some(order) = inbox.next_order()? {
             if let (Order::Stop { grace_ms }, None) = (order, &stopping) {
                 ask_to_end(&child);
-                stopping = Some(Stopping { kill_at: Instant::now() + Duration::from_millis(grace_ms), killed: false });
+                stopping = Some(Stopping {
+                    kill_at: Instant::now() + Duration::from_millis(grace_ms),
+                    killed: false,
+                });
             }
         }
     }
@@ -224,19 +266,39 @@ fn poll(child: &Child, socket: &UnixStream, limit: Option<Duration>) -> io::Resu
     #[cfg(not(target_os = "linux"))]
     let _ = child;
     // Rounded up to a millisecond, or the last one would be spent spinning.
-    let limit = limit.map(|limit| limit + Duration::from_millis(1)).map(|limit| rustix::event::Timespec {
-        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(limit.subsec_nanos()).into(),
-    });
+    let limit = limit
+        .map(|limit| limit + Duration::from_millis(1))
+        .map(|limit| rustix::event::Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
     match rustix::event::poll(&mut polled, limit.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!polled[0].revents().is_empty()),
         Err(error) => Err(error.into()),
     }
 }
 
+/// What the child used, and with it the descendants that it did not wait for: bubblewrap leaves the first
+/// process of its namespace, and with it the program's own figures, to us.
+#[derive(Debug, Default, Clone, Copy)]
+struct Used {
+    user_ns: u64,
+    system_ns: u64,
+    peak_resident: u64,
+}
+
+impl Used {
+    fn add(&mut self, reaped: &Reaped) {
+        self.user_ns += reaped.user_ns;
+        self.system_ns += reaped.system_ns;
+        self.peak_resident = self.peak_resident.max(reaped.peak_resident);
+    }
+}
+
 /// Collects ended children; gives back `pid` where it was among them.
-fn reap_until(pid: Pid) -> io::Result<Option<Reaped>> {
+fn reap_until(pid: Pid, used: &mut Used) -> io::Result<Option<Reaped>> {
     while let Next::Ended(reaped) = reap::next()? {
+        used.add(&reaped);
         if reaped.pid == pid.as_raw_nonzero().get() {
             return Ok(Some(reaped));
         }
@@ -245,14 +307,17 @@ fn reap_until(pid: Pid) -> io::Result<Option<Reaped>> {
 }
 
 /// Kills every descendant, round after round, until none is left.
-fn end_all(child: Option<Pid>) -> io::Result<()> {
+fn end_all(child: Option<Pid>, used: &mut Used) -> io::Result<()> {
     let give_up = Instant::now() + KILL_LIMIT;
     let mut child = child;
     loop {
         match reap::next()? {
             Next::Alone => return Ok(()),
             // A number that was reaped may belong to someone else by now.
-            Next::Ended(reaped) => child = child.filter(|child| child.as_raw_nonzero().get() != reaped.pid),
+            Next::Ended(reaped) => {
+                used.add(&reaped);
+                child = child.filter(|child| child.as_raw_nonzero().get() != reaped.pid);
+            }
             Next::Running if Instant::now() > give_up => return Ok(()),
             Next::Running => {
                 family::signal_all(child, Signal::KILL);
@@ -262,16 +327,19 @@ fn end_all(child: Option<Pid>) -> io::Result<()> {
     }
 }
 
-fn ended(child: &Child, reaped: Reaped, wall: Duration, over_memory: bool) -> Ended {
+fn ended(child: &Child, reaped: Reaped, wall: Duration, used: Used, over_memory: bool) -> Ended {
     // The namespace's first process reports a signal as a shell does.
-    let inner = reaped.code.filter(|code| child.namespaces && (129..=192).contains(code)).map(|code| code - 128);
+    let inner = reaped
+        .code
+        .filter(|code| child.namespaces && (129..=192).contains(code))
+        .map(|code| code - 128);
     Ended {
         code: reaped.code.filter(|_| inner.is_none()),
         signal: inner.or(reaped.signal),
         wall_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
-        user_ns: reaped.user_ns,
-        system_ns: reaped.system_ns,
-        peak_resident: reaped.peak_resident,
+        user_ns: used.user_ns,
+        system_ns: used.system_ns,
+        peak_resident: used.peak_resident,
         over_memory,
     }
 }

@@ -20,13 +20,22 @@ pub fn exe() -> PathBuf {
 /// `bwrap`, where this machine has it.
 pub fn bubblewrap() -> Option<Bubblewrap> {
     let path = Path::new("/usr/bin/bwrap");
-    path.exists().then(|| Bubblewrap { path: path.into(), disable_userns: true })
+    path.exists().then(|| Bubblewrap {
+        path: path.into(),
+        disable_userns: true,
+    })
 }
 
 impl Bed {
     pub fn new() -> Bed {
         let root = tempfile::tempdir().expect("a folder for the test");
-        Bed { root, launcher: Launcher { exe: exe(), bubblewrap: bubblewrap() } }
+        Bed {
+            root,
+            launcher: Launcher {
+                exe: exe(),
+                bubblewrap: bubblewrap(),
+            },
+        }
     }
 
     pub fn workdir(&self) -> PathBuf {
@@ -39,7 +48,12 @@ impl Bed {
             args: vec!["-c".into(), script.into()],
             env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
             timeout: Some(Duration::from_secs(20)),
-            ..ProcessSpec::new("/bin/sh", self.workdir(), sandbox, self.root.path().join("log"))
+            ..ProcessSpec::new(
+                "/bin/sh",
+                self.workdir(),
+                sandbox,
+                self.root.path().join("log"),
+            )
         }
     }
 
@@ -49,18 +63,25 @@ impl Bed {
 
     /// Runs a script to its end and gives back its log.
     pub fn log_of(&self, sandbox: Sandbox, script: &str) -> String {
-        let exit = self.run(self.script(sandbox, script)).expect("the script runs");
+        let exit = self
+            .run(self.script(sandbox, script))
+            .expect("the script runs");
         format!("{}{}\n", self.log(), exit.status)
     }
 
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.root.path().join("log")).expect("a log")).into_owned()
+        String::from_utf8_lossy(&std::fs::read(self.root.path().join("log")).expect("a log"))
+            .into_owned()
     }
 }
 
 /// Runs a future as `pipe` does, on one thread.
 pub fn block<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
 }
 
 /// The levels to test: all of them, or with a word about it those that work here.
@@ -79,7 +100,9 @@ pub fn has_strict() -> bool {
         bubblewrap().map(|found| found.path),
         &std::env::temp_dir(),
     ));
-    let strict = found.as_ref().is_ok_and(|probe| probe.sandbox == Sandbox::Strict);
+    let strict = found
+        .as_ref()
+        .is_ok_and(|probe| probe.sandbox == Sandbox::Strict);
     if !strict {
         let required = std::env::var("PIPE_TEST_REQUIRE").is_ok_and(|value| value == "all");
         assert!(!required, "no namespaces here: {found:?}");
@@ -90,14 +113,23 @@ pub fn has_strict() -> bool {
 
 /// Processes whose command line holds `mark`.
 pub fn alive(mark: &str) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+        })
         .filter_map(|entry| {
             let line = std::fs::read(entry.path().join("cmdline")).ok()?;
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            line.contains(mark).then(|| format!("{}: {line}", entry.file_name().display()))
+            line.contains(mark)
+                .then(|| format!("{}: {line}", entry.file_name().display()))
         })
         .collect()
 }

@@ -7,11 +7,22 @@ use crate::exec::process::ProcessSpec;
 use crate::exec::supervisor::wire::Rules;
 
 /// Devices that every program may use.
-const PLAIN_DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+const PLAIN_DEVICES: [&str; 6] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+];
 
 /// The rules for `spec`.
 pub fn rules(spec: &ProcessSpec) -> Rules {
-    let mut read: Vec<PathBuf> = SYSTEM_FOLDERS.iter().chain(&SYSTEM_FILES).map(PathBuf::from).collect();
+    let mut read: Vec<PathBuf> = SYSTEM_FOLDERS
+        .iter()
+        .chain(&SYSTEM_FILES)
+        .map(PathBuf::from)
+        .collect();
     read.push("/proc".into());
     if spec.network {
         read.extend(NETWORK_FILES.iter().map(PathBuf::from));
