@@ -1,0 +1,5 @@
+//! Running steps: sandbox, processes, engines, containers. Knows nothing of screens and nothing of KDL text.
+
+pub mod process;
+pub mod sandbox;
+pub mod supervisor;

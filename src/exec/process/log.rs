@@ -1,0 +1,148 @@
+//! The log of a step: what its program printed, of any size, kept in at most 16 MiB.
+//!
+//! The first 15 MiB and the last 1 MiB are kept, with a line between them that says how much is missing: the
+//! beginning shows what was run, the end why it failed. Bytes are kept as they are; whoever shows them to a
+//! person makes control characters harmless.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+const HEAD: u64 = 15 << 20;
+const TAIL: usize = 1 << 20;
+
+/// A log that is being written.
+#[derive(Debug)]
+pub struct Log {
+    file: File,
+    head: u64,
+    head_limit: u64,
+    tail: VecDeque<u8>,
+    tail_limit: usize,
+    left_out: u64,
+}
+
+impl Log {
+    /// Makes the file, empty.
+    pub fn create(path: &Path) -> io::Result<Log> {
+        Ok(Log::with_limits(File::create(path)?, HEAD, TAIL))
+    }
+
+    fn with_limits(file: File, head_limit: u64, tail_limit: usize) -> Log {
+        Log {
+            file,
+            head: 0,
+            head_limit,
+            tail: VecDeque::new(),
+            tail_limit,
+            left_out: 0,
+        }
+    }
+
+    /// Takes all that `source` gives until its end.
+    pub async fn fill(mut self, mut source: impl AsyncRead + Unpin) -> io::Result<()> {
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            match source.read(&mut bytes).await? {
+                0 => return self.finish(),
+                count => self.take(&bytes[..count])?,
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let room = usize::try_from(self.head_limit - self.head)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        let (head, tail) = bytes.split_at(room);
+        self.file.write_all(head)?;
+        self.head += head.len() as u64;
+        self.tail.extend(tail);
+        let over = self.tail.len().saturating_sub(self.tail_limit);
+        self.tail.drain(..over);
+        self.left_out += over as u64;
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        if self.left_out > 0 {
+            writeln!(
+                self.file,
+                "\n[pipe: {} bytes were left out here]",
+                self.left_out
+            )?;
+        }
+        let (front, back) = self.tail.as_slices();
+        self.file.write_all(front)?;
+        self.file.write_all(back)
+    }
+}
+
+/// The last `count` lines of a log, for a message; unreadable logs have none.
+pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let tail = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(64 << 10)))?;
+        let mut bytes = Vec::new();
+        file.take(64 << 10).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = tail().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(count)..]
+        .iter()
+        .map(|line| harmless(line))
+        .collect()
+}
+
+/// A line without control characters and of a length that a terminal can show.
+pub fn harmless(line: &str) -> String {
+    line.chars()
+        .filter(|letter| !letter.is_control() || *letter == '\t')
+        .take(500)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn kept(input: &[u8], head: u64, tail: usize) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        Log::with_limits(File::create(&path).unwrap(), head, tail)
+            .fill(input)
+            .await
+            .unwrap();
+        std::fs::read(&path).unwrap()
+    }
+
+    #[tokio::test]
+    async fn keeps_both_ends() {
+        assert_eq!(kept(b"abcdefghij", 20, 5).await, b"abcdefghij");
+        assert_eq!(kept(b"abcdefghij", 5, 5).await, b"abcdefghij");
+        assert_eq!(
+            kept(b"abcdefghij", 4, 3).await,
+            b"abcd\n[pipe: 3 bytes were left out here]\nhij"
+        );
+    }
+
+    #[test]
+    fn last_lines_are_harmless() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, b"one\n\ntwo \x1b[31mred\xff\n").unwrap();
+        assert_eq!(last_lines(&path, 1), ["two [31mred\u{fffd}"]);
+        assert_eq!(last_lines(&path, 9).len(), 2);
+        assert!(last_lines(&folder.path().join("none"), 3).is_empty());
+    }
+}

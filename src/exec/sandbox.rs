@@ -1,0 +1,187 @@
+//! How a step is held to what it declared, at each of the levels `strict`, `fs` and `off`.
+//!
+//! What a step sees:
+//!
+//! | | strict | fs | off |
+//! |---|---|---|---|
+//! | how | namespaces, by bubblewrap | Landlock, or `sandbox-exec` on a Mac | nothing but a folder |
+//! | its folder | `/pipe`, and nothing else is writable but a private `/tmp` | its own, and nothing else is writable | its own |
+//! | inputs | mounted read-only below it | links below it, readable and not writable | links below it |
+//! | other files | do not exist, but for the system's | can't be read, but for the system's | all of the user's |
+//! | network | absent, unless declared | TCP refused (Linux 6.7 or newer), unless declared | there |
+//! | other processes | not seen | no signal reaches them (Linux 6.12 or newer) | seen |
+//!
+//! The system's files are `/usr`, what belongs to it in `/`, and what the dynamic loader reads of `/etc`.
+//! Everything here is a function from a [`ProcessSpec`] to what the supervisor is told, so that it can be
+//! read as text; only [`probe()`] starts a process. Timeouts and logs are not known here.
+
+pub mod bubblewrap;
+mod landlock;
+pub mod probe;
+pub mod seatbelt;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use self::bubblewrap::Bubblewrap;
+pub use self::probe::{Probe, ProbeError, probe};
+
+use super::process::{ProcessError, ProcessSpec};
+use super::supervisor::wire::{Confine, Start};
+use crate::record::Sandbox;
+
+/// A read-only input: `host` is seen at `at`, below the working folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    pub host: PathBuf,
+    /// Relative to the working folder: `in/model`.
+    pub at: String,
+}
+
+/// The working folder as the step sees it under [`Sandbox::Strict`].
+pub const STRICT_WORKDIR: &str = "/pipe";
+
+/// The working folder as a step at level `sandbox` sees it.
+pub fn seen_workdir(sandbox: Sandbox, workdir: &Path) -> PathBuf {
+    match sandbox {
+        Sandbox::Strict => STRICT_WORKDIR.into(),
+        Sandbox::Fs | Sandbox::Off => workdir.to_owned(),
+    }
+}
+
+/// The environment of the step: what was declared, and a private home and folder for temporary files where
+/// it says nothing of them.
+pub fn environment(spec: &ProcessSpec) -> BTreeMap<String, String> {
+    let tmp = seen_workdir(spec.sandbox, &spec.workdir).join("tmp");
+    let tmp = tmp.to_string_lossy();
+    let mut env = spec.env.clone();
+    for name in ["HOME", "TMPDIR"] {
+        env.entry(name.to_owned())
+            .or_insert_with(|| tmp.clone().into_owned());
+    }
+    env
+}
+
+/// What the supervisor is to start for `spec`.
+pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start, ProcessError> {
+    let env = environment(spec);
+    let direct = |program: &Path, args: Vec<_>, confine| Start {
+        program: program.to_owned(),
+        args,
+        env: env.clone(),
+        workdir: spec.workdir.clone(),
+        confine,
+        memory: spec.memory,
+    };
+    match spec.sandbox {
+        Sandbox::Off => Ok(direct(&spec.program, spec.args.clone(), Confine::Off)),
+        Sandbox::Fs if cfg!(target_os = "macos") => {
+            let args = seatbelt::arguments(spec);
+            Ok(direct(Path::new(seatbelt::PROGRAM), args, Confine::Off))
+        }
+        Sandbox::Fs => Ok(direct(
+            &spec.program,
+            spec.args.clone(),
+            Confine::Landlock(landlock::rules(spec)),
+        )),
+        Sandbox::Strict => {
+            let bubblewrap = bubblewrap.ok_or(ProcessError::NoBubblewrap)?;
+            let (args, env) = bubblewrap.arguments(spec, env);
+            Ok(Start {
+                program: bubblewrap.path.clone(),
+                args,
+                env,
+                // The working folder is bound by path, so `bwrap` may start anywhere.
+                workdir: "/".into(),
+                confine: Confine::Namespaces,
+                memory: spec.memory,
+            })
+        }
+    }
+}
+
+/// Makes the working folder ready: `in`, `out`, `tmp`, and for each input a link or a place to mount it.
+pub fn prepare(spec: &ProcessSpec) -> Result<(), ProcessError> {
+    let failed = |path: &Path, source: io::Error| ProcessError::Prepare {
+        path: path.to_owned(),
+        source,
+    };
+    for name in ["in", "out", "tmp"] {
+        let path = spec.workdir.join(name);
+        std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+    }
+    for mount in &spec.mounts {
+        let path = place_of(&spec.workdir, mount)?;
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
+        }
+        if std::fs::symlink_metadata(&path).is_ok() {
+            continue;
+        }
+        let made = match spec.sandbox {
+            Sandbox::Fs | Sandbox::Off => std::os::unix::fs::symlink(&mount.host, &path),
+            Sandbox::Strict if mount.host.is_dir() => std::fs::create_dir(&path),
+            Sandbox::Strict => std::fs::File::create(&path).map(drop),
+        };
+        made.map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}
+
+/// Where an input goes; refuses what would lead out of the working folder.
+fn place_of(workdir: &Path, mount: &Mount) -> Result<PathBuf, ProcessError> {
+    use std::path::Component;
+    let at = Path::new(&mount.at);
+    let inside = at.components().next().is_some()
+        && at
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+    if inside {
+        Ok(workdir.join(at))
+    } else {
+        Err(ProcessError::MountOutside {
+            at: mount.at.clone(),
+        })
+    }
+}
+
+/// Folders of `/` that belong to the system, each either a folder or a link into `/usr`.
+const SYSTEM_FOLDERS: [&str; 8] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+];
+
+/// Files of `/etc` that the dynamic loader, compilers and interpreters read wherever they run.
+const SYSTEM_FILES: [&str; 6] = [
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/alternatives",
+    "/etc/localtime",
+    "/etc/os-release",
+];
+
+/// What tells a program the shape of the processor; numeric libraries choose threads and kernels by it.
+const PROCESSOR_FILES: [&str; 2] = ["/sys/devices/system/cpu", "/sys/devices/system/node"];
+
+/// What name look-up and certificates need, for steps with a network.
+const NETWORK_FILES: [&str; 8] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/etc/gai.conf",
+    "/etc/host.conf",
+];
+
+#[cfg(test)]
+mod tests;

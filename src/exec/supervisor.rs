@@ -1,0 +1,361 @@
+//! The small process between `pipe` and a step's program: `pipe __sup`.
+//!
+//! ```text
+//! pipe ── socket pair ── pipe __sup ─┬─ bwrap … program        level strict
+//!                                    └─ pipe __sup stage ⇒ program   levels fs and off
+//! ```
+//!
+//! It exists for two reasons. A child inherits its parent's peak resident set, so a program's own peak can
+//! only be seen from a small parent. And when `pipe` is killed, someone must be left to end what it started:
+//! the supervisor sees the socket close, and ends every descendant, also those that left the process group,
+//! since it is their reaper (Linux). When the supervisor itself is killed, the kernel kills its child.
+//!
+//! It knows nothing of sandboxes beyond [`wire::Confine`], of timeouts or of steps; the wire format lets one
+//! supervisor run one child after another.
+
+pub mod family;
+mod reap;
+pub mod stage;
+pub mod wire;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, Signal};
+
+use self::reap::{Next, Reaped};
+use self::wire::{Confine, Ended, Inbox, Notice, Order, Start};
+
+/// How long to try to kill what will not die before giving up on it.
+const KILL_LIMIT: Duration = Duration::from_secs(3);
+/// How often memory is looked at, where there is a limit.
+const MEMORY_TICK: Duration = Duration::from_millis(100);
+/// How often a child is looked at where the system has no descriptor to wait for it.
+const CHILD_TICK: Duration = Duration::from_millis(10);
+
+/// The hidden subcommand: `args` are those after its name.
+pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let outcome = match args.next() {
+        None => serve().map_err(|error| error.to_string()),
+        Some(word) if word == "stage" => match stage::enter(args) {
+            Ok(never) => match never {},
+            Err(error) => Err(error.to_string()),
+        },
+        Some(word) => Err(format!("`{}` is no order", word.display())),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // Stderr is the step's log here, and the only place where a reason can be left.
+            let _ = writeln!(io::stderr(), "pipe: {message}");
+            ExitCode::from(126)
+        }
+    }
+}
+
+/// Serves the socket on stdin until it closes.
+fn serve() -> io::Result<()> {
+    keep_descriptors_from_children()?;
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let mut inbox = Inbox::default();
+    while let Some(order) = wait_for_order(&socket, &mut inbox)? {
+        // A late `Stop` for a child that has just ended asks for nothing.
+        let Order::Start(start) = order else { continue };
+        match spawn(&start, inbox.take_descriptors()?) {
+            Err(message) => say(&socket, &Notice::Refused { message })?,
+            Ok(child) => {
+                say(
+                    &socket,
+                    &Notice::Started {
+                        pid: child.pid.as_raw_nonzero().get(),
+                    },
+                )?;
+                let Some(ended) = watch(child, &socket, &mut inbox)? else {
+                    return Ok(());
+                };
+                say(&socket, &Notice::Ended(ended))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn wait_for_order(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Option<Order>> {
+    loop {
+        if let Some(order) = inbox.next_order()? {
+            return Ok(Some(order));
+        }
+        if !inbox.fill(socket)? {
+            return Ok(None);
+        }
+    }
+}
+
+fn say(mut socket: &UnixStream, notice: &Notice) -> io::Result<()> {
+    let mut line = serde_json::to_vec(notice)?;
+    line.push(b'\n');
+    socket.write_all(&line)
+}
+
+/// A running child.
+struct Child {
+    pid: Pid,
+    since: Instant,
+    /// Kills of `Namespaces` must spare the outermost process, which would take all others down at once.
+    namespaces: bool,
+    memory: Option<u64>,
+    #[cfg(target_os = "linux")]
+    ending: OwnedFd,
+}
+
+fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
+    let mut command = match &start.confine {
+        Confine::Namespaces => {
+            let mut command = Command::new(&start.program);
+            command.env_clear().envs(&start.env);
+            command
+        }
+        confine @ (Confine::Off | Confine::Landlock(_)) => staged(start, confine)?,
+    };
+    let [stdin, stdout, stderr] = descriptors.map(Stdio::from);
+    command
+        .args(&start.args)
+        .current_dir(&start.workdir)
+        .process_group(0);
+    let since = Instant::now();
+    let child = command
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+        .map_err(|error| {
+            format!(
+                "`{}` could not be started: {error}",
+                start.program.display()
+            )
+        })?;
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or("a process without a number")?;
+    Ok(Child {
+        pid,
+        since,
+        namespaces: start.confine == Confine::Namespaces,
+        memory: start.memory,
+        #[cfg(target_os = "linux")]
+        ending: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+            .map_err(|error| format!("the process could not be watched: {error}"))?,
+    })
+}
+
+/// The same executable again, as the stage that becomes the program.
+fn staged(start: &Start, confine: &Confine) -> Result<Command, String> {
+    let (loader_env, env): (Vec<_>, Vec<_>) = start
+        .env
+        .clone()
+        .into_iter()
+        .partition(|(name, _)| stage::is_loader_variable(name));
+    let stage = stage::Stage {
+        program: start.program.clone(),
+        confine: confine.clone(),
+        loader_env: loader_env.into_iter().collect(),
+    };
+    let text = serde_json::to_string(&stage).map_err(|error| error.to_string())?;
+    let mut command = Command::new(own_executable().map_err(|error| error.to_string())?);
+    command
+        .env_clear()
+        .envs(env)
+        .args(["__sup", "stage", text.as_str()]);
+    Ok(command)
+}
+
+/// On Linux by a name that stays right when the file is replaced while `pipe` runs.
+fn own_executable() -> io::Result<PathBuf> {
+    if cfg!(target_os = "linux") {
+        Ok("/proc/self/exe".into())
+    } else {
+        std::env::current_exe()
+    }
+}
+
+/// Why the child is being ended.
+struct Stopping {
+    kill_at: Instant,
+    killed: bool,
+}
+
+/// Waits until the child and all its descendants are gone; `None` where `pipe` went first.
+fn watch(child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Option<Ended>> {
+    let mut stopping: Option<Stopping> = None;
+    let mut over_memory = false;
+    let mut used = Used::default();
+    loop {
+        if let Some(reaped) = reap_until(child.pid, &mut used)? {
+            let wall = child.since.elapsed();
+            end_all(None, &mut used)?;
+            return Ok(Some(ended(&child, reaped, wall, used, over_memory)));
+        }
+        let now = Instant::now();
+        if let Some(stop) = stopping
+            .as_mut()
+            .filter(|stop| !stop.killed && stop.kill_at <= now)
+        {
+            family::signal_all(Some(child.pid), Signal::KILL);
+            stop.killed = true;
+        }
+        if !over_memory
+            && child
+                .memory
+                .is_some_and(|limit| family::private_memory() > limit)
+        {
+            over_memory = true;
+            family::signal_all(Some(child.pid), Signal::KILL);
+        }
+        let waiting = [
+            child.memory.map(|_| MEMORY_TICK),
+            stopping
+                .as_ref()
+                .filter(|stop| !stop.killed)
+                .map(|stop| stop.kill_at.saturating_duration_since(now)),
+            (!cfg!(target_os = "linux")).then_some(CHILD_TICK),
+        ];
+        if !poll(&child, socket, waiting.into_iter().flatten().min())? {
+            continue;
+        }
+        if !inbox.fill(socket)? {
+            end_all(Some(child.pid), &mut used)?;
+            return Ok(None);
+        }
+        while let Some(order) = inbox.next_order()? {
+            if let (Order::Stop { grace_ms }, None) = (order, &stopping) {
+                ask_to_end(&child);
+                stopping = Some(Stopping {
+                    kill_at: Instant::now() + Duration::from_millis(grace_ms),
+                    killed: false,
+                });
+            }
+        }
+    }
+}
+
+fn ask_to_end(child: &Child) {
+    if child.namespaces {
+        family::signal_below(child.pid, Signal::TERM);
+    } else {
+        family::signal_all(Some(child.pid), Signal::TERM);
+    }
+}
+
+/// Waits for the child's end or something to read; true where it is the latter.
+fn poll(child: &Child, socket: &UnixStream, limit: Option<Duration>) -> io::Result<bool> {
+    let socket = PollFd::new(socket, PollFlags::IN);
+    #[cfg(target_os = "linux")]
+    let mut polled = [socket, PollFd::new(&child.ending, PollFlags::IN)];
+    #[cfg(not(target_os = "linux"))]
+    let mut polled = [socket];
+    #[cfg(not(target_os = "linux"))]
+    let _ = child;
+    // Rounded up to a millisecond, or the last one would be spent spinning.
+    let limit = limit
+        .map(|limit| limit + Duration::from_millis(1))
+        .map(|limit| rustix::event::Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
+    match rustix::event::poll(&mut polled, limit.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!polled[0].revents().is_empty()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the child used, and with it the descendants that it did not wait for: bubblewrap leaves the first
+/// process of its namespace, and with it the program's own figures, to us.
+#[derive(Debug, Default, Clone, Copy)]
+struct Used {
+    user_ns: u64,
+    system_ns: u64,
+    peak_resident: u64,
+}
+
+impl Used {
+    fn add(&mut self, reaped: &Reaped) {
+        self.user_ns += reaped.user_ns;
+        self.system_ns += reaped.system_ns;
+        self.peak_resident = self.peak_resident.max(reaped.peak_resident);
+    }
+}
+
+/// Collects ended children; gives back `pid` where it was among them.
+fn reap_until(pid: Pid, used: &mut Used) -> io::Result<Option<Reaped>> {
+    while let Next::Ended(reaped) = reap::next()? {
+        used.add(&reaped);
+        if reaped.pid == pid.as_raw_nonzero().get() {
+            return Ok(Some(reaped));
+        }
+    }
+    Ok(None)
+}
+
+/// Kills every descendant, round after round, until none is left.
+fn end_all(child: Option<Pid>, used: &mut Used) -> io::Result<()> {
+    let give_up = Instant::now() + KILL_LIMIT;
+    let mut child = child;
+    loop {
+        match reap::next()? {
+            Next::Alone => return Ok(()),
+            // A number that was reaped may belong to someone else by now.
+            Next::Ended(reaped) => {
+                used.add(&reaped);
+                child = child.filter(|child| child.as_raw_nonzero().get() != reaped.pid);
+            }
+            Next::Running if Instant::now() > give_up => return Ok(()),
+            Next::Running => {
+                family::signal_all(child, Signal::KILL);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn ended(child: &Child, reaped: Reaped, wall: Duration, used: Used, over_memory: bool) -> Ended {
+    // The namespace's first process reports a signal as a shell does.
+    let inner = reaped
+        .code
+        .filter(|code| child.namespaces && (129..=192).contains(code))
+        .map(|code| code - 128);
+    Ended {
+        code: reaped.code.filter(|_| inner.is_none()),
+        signal: inner.or(reaped.signal),
+        wall_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
+        user_ns: used.user_ns,
+        system_ns: used.system_ns,
+        peak_resident: used.peak_resident,
+        over_memory,
+    }
+}
+
+/// Marks every descriptor that some parent left open so that no child gets it.
+fn keep_descriptors_from_children() -> io::Result<()> {
+    let open: Vec<i32> = std::fs::read_dir("/dev/fd")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&number| number > io::stderr().as_raw_fd())
+        .collect();
+    for number in open {
+        // SAFETY: the borrow ends with this statement, nothing else runs in this process yet, and a number
+        // that was closed meanwhile (the listing's own) gives an error that is not looked at.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Steps as real processes, under the real supervisor, at every level that this host has.
+#![cfg(target_os = "linux")]
+
+mod bed;
+mod process;
+mod sandbox;
