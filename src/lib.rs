@@ -1,4 +1,6 @@
 //! `pipe`: Nix for benchmark matrices.
 pub mod host;
+pub mod measure;
 pub mod pipeline;
 pub mod record;
+pub mod report;
