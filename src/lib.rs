@@ -1,5 +1,7 @@
 //! `pipe`: Nix for benchmark matrices.
 pub mod exec;
 pub mod host;
+pub mod measure;
 pub mod pipeline;
 pub mod record;
+pub mod report;

@@ -1,0 +1,400 @@
+//! Makes a [`Comparison`] of what became of each cell.
+//!
+//! Approach:
+//! - one row for each point of the matrix, in its order; then cells outside of any matrix; then published
+//!   results;
+//! - parity first, since a cell whose outputs are wrong is no baseline, has no speed-up and can't win;
+//! - all ratios against the baseline, corrected together, then the winners, then what the file expects.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::comparison::{Anchor, Budget, Comparison, Hole, Parity, Row, SamplingRule, Setup, SpeedUp, State};
+use super::gates;
+use super::input::{CellInput, CompareInput, Outcome, Outputs};
+use super::metric::Metric;
+use super::parity::{ParityVerdict, Tolerance, parity};
+use super::ratio::{Ratio, ratio_of_medians, verdict};
+use super::stats::{self, holm};
+use super::summary::{Summary, series, summarise};
+use crate::pipeline::{Cell, CellPattern, Matrix, Measure, Place};
+use crate::record::{Caution, CautionCode, Session};
+
+/// The metrics that have a speed-up.
+const COMPARED: [Metric; 2] = [Metric::TimePerOutputToken, Metric::TimeToFirstToken];
+
+/// Compares the cells of one `compare` step.
+pub fn compare(input: CompareInput<'_>) -> Comparison {
+    let asked = input.compare;
+    let tolerance = asked.parity.as_ref().map(|parity| Tolerance {
+        max_abs: parity.max_abs.as_ref().map(|bound| bound.value),
+        max_rel: parity.max_rel.as_ref().map(|bound| bound.value),
+    });
+    let (mut rows, outputs) = rows(&input);
+
+    let reference = asked.parity.as_ref().map(|parity| anchor(&parity.reference.value, &rows));
+    if let (Some(reference), Some(tolerance)) = (&reference, &tolerance) {
+        judge_parity(&mut rows, &outputs, reference, tolerance);
+    }
+    let baseline = asked.baseline.as_ref().map(|baseline| anchor(&baseline.value, &rows));
+    if let Some(baseline) = &baseline {
+        let varied: Vec<&str> =
+            asked.matrix.iter().flat_map(|m| &m.axes).map(|(axis, _)| axis.as_str()).collect();
+        judge_speed(&mut rows, baseline, &varied);
+    }
+    mark_winners(&mut rows);
+    let expects = asked.expects.iter().map(|expect| gates::expect(expect, &rows)).collect();
+
+    Comparison {
+        pipeline: input.pipeline.to_owned(),
+        about: input.about.map(str::to_owned),
+        group: asked.group.clone(),
+        facts: input.facts.clone(),
+        axes: asked.matrix.as_ref().map(|matrix| matrix.axes.clone()).unwrap_or_default(),
+        baseline,
+        reference,
+        tolerance,
+        rows,
+        expects,
+    }
+}
+
+/// The rows, and for each the outputs of its cell.
+fn rows<'a>(input: &'a CompareInput<'_>) -> (Vec<Row>, Vec<Option<&'a Outputs<'a>>>) {
+    let mut rows = Vec::new();
+    let mut outputs = Vec::new();
+    let mut left: Vec<&CellInput<'_>> = input.cells.iter().collect();
+    for point in input.compare.matrix.iter().flat_map(points) {
+        match left.iter().position(|cell| cell.cell == Some(&point)) {
+            Some(place) => push(left.remove(place), input, &mut rows, &mut outputs),
+            None => {
+                rows.push(row_without_step(point, input.compare.matrix.as_ref()));
+                outputs.push(None);
+            }
+        }
+    }
+    for cell in left {
+        push(cell, input, &mut rows, &mut outputs);
+    }
+    for published in &input.compare.published {
+        let state =
+            State::Published { source: published.source.clone(), metrics: published.metrics.clone() };
+        rows.push(bare(published.label.clone(), None, state));
+        outputs.push(None);
+    }
+    (rows, outputs)
+}
+
+fn push<'a>(
+    cell: &'a CellInput<'_>,
+    input: &CompareInput<'_>,
+    rows: &mut Vec<Row>,
+    outputs: &mut Vec<Option<&'a Outputs<'a>>>,
+) {
+    rows.push(row_of(cell, input));
+    outputs.push(match &cell.outcome {
+        Outcome::Measured { outputs, .. } => Some(outputs),
+        _ => None,
+    });
+}
+
+/// Every point of the matrix, the last axis changing fastest.
+fn points(matrix: &Matrix) -> Vec<Cell> {
+    let start = vec![Cell::default()];
+    matrix.axes.iter().fold(start, |points, (axis, values)| {
+        points
+            .iter()
+            .flat_map(|point| {
+                values.iter().map(|value| {
+                    let mut point = point.clone();
+                    point.0.push((axis.clone(), value.clone()));
+                    point
+                })
+            })
+            .collect()
+    })
+}
+
+/// `onnx native cpu`.
+fn label(cell: &Cell) -> String {
+    cell.0.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+fn bare(label: String, cell: Option<Cell>, state: State) -> Row {
+    Row {
+        label,
+        step: None,
+        cell,
+        state,
+        from_store: false,
+        setup: None,
+        question: None,
+        elsewhere: None,
+        summary: None,
+        speed_ups: BTreeMap::new(),
+        parity: Parity::NotAsked,
+        budget: Budget::NotAsked,
+        cautions: Vec::new(),
+        sessions: Vec::new(),
+        winner: false,
+    }
+}
+
+fn row_without_step(point: Cell, matrix: Option<&Matrix>) -> Row {
+    let excluded = matrix.into_iter().flat_map(|matrix| &matrix.excluded);
+    let covers = |part: &Cell| part.0.iter().all(|(axis, value)| point.get(axis) == Some(value));
+    let state = match excluded.into_iter().find(|(part, _)| covers(part)) {
+        Some((_, reason)) => State::Excluded(Hole { reason: reason.clone(), remedy: None }),
+        None => State::NotSelected(Hole {
+            reason: "the comparison does not look at this cell".to_owned(),
+            remedy: None,
+        }),
+    };
+    bare(label(&point), Some(point), state)
+}
+
+fn row_of(input: &CellInput<'_>, all: &CompareInput<'_>) -> Row {
+    let name = input.cell.map_or_else(|| input.step.to_owned(), label);
+    let mut row = bare(name, input.cell.cloned(), State::Measured);
+    row.step = Some(input.step.to_owned());
+    row.setup = Some(setup(input.measure));
+    row.question = input.question;
+    let hole = |reason: &String, remedy: &Option<String>| Hole { reason: reason.clone(), remedy: remedy.clone() };
+    match &input.outcome {
+        Outcome::Failed { reason, remedy } => row.state = State::Failed(hole(reason, remedy)),
+        Outcome::Unavailable { reason, remedy } => row.state = State::Unavailable(hole(reason, remedy)),
+        Outcome::NotSelected { reason, remedy } => row.state = State::NotSelected(hole(reason, remedy)),
+        Outcome::Measured { sessions, from_store, .. } => {
+            row.from_store = *from_store;
+            fill(&mut row, sessions, input.measure, all);
+        }
+    }
+    row
+}
+
+/// Puts what was measured into a row; sessions in which nothing was sampled make it a failed one.
+fn fill(row: &mut Row, sessions: &Cow<'_, [Session]>, measure: &Measure, all: &CompareInput<'_>) {
+    row.cautions = cautions(sessions);
+    row.sessions = sessions.to_vec();
+    if sessions.iter().all(|session| session.samples.is_empty()) {
+        let fault = sessions.iter().find_map(|session| session.fault.as_ref());
+        row.state = State::Failed(match fault {
+            Some(fault) => Hole { reason: fault.message.clone(), remedy: None },
+            None => Hole { reason: "no sequence was measured".to_owned(), remedy: None },
+        });
+        return;
+    }
+    row.elsewhere = sessions
+        .iter()
+        .map(|session| &session.facts.machine)
+        .find(|machine| **machine != all.facts.machine)
+        .map(crate::host::Machine::line);
+    let summary = summarise(sessions, measure.device.value);
+    let budget = measure.memory_budget.as_ref().map(|budget| budget.value);
+    row.budget = gates::budget(budget, &setup(measure), &summary);
+    row.summary = Some(summary);
+}
+
+fn setup(measure: &Measure) -> Setup {
+    let sampling = &measure.sampling;
+    Setup {
+        device: measure.device.value,
+        dtype: measure.dtype.value,
+        threads: measure.threads.value,
+        reduced_precision: measure.reduced_precision.value,
+        prompt_tokens: measure.prompt_tokens.value,
+        new_tokens: measure.new_tokens.value,
+        warm_up: measure.warm_up.clone(),
+        sampling: SamplingRule {
+            min_samples: sampling.min_samples,
+            min_time: sampling.min_time,
+            target: sampling.target,
+            max_time: sampling.max_time,
+        },
+        container: match &measure.place {
+            Place::Native => None,
+            Place::Container { cpus, memory, .. } => Some((cpus.value, memory.value)),
+        },
+    }
+}
+
+/// The cautions of all sessions, each once, with those that the sessions themselves show.
+fn cautions(sessions: &[Session]) -> Vec<Caution> {
+    let mut found: Vec<Caution> = Vec::new();
+    let mut add = |code: CautionCode, seen: &str| {
+        let caution = Caution { code, seen: seen.to_owned() };
+        if !found.contains(&caution) {
+            found.push(caution);
+        }
+    };
+    for session in sessions {
+        session.cautions.iter().for_each(|caution| add(caution.code, &caution.seen));
+        let has = |code| session.cautions.iter().any(|caution| caution.code == code);
+        if session.hello.simulated && !has(CautionCode::Simulated) {
+            add(CautionCode::Simulated, "the engine invents its figures");
+        }
+        if session.warmed.as_ref().is_some_and(|warmed| !warmed.steady) && !has(CautionCode::NotSteady) {
+            add(CautionCode::NotSteady, "the warm-up ended at its maximum without becoming steady");
+        }
+    }
+    found.sort_by(|a, b| (a.code, &a.seen).cmp(&(b.code, &b.seen)));
+    found
+}
+
+/// The first cell that `pattern` matches and that has figures, or why there is none.
+fn anchor(pattern: &CellPattern, rows: &[Row]) -> Anchor {
+    let matching = || {
+        rows.iter().enumerate().filter(|(_, row)| row.cell.as_ref().is_some_and(|cell| pattern.matches(cell)))
+    };
+    let row = match matching().find(|(_, row)| row.state == State::Measured) {
+        Some((place, _)) => Ok(place),
+        None => Err(match matching().next() {
+            None => format!("missing: no cell matches `{pattern}`"),
+            Some((_, row)) => match (row.state.hole(), &row.parity) {
+                (Some(hole), _) => format!("{}: {}", row.state.name(), hole.reason),
+                (None, Parity::Wrong { why, .. }) => format!("{}: {why}", row.state.name()),
+                (None, _) => row.state.name().to_owned(),
+            },
+        }),
+    };
+    Anchor { pattern: pattern.to_string(), row }
+}
+
+fn judge_parity(
+    rows: &mut [Row],
+    outputs: &[Option<&Outputs<'_>>],
+    reference: &Anchor,
+    tolerance: &Tolerance,
+) {
+    for (place, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.state == State::Measured) {
+        row.parity = match &reference.row {
+            Err(why) => Parity::NotJudged { reason: format!("reference {why}") },
+            Ok(at) if *at == place => Parity::Reference,
+            Ok(at) => parity_of(outputs[*at], outputs[place], tolerance),
+        };
+        if matches!(row.parity, Parity::Wrong { .. }) {
+            row.state = State::Wrong;
+        }
+    }
+}
+
+fn parity_of(reference: Option<&Outputs<'_>>, own: Option<&Outputs<'_>>, tolerance: &Tolerance) -> Parity {
+    let result = match (reference, own) {
+        (_, Some(Outputs::Judged(result))) => result.clone(),
+        (_, None) => return Parity::NotJudged { reason: "no outputs were kept".to_owned() },
+        (_, Some(Outputs::Missing { reason })) => return Parity::NotJudged { reason: reason.clone() },
+        (Some(Outputs::Logits(a)), Some(Outputs::Logits(b))) => parity(a, b, tolerance),
+        (Some(Outputs::Missing { reason }), _) => {
+            return Parity::NotJudged { reason: format!("reference without outputs: {reason}") };
+        }
+        _ => return Parity::NotJudged { reason: "the reference's outputs were not kept".to_owned() },
+    };
+    match (result.verdict, result.figures) {
+        (ParityVerdict::Pass, Some(figures)) => Parity::Right(figures),
+        (ParityVerdict::Pass, None) => Parity::NotJudged { reason: "nothing was compared".to_owned() },
+        (ParityVerdict::Fail { why }, figures) => Parity::Wrong { why, figures },
+    }
+}
+
+fn judge_speed(rows: &mut [Row], baseline: &Anchor, varied: &[&str]) {
+    let mut ratios: Vec<(usize, Metric, Ratio)> = Vec::new();
+    for place in 0..rows.len() {
+        if !rows[place].state.has_figures() {
+            continue;
+        }
+        for metric in COMPARED {
+            let outcome = match &baseline.row {
+                Err(why) => Err(format!("baseline {why}")),
+                Ok(at) if *at == place => {
+                    rows[place].speed_ups.insert(metric, SpeedUp::Baseline);
+                    continue;
+                }
+                Ok(at) => against(&rows[place], &rows[*at], metric, varied),
+            };
+            match outcome {
+                Ok(ratio) => ratios.push((place, metric, ratio)),
+                Err(reason) => {
+                    rows[place].speed_ups.insert(metric, SpeedUp::NotAvailable { reason });
+                }
+            }
+        }
+    }
+    let adjusted = holm(&ratios.iter().map(|(_, _, ratio)| ratio.p).collect::<Vec<_>>());
+    for ((place, metric, ratio), adjusted_p) in ratios.into_iter().zip(adjusted) {
+        let speed_up = SpeedUp::Compared { ratio, verdict: verdict(&ratio, adjusted_p), adjusted_p };
+        rows[place].speed_ups.insert(metric, speed_up);
+    }
+}
+
+/// The baseline's time by the row's, where the two may be compared.
+fn against(row: &Row, baseline: &Row, metric: Metric, varied: &[&str]) -> Result<Ratio, String> {
+    if row.is_invalid() || baseline.is_invalid() {
+        let whose = if row.is_invalid() { "this cell" } else { "the baseline" };
+        return Err(format!("the measurement of {whose} is invalid"));
+    }
+    if row.elsewhere != baseline.elsewhere {
+        return Err("measured on another machine than the baseline".to_owned());
+    }
+    if let (Some(a), Some(b)) = (&row.setup, &baseline.setup) {
+        comparable(a, b, varied)?;
+    }
+    let (own, base) = (series(metric, &row.sessions), series(metric, &baseline.sessions));
+    ratio_of_medians(&base, &own).ok_or_else(|| {
+        let (n, need) = (own.len().min(base.len()), stats::needed_for_median(super::ratio::CONFIDENCE));
+        match n {
+            0 => format!("{} was not measured", metric.title()),
+            _ => format!("too few samples (n={n}, need {need})"),
+        }
+    })
+}
+
+/// Says in what two cells differ that is not a compared axis.
+fn comparable(a: &Setup, b: &Setup, varied: &[&str]) -> Result<(), String> {
+    let differ = |axis: &str, a: String, b: String| {
+        if a == b || varied.contains(&axis) { Ok(()) } else { Err(format!("not comparable: {axis} {a} against {b}")) }
+    };
+    differ("prompt-tokens", a.prompt_tokens.to_string(), b.prompt_tokens.to_string())?;
+    differ("new-tokens", a.new_tokens.to_string(), b.new_tokens.to_string())?;
+    differ("dtype", format!("{:?}", a.dtype).to_lowercase(), format!("{:?}", b.dtype).to_lowercase())?;
+    differ("threads", a.threads.to_string(), b.threads.to_string())?;
+    differ("reduced-precision", a.reduced_precision.to_string(), b.reduced_precision.to_string())
+}
+
+/// Marks the fastest right cell within its budget, and every one that can't be told from it.
+fn mark_winners(rows: &mut [Row]) {
+    let may_win = |row: &Row| {
+        row.state == State::Measured
+            && !row.is_invalid()
+            && row.elsewhere.is_none()
+            && !matches!(row.budget, Budget::Over { .. })
+    };
+    let ranked: Vec<(usize, Metric, f64)> = (0..rows.len())
+        .filter(|&i| may_win(&rows[i]))
+        .filter_map(|i| {
+            let metric = rows[i].summary.as_ref().and_then(Summary::primary)?;
+            Some((i, metric, rows[i].summary.as_ref()?.headline(metric)?))
+        })
+        .collect();
+    let Some(&(best, metric, _)) = ranked.iter().min_by(|a, b| a.2.total_cmp(&b.2)) else { return };
+    let same_work = |row: &Row| match (&row.setup, &rows[best].setup) {
+        (Some(a), Some(b)) => (a.prompt_tokens, a.new_tokens) == (b.prompt_tokens, b.new_tokens),
+        _ => false,
+    };
+    // A race of one, or between cells that did different work, has no winner.
+    if ranked.len() < 2 || !ranked.iter().all(|(i, m, _)| *m == metric && same_work(&rows[*i])) {
+        return;
+    }
+    let fastest = series(metric, &rows[best].sessions);
+    let tied: Vec<usize> = ranked
+        .iter()
+        .map(|(i, _, _)| *i)
+        .filter(|&i| {
+            i == best
+                || ratio_of_medians(&series(metric, &rows[i].sessions), &fastest)
+                    .is_some_and(|ratio| ratio.interval.contains(1.0))
+        })
+        .collect();
+    for place in tied {
+        rows[place].winner = true;
+    }
+}

@@ -1,0 +1,120 @@
+//! What is measured, in which unit, and which figure of it is the headline.
+
+/// A metric of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// The pass over the prompt.
+    TimeToFirstToken,
+    /// The mean of a sequence's decode times: one value for each sequence, which is the resampling unit.
+    TimePerOutputToken,
+    /// Decoded tokens of a sequence over the sum of their times.
+    TokensPerSecond,
+    /// From the start of the process to the engine's first line.
+    ProcessStart,
+    /// From the request to a loaded model.
+    Load,
+    /// The first and coldest pass over the prompt, from the warm-up.
+    FirstInference,
+    /// Process start, load and first inference together.
+    ColdStart,
+    /// Peak resident set of the engine's process.
+    PeakResident,
+    /// Peak memory of the device's allocator.
+    PeakDevice,
+}
+
+/// The unit of a metric's raw value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Nanoseconds,
+    PerSecond,
+    Bytes,
+}
+
+impl Unit {
+    /// The name in machine-readable reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Nanoseconds => "ns",
+            Unit::PerSecond => "1/s",
+            Unit::Bytes => "bytes",
+        }
+    }
+}
+
+impl Metric {
+    /// All metrics, in the order of reports.
+    pub const ALL: [Metric; 9] = [
+        Metric::TimeToFirstToken,
+        Metric::TimePerOutputToken,
+        Metric::TokensPerSecond,
+        Metric::ColdStart,
+        Metric::ProcessStart,
+        Metric::Load,
+        Metric::FirstInference,
+        Metric::PeakResident,
+        Metric::PeakDevice,
+    ];
+
+    /// The name in pipelines (`expect`, `published`) and machine-readable reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::TimeToFirstToken => "time-to-first-token",
+            Metric::TimePerOutputToken => "time-per-output-token",
+            Metric::TokensPerSecond => "tokens-per-second",
+            Metric::ProcessStart => "process-start",
+            Metric::Load => "load-time",
+            Metric::FirstInference => "first-inference",
+            Metric::ColdStart => "cold-start",
+            Metric::PeakResident => "peak-resident",
+            Metric::PeakDevice => "peak-device",
+        }
+    }
+
+    /// The metric of a name.
+    pub fn parse(name: &str) -> Option<Metric> {
+        Metric::ALL.into_iter().find(|metric| metric.name() == name)
+    }
+
+    /// What a reader sees.
+    pub fn title(self) -> &'static str {
+        match self {
+            Metric::TimeToFirstToken => "time to first token",
+            Metric::TimePerOutputToken => "time per output token",
+            Metric::TokensPerSecond => "tokens/s",
+            Metric::ProcessStart => "process start",
+            Metric::Load => "model load",
+            Metric::FirstInference => "first inference",
+            Metric::ColdStart => "cold start",
+            Metric::PeakResident => "peak memory",
+            Metric::PeakDevice => "peak device memory",
+        }
+    }
+
+    /// The unit of its raw values.
+    pub fn unit(self) -> Unit {
+        match self {
+            Metric::TokensPerSecond => Unit::PerSecond,
+            Metric::PeakResident | Metric::PeakDevice => Unit::Bytes,
+            _ => Unit::Nanoseconds,
+        }
+    }
+
+    /// The raw value of a number as a pipeline writes it, where times are seconds.
+    pub fn from_written(self, value: f64) -> f64 {
+        match self.unit() {
+            Unit::Nanoseconds => value * 1e9,
+            Unit::PerSecond | Unit::Bytes => value,
+        }
+    }
+
+    /// True where a larger value is the better one.
+    pub fn more_is_better(self) -> bool {
+        self == Metric::TokensPerSecond
+    }
+
+    /// True for a peak, whose headline is the largest value of all sessions and not their median.
+    pub fn is_peak(self) -> bool {
+        self.unit() == Unit::Bytes
+    }
+}

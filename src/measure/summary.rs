@@ -1,0 +1,197 @@
+//! The sessions of one cell, summarised for each metric.
+//!
+//! Times have one value for each sequence; start-up times and peaks one for each session (a process). A
+//! metric that could not be measured has a reason, never a zero. This module compares nothing.
+
+use std::collections::BTreeMap;
+
+use pipe_engine::message::{Device, Sample};
+
+use super::metric::Metric;
+use super::stats::{self, Interval};
+use crate::record::Session;
+
+/// Percentiles that are looked for, in thousandths.
+const PERCENTILES: [u32; 4] = [900, 950, 990, 999];
+
+/// What is known of one cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Measured sequences of all sessions.
+    pub sequences: u32,
+    pub sessions: u32,
+    pub metrics: BTreeMap<Metric, Measured>,
+}
+
+/// A figure, or why there is none.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measured {
+    Figure(Figure),
+    NotMeasured { reason: String },
+}
+
+/// A metric's figures in the raw unit of [`Metric::unit`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    pub n: u32,
+    pub median: f64,
+    /// The median's 95 % interval (BCa bootstrap); `None` of fewer than six values.
+    pub interval: Option<Interval>,
+    /// Median absolute deviation.
+    pub mad: f64,
+    pub min: f64,
+    pub max: f64,
+    pub percentiles: Vec<Percentile>,
+}
+
+/// One percentile, which exists only where the sample supports it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Percentile {
+    /// In thousandths: 990 for p99.
+    pub level: u32,
+    pub value: PercentileValue,
+}
+
+/// The value of a percentile.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PercentileValue {
+    /// The nearest-rank estimate and its 95 % upper confidence bound.
+    Known { estimate: f64, bound: f64 },
+    /// `p99 n/a (n=40, need 299)`.
+    TooFew { n: u32, need: u32 },
+}
+
+impl Percentile {
+    /// `p99`, `p99.9`.
+    pub fn name(&self) -> String {
+        match self.level % 10 {
+            0 => format!("p{}", self.level / 10),
+            tenth => format!("p{}.{tenth}", self.level / 10),
+        }
+    }
+}
+
+impl Summary {
+    /// The figure of `metric`, where it was measured.
+    pub fn figure(&self, metric: Metric) -> Option<&Figure> {
+        match self.metrics.get(&metric)? {
+            Measured::Figure(figure) => Some(figure),
+            Measured::NotMeasured { .. } => None,
+        }
+    }
+
+    /// The figure that a table shows: the median, or the largest of a peak.
+    pub fn headline(&self, metric: Metric) -> Option<f64> {
+        self.figure(metric).map(|figure| if metric.is_peak() { figure.max } else { figure.median })
+    }
+
+    /// The metric by which cells are ranked: the time per output token, or to the first where none is decoded.
+    pub fn primary(&self) -> Option<Metric> {
+        [Metric::TimePerOutputToken, Metric::TimeToFirstToken]
+            .into_iter()
+            .find(|metric| self.figure(*metric).is_some())
+    }
+}
+
+/// Summarises the sessions of one cell on `device`.
+pub fn summarise(sessions: &[Session], device: Device) -> Summary {
+    let metrics = Metric::ALL
+        .into_iter()
+        .map(|metric| {
+            let values = series(metric, sessions);
+            let measured = figure(metric, &values)
+                .map(Measured::Figure)
+                .unwrap_or_else(|| Measured::NotMeasured { reason: why_missing(metric, sessions, device) });
+            (metric, measured)
+        })
+        .collect();
+    Summary {
+        sequences: sessions.iter().map(|s| s.samples.len()).sum::<usize>() as u32,
+        sessions: sessions.len() as u32,
+        metrics,
+    }
+}
+
+/// The raw values of a metric, in the order in which they were taken.
+pub fn series(metric: Metric, sessions: &[Session]) -> Vec<f64> {
+    let samples = || sessions.iter().flat_map(|session| &session.samples);
+    let each = |value: fn(&Session) -> Option<f64>| sessions.iter().filter_map(value).collect();
+    match metric {
+        Metric::TimeToFirstToken => samples().map(|s| s.prefill_ns as f64).collect(),
+        Metric::TimePerOutputToken => samples().filter_map(time_per_token).collect(),
+        Metric::TokensPerSecond => samples().filter_map(time_per_token).map(|ns| 1e9 / ns).collect(),
+        Metric::ProcessStart => each(|s| Some(s.start_ns as f64)),
+        Metric::Load => each(load),
+        Metric::FirstInference => each(first_inference),
+        Metric::ColdStart => each(|s| Some(s.start_ns as f64 + load(s)? + first_inference(s)?)),
+        Metric::PeakResident => each(|s| s.usage.as_ref()?.peak_resident.map(|b| b as f64)),
+        Metric::PeakDevice => each(|s| s.usage.as_ref()?.peak_device.map(|b| b as f64)),
+    }
+}
+
+/// The mean of a sequence's decode times; `None` where nothing was decoded, or in no time at all.
+pub fn time_per_token(sample: &Sample) -> Option<f64> {
+    let total: u64 = sample.decode_ns.iter().sum();
+    (total > 0).then(|| total as f64 / sample.decode_ns.len() as f64)
+}
+
+fn load(session: &Session) -> Option<f64> {
+    session.prepared.as_ref().map(|prepared| prepared.load_ns as f64)
+}
+
+fn first_inference(session: &Session) -> Option<f64> {
+    session.warmed.as_ref()?.samples.first().map(|sample| sample.prefill_ns as f64)
+}
+
+/// Figures of `values`; `None` of none.
+fn figure(metric: Metric, values: &[f64]) -> Option<Figure> {
+    let sorted = stats::sorted(values);
+    let median = stats::median_of_sorted(&sorted)?;
+    let percentiles = match metric {
+        // A percentile of a start-up time would need hundreds of processes, and one of a rate is one of the time.
+        Metric::TimeToFirstToken | Metric::TimePerOutputToken => percentiles(&sorted),
+        _ => Vec::new(),
+    };
+    Some(Figure {
+        n: values.len() as u32,
+        median,
+        interval: stats::median_interval(values, 0.95),
+        mad: stats::mad(values)?,
+        min: *sorted.first()?,
+        max: *sorted.last()?,
+        percentiles,
+    })
+}
+
+fn percentiles(sorted: &[f64]) -> Vec<Percentile> {
+    PERCENTILES
+        .into_iter()
+        .map(|level| {
+            let part = f64::from(level) / 1000.0;
+            let value = match stats::percentile(sorted, part) {
+                Some((estimate, bound)) => PercentileValue::Known { estimate, bound },
+                None => PercentileValue::TooFew {
+                    n: sorted.len() as u32,
+                    need: stats::needed_for_percentile(part),
+                },
+            };
+            Percentile { level, value }
+        })
+        .collect()
+}
+
+fn why_missing(metric: Metric, sessions: &[Session], device: Device) -> String {
+    if sessions.is_empty() {
+        return "no session was measured".to_owned();
+    }
+    let text = match metric {
+        Metric::PeakDevice if device == Device::Cpu => "a CPU has no memory of its own",
+        Metric::PeakDevice => "the engine can't read the device's allocator",
+        Metric::PeakResident => "the engine could not read its own memory",
+        Metric::TimePerOutputToken | Metric::TokensPerSecond => "no token was decoded",
+        Metric::TimeToFirstToken => "no sequence was measured",
+        Metric::FirstInference => "no warm-up was recorded",
+        Metric::Load | Metric::ColdStart | Metric::ProcessStart => "the model was not loaded",
+    };
+    text.to_owned()
+}

@@ -1,0 +1,1 @@
+//! Renders a comparison: one file per format.
