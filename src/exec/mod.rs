@@ -1,0 +1,3 @@
+//! Running steps.
+
+pub mod builtin;
