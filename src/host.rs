@@ -6,7 +6,9 @@
 use pipe_cache::Digest;
 use serde::{Deserialize, Serialize};
 
+pub mod load;
 pub mod probe;
+pub mod tools;
 
 /// What this machine is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

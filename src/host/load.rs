@@ -1,0 +1,156 @@
+//! What else the machine did while something was measured, and the cautions that follow.
+//!
+//! [`Reading::now`] reads counters of the kernel and starts no process; [`Reading::between`] is pure. What a
+//! system does not count leads to no caution: the absence of one is no proof of silence.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::probe::{System, Throttling};
+use crate::record::{Caution, CautionCode};
+
+/// Ticks of `/proc/stat` in a second: the same on every architecture that we run on, whatever the kernel's own.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// Foreign work below this many processors is what an idle system does.
+const QUIET: f64 = 0.10;
+
+/// Counters at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    at: Instant,
+    counters: Counters,
+}
+
+/// The counters without their time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counters {
+    /// Ticks that the processors worked, for whomever.
+    busy: u64,
+    /// Ticks that the machine below took away.
+    stolen: u64,
+    swapped_in: u64,
+    swapped_out: u64,
+    throttling: Throttling,
+}
+
+impl Reading {
+    /// Reads the counters.
+    pub fn now() -> Reading {
+        let system = System::at(Path::new("/"));
+        Reading { at: Instant::now(), counters: Counters::read(&system) }
+    }
+
+    /// What happened from `before` to `after`, of which `own` processor time was what was measured (all of its
+    /// processes, and `pipe` itself).
+    pub fn between(before: &Reading, after: &Reading, own: Duration) -> Vec<Caution> {
+        let wall = after.at.saturating_duration_since(before.at);
+        before.counters.until(&after.counters, wall, own)
+    }
+}
+
+impl Counters {
+    fn read(system: &System) -> Counters {
+        let mut counters = Counters::parse(
+            &system.text("proc/stat").unwrap_or_default(),
+            &system.text("proc/vmstat").unwrap_or_default(),
+        );
+        counters.throttling = Throttling::now(system);
+        counters
+    }
+
+    /// The first line of `/proc/stat` is user, nice, system, idle, iowait, irq, softirq, steal; guests are part of
+    /// user.
+    fn parse(stat: &str, vmstat: &str) -> Counters {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap_or("");
+        let ticks: Vec<u64> = line.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+        let tick = |at: usize| ticks.get(at).copied().unwrap_or(0);
+        let value = |key: &str| {
+            vmstat.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        Counters {
+            busy: [0, 1, 2, 5, 6].into_iter().map(tick).sum(),
+            stolen: tick(7),
+            swapped_in: value("pswpin "),
+            swapped_out: value("pswpout "),
+            throttling: Throttling::default(),
+        }
+    }
+
+    fn until(&self, after: &Counters, wall: Duration, own: Duration) -> Vec<Caution> {
+        let mut cautions = Vec::new();
+        let mut warn = |code, seen| cautions.push(Caution { code, seen });
+        let seconds = |ticks: u64| ticks as f64 / TICKS_PER_SECOND as f64;
+        let share = |cpu_seconds: f64| if wall.is_zero() { 0.0 } else { cpu_seconds / wall.as_secs_f64() };
+
+        let foreign = share(seconds(after.busy.saturating_sub(self.busy)) - own.as_secs_f64());
+        if foreign > QUIET {
+            warn(CautionCode::ForeignLoad, format!("other processes used {foreign:.2} processors on average"));
+        }
+        let stolen = share(seconds(after.stolen.saturating_sub(self.stolen)));
+        if stolen > QUIET {
+            warn(CautionCode::ForeignLoad, format!("the host of this machine took {stolen:.2} processors away on average"));
+        }
+        let throttled = after.throttling.times.saturating_sub(self.throttling.times);
+        if throttled > 0 {
+            let millis = after.throttling.micros.saturating_sub(self.throttling.micros) / 1000;
+            warn(
+                CautionCode::CgroupThrottled,
+                format!("the control group throttled this process {throttled} times, {millis} ms in all"),
+            );
+        }
+        let pages_in = after.swapped_in.saturating_sub(self.swapped_in);
+        let pages_out = after.swapped_out.saturating_sub(self.swapped_out);
+        if pages_in + pages_out > 0 {
+            warn(CautionCode::Swap, format!("{pages_in} pages came from swap and {pages_out} went there"));
+        }
+        cautions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn codes(before: Counters, after: Counters, own: Duration) -> Vec<CautionCode> {
+        before.until(&after, SECOND, own).into_iter().map(|caution| caution.code).collect()
+    }
+
+    #[test]
+    fn the_first_line_of_stat_is_split_into_work_and_theft() {
+        let stat = "cpu  10 2 3 1000 50 4 5 6 7 8\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
+        let counters = Counters::parse(stat, "pgpgin 7\npswpin 11\npswpout 12\n");
+        assert_eq!((counters.busy, counters.stolen), (24, 6));
+        assert_eq!((counters.swapped_in, counters.swapped_out), (11, 12));
+    }
+
+    #[test]
+    fn own_work_is_no_load_and_foreign_work_is() {
+        let after = Counters { busy: 200, ..Counters::default() };
+        assert_eq!(codes(Counters::default(), after, 2 * SECOND), []);
+        assert_eq!(codes(Counters::default(), after, SECOND), [CautionCode::ForeignLoad]);
+    }
+
+    #[test]
+    fn throttling_swap_and_theft_are_seen() {
+        let throttling = Throttling { times: 3, micros: 5_000 };
+        let after = Counters { stolen: 20, swapped_out: 1, throttling, ..Counters::default() };
+        let expected = [CautionCode::ForeignLoad, CautionCode::CgroupThrottled, CautionCode::Swap];
+        assert_eq!(codes(Counters::default(), after, SECOND), expected);
+    }
+
+    #[test]
+    fn counters_that_ran_backwards_and_no_time_at_all_are_no_caution() {
+        let before = Counters { busy: 500, swapped_in: 9, ..Counters::default() };
+        assert!(before.until(&Counters::default(), Duration::ZERO, SECOND).is_empty());
+    }
+
+    #[test]
+    fn this_machine_can_be_read_twice() {
+        let before = Reading::now();
+        let after = Reading::now();
+        assert!(after.counters.busy >= before.counters.busy);
+    }
+}
