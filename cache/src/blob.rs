@@ -320,8 +320,9 @@ impl Store {
         }
     }
 
-    /// Error for content that a caller needs and the store lacks.
-    pub(crate) fn missing(digest: &Digest) -> StoreError {
+    /// Error for content that a caller needs and the store lacks. What was taken for whole may not be.
+    pub(crate) fn missing(&self, digest: &Digest) -> StoreError {
+        held(&self.whole).clear();
         StoreError::Missing { digest: *digest }
     }
 }
