@@ -280,6 +280,7 @@ impl Store {
     ) -> Result<bool> {
         let path = self.blob_path(digest, executable);
         self.rely_on(&path);
+        let mut folder_made = false;
         loop {
             match fsx::rename_new(&dir, name, &path) {
                 Ok(()) => return Ok(true),
@@ -303,20 +304,15 @@ impl Store {
         }
     }
 
-    /// Makes the folder of a blob. False if that was there, so that something else was not found.
-    fn make_fan_out(&self, path: &Path) -> Result<bool> {
+    /// Makes the folder of a blob, unless another process was faster.
+    fn make_fan_out(&self, path: &Path) -> Result<()> {
         let Some(folder) = path.parent() else {
-            return Ok(false);
+            return Ok(());
         };
+        held(&self.unsynced).insert(self.root.join("blobs"));
         match std::fs::DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => {
-                held(&self.unsynced).insert(self.root.join("blobs"));
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Ok(folder.is_dir() && !path.exists())
-            }
-            Err(error) => Err(io("make the folder", folder)(error)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.map_err(io("make the folder", folder)),
         }
     }
 
