@@ -290,8 +290,11 @@ impl Store {
                     }
                     self.quarantine(digest, &path)?;
                 }
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotFound && self.make_fan_out(&path)? => {}
+                // Either name may be what is missing; only the folder is made, and only once.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !folder_made => {
+                    self.make_fan_out(&path)?;
+                    folder_made = true;
+                }
                 Err(error) => return Err(io("store", &path)(error)),
             }
         }
