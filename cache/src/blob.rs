@@ -280,6 +280,7 @@ impl Store {
     ) -> Result<bool> {
         let path = self.blob_path(digest, executable);
         self.rely_on(&path);
+        let mut folder_made = false;
         loop {
             match fsx::rename_new(&dir, name, &path) {
                 Ok(()) => return Ok(true),
@@ -289,8 +290,11 @@ impl Store {
                     }
                     self.quarantine(digest, &path)?;
                 }
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotFound && self.make_fan_out(&path)? => {}
+                // Either name may be what is missing; only the folder is made, and only once.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !folder_made => {
+                    self.make_fan_out(&path)?;
+                    folder_made = true;
+                }
                 Err(error) => return Err(io("store", &path)(error)),
             }
         }
@@ -303,25 +307,21 @@ impl Store {
         }
     }
 
-    /// Makes the folder of a blob. False if that was there, so that something else was not found.
-    fn make_fan_out(&self, path: &Path) -> Result<bool> {
+    /// Makes the folder of a blob, unless another process was faster.
+    fn make_fan_out(&self, path: &Path) -> Result<()> {
         let Some(folder) = path.parent() else {
-            return Ok(false);
+            return Ok(());
         };
+        held(&self.unsynced).insert(self.root.join("blobs"));
         match std::fs::DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => {
-                held(&self.unsynced).insert(self.root.join("blobs"));
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Ok(folder.is_dir() && !path.exists())
-            }
-            Err(error) => Err(io("make the folder", folder)(error)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.map_err(io("make the folder", folder)),
         }
     }
 
-    /// Error for content that a caller needs and the store lacks.
-    pub(crate) fn missing(digest: &Digest) -> StoreError {
+    /// Error for content that a caller needs and the store lacks. What was taken for whole may not be.
+    pub(crate) fn missing(&self, digest: &Digest) -> StoreError {
+        held(&self.whole).clear();
         StoreError::Missing { digest: *digest }
     }
 }

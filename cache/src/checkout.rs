@@ -160,7 +160,7 @@ impl Store {
             return Ok(());
         };
         if *size <= SMALL {
-            let bytes = self.packed(digest)?.ok_or_else(|| Self::missing(digest))?;
+            let bytes = self.packed(digest)?.ok_or_else(|| self.missing(digest))?;
             let mut file = create(dest, 0o600)?;
             file.write_all(&bytes).map_err(io("write", dest))?;
             return fsx::seal(&file, *executable).map_err(io("set the mode of", dest));
@@ -197,7 +197,7 @@ impl Store {
         self.publish_temp(temp, *digest, size, executable)?;
         match self.sound_file(digest, executable)? {
             Some(_) => Ok(path),
-            None => Err(Self::missing(digest)),
+            None => Err(self.missing(digest)),
         }
     }
 
@@ -216,7 +216,7 @@ impl Store {
     fn fill(&self, digest: &Digest, mut dest: &File, shown: &Path) -> Result<()> {
         match self
             .open_blob(digest)?
-            .ok_or_else(|| Self::missing(digest))?
+            .ok_or_else(|| self.missing(digest))?
         {
             Blob::Bytes(bytes) => dest.write_all(bytes.get_ref()).map_err(io("write", shown)),
             Blob::File(mut source) => {

@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use crate::Digest;
 use crate::fsx::Stamp;
@@ -112,14 +112,10 @@ fn is_racy(stamp: &Stamp, began: i128) -> bool {
     stamp.mtime.max(stamp.ctime) > began - RACY
 }
 
-/// The time of now, in the unit of file times.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "file times are wall-clock times; this is compared with nothing else"
-)]
+/// The wall clock, in the unit of file times, which are wall-clock times themselves.
 pub(crate) fn now() -> i128 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
+    UNIX_EPOCH
+        .elapsed()
         .map_or(0, |since| since.as_nanos() as i128)
 }
 

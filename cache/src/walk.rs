@@ -61,7 +61,7 @@ impl Store {
 
     /// The tree under this digest, or an error that names it.
     pub(crate) fn needed_tree(&self, digest: &Digest) -> Result<Arc<Tree>> {
-        self.tree(digest)?.ok_or_else(|| Self::missing(digest))
+        self.tree(digest)?.ok_or_else(|| self.missing(digest))
     }
 
     /// How many files and bytes an entry holds.

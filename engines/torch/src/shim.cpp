@@ -19,7 +19,6 @@ extern "C" bool pipe_torch_allow_reduced_precision(bool allowed) noexcept {
     auto& context = at::globalContext();
     context.setFloat32MatmulPrecision(allowed ? "high" : "highest");
     context.setAllowTF32CuDNN(allowed);
-    context.setAllowTF32OneDNN(allowed);
     context.setAllowFP16ReductionCuBLAS(allowed);
     context.setAllowBF16ReductionCuBLAS(allowed);
     context.setAllowFP16AccumulationCuBLAS(false);
