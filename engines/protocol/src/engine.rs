@@ -1,0 +1,179 @@
+//! What an engine implements: opening a model, one pass over tokens, and reading back. Knows no messages
+//! but those that describe a model and a fault, and no clock but the one that it is asked for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::message::{Fault, FaultKind, Hello, ModelCard, Prepare};
+
+/// A machine-learning library behind the protocol.
+pub trait Engine {
+    /// Says who speaks; called before anything else and without touching a device.
+    fn hello(&self) -> Hello;
+
+    /// Opens the device and loads the model, with the threads and the arithmetic that `how` asks for.
+    fn open(&mut self, how: &Prepare) -> Result<Loaded, Fault>;
+
+    /// The clock that samples are taken with.
+    fn clock(&self) -> Box<dyn Clock> {
+        Box::new(Monotonic(Instant::now()))
+    }
+}
+
+/// A model on its device, and the cache of one sequence.
+pub trait Model {
+    /// Empties the cache: the next pass is the first of a sequence.
+    fn reset(&mut self) -> Result<(), Fault>;
+
+    /// Runs one pass over `tokens`, adding them to the cache. Returns once the device is idle and the
+    /// logits are computed, so that the caller may read the clock.
+    fn forward(&mut self, tokens: &[i64]) -> Result<(), Fault>;
+
+    /// The logits of the last pass, one row of the vocabulary's length for each of its tokens.
+    fn logits(&mut self) -> Result<Vec<f32>, Fault>;
+
+    /// Peak memory of the device's allocator in bytes, where there is one that tells.
+    fn peak_device(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// A model that is ready, and what is known of how it will run.
+pub struct Loaded {
+    pub model: Box<dyn Model>,
+    /// The length of a row of logits; tokens lie below it.
+    pub vocabulary: u32,
+    pub facts: Facts,
+}
+
+/// What the library tells of itself, read back after it was set up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub libraries: BTreeMap<String, String>,
+    pub threads: u32,
+    pub reduced_precision: bool,
+    pub placement: BTreeMap<String, u64>,
+}
+
+/// Nanoseconds that only grow.
+pub trait Clock {
+    fn now_ns(&self) -> u64;
+}
+
+/// The host's monotonic clock.
+struct Monotonic(Instant);
+
+impl Clock for Monotonic {
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Fault {
+    /// Anything that is neither a missing device nor a lack of memory.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::of(FaultKind::Failed, message)
+    }
+
+    /// The device isn't there.
+    pub fn no_device(message: impl Into<String>) -> Self {
+        Self::of(FaultKind::NoDevice, message)
+    }
+
+    /// A library's own words, which alone tell a lack of memory from another failure.
+    pub fn from_library(during: &str, words: &str) -> Self {
+        // The phrases of the CPU and CUDA allocators of libtorch, of ONNX Runtime's arena and of C++.
+        const OUT_OF_MEMORY: [&str; 7] = [
+            "out of memory",
+            "not enough memory",
+            "can't allocate memory",
+            "failed to allocate memory",
+            "bad_alloc",
+            "bad allocation",
+            "cannot allocate memory",
+        ];
+        let lower = words.to_lowercase();
+        let kind = match OUT_OF_MEMORY.iter().any(|phrase| lower.contains(phrase)) {
+            true => FaultKind::OutOfMemory,
+            false => FaultKind::Failed,
+        };
+        Self::of(kind, format!("{during}: {}", words.trim()))
+    }
+
+    fn of(kind: FaultKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+impl ModelCard {
+    /// Reads `pipe-model.json` of a model's folder and refuses what this version doesn't know.
+    pub fn read(folder: &Path) -> Result<Self, Fault> {
+        let path = folder.join("pipe-model.json");
+        let named = |what: String| Fault::failed(format!("`{}`: {what}", path.display()));
+        let text = std::fs::read(&path).map_err(|error| named(error.to_string()))?;
+        let card: Self = serde_json::from_slice(&text).map_err(|error| named(error.to_string()))?;
+        if card.format != 1 {
+            return Err(named(format!(
+                "format {} is unknown, only 1 is",
+                card.format
+            )));
+        }
+        if card.kind != "llm" {
+            return Err(named(format!(
+                "kind `{}` is unknown, only `llm` is",
+                card.kind
+            )));
+        }
+        if card.layers == 0 || card.vocabulary == 0 {
+            return Err(named(
+                "a model has at least one layer and one word".to_owned(),
+            ));
+        }
+        Ok(card)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_librarys_words_tell_a_lack_of_memory() {
+        let check = |words: &str, kind| {
+            assert_eq!(Fault::from_library("pass", words).kind, kind, "{words}")
+        };
+        check(
+            "CUDA out of memory. Tried to allocate 2.00 GiB",
+            FaultKind::OutOfMemory,
+        );
+        check(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried",
+            FaultKind::OutOfMemory,
+        );
+        check(
+            "Failed to allocate memory for requested buffer of size 1",
+            FaultKind::OutOfMemory,
+        );
+        check("std::bad_alloc", FaultKind::OutOfMemory);
+        check("expected 3 inputs, got 2", FaultKind::Failed);
+    }
+
+    #[test]
+    fn a_card_of_another_format_is_refused() {
+        let folder = std::env::temp_dir().join(format!("pipe-engine-card-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let card = r#"{"format":2,"file":"m","kind":"llm","layers":1,"kv_heads":1,"head_dim":1,"vocabulary":1}"#;
+        std::fs::write(folder.join("pipe-model.json"), card).expect("a file");
+        let fault = ModelCard::read(&folder).expect_err("refused");
+        assert!(
+            fault.message.contains("format 2 is unknown"),
+            "{}",
+            fault.message
+        );
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
+}

@@ -1,0 +1,339 @@
+//! An engine without a library, for tests: times from a seed, logits from arithmetic, and every way to fail.
+//!
+//! What it does stands in `sim.json` in the model's folder ([`Script`]). Times are invented and the clock is
+//! its own, so a session's samples are the same bytes on every machine; all that it says is marked
+//! `simulated`. The misbehaviour happens when the request named by `at` arrives.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::engine::{Clock, Engine, Facts, Loaded, Model};
+use crate::message::{Answer, Fault, FaultKind, Hello, PROTOCOL, Prepare, Request, Usage};
+use crate::serve::write_line;
+use crate::service::Service;
+use crate::stdio;
+
+/// `sim.json`. Every field has a default, so `{}` is a well-behaved engine.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Script {
+    pub behaviour: Behaviour,
+    pub at: Moment,
+    /// Seed of the noise on the times.
+    pub seed: u64,
+    /// Time of the pass over the prompt, and of one decoded token, without noise.
+    pub prefill_ns: u64,
+    pub decode_ns: u64,
+    /// The times lie this many thousandths above their base at most.
+    pub noise_milli: u64,
+    pub load_ns: u64,
+    pub vocabulary: u32,
+    /// What is reported as read back, where it shall differ from what was asked for.
+    pub threads: Option<u32>,
+    pub peak_resident: u64,
+    /// Bytes at which `eats-memory` gives up and reports a lack of memory.
+    pub appetite: u64,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            behaviour: Behaviour::WellBehaved,
+            at: Moment::Measure,
+            seed: 0,
+            prefill_ns: 50_000_000,
+            decode_ns: 10_000_000,
+            noise_milli: 10,
+            load_ns: 200_000_000,
+            vocabulary: 16,
+            threads: None,
+            peak_resident: 1 << 30,
+            appetite: 1 << 40,
+        }
+    }
+}
+
+/// What the engine does when the moment has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Behaviour {
+    WellBehaved,
+    /// Aborts.
+    Crash,
+    /// Never answers.
+    Hang,
+    /// Reports that memory ran out.
+    OutOfMemory,
+    /// Takes memory until it is killed, or `appetite` is reached.
+    EatsMemory,
+    /// Answers with lines that are no messages.
+    Nonsense,
+    /// Adds one to every logit; at any moment.
+    Wrong,
+    /// Reports that the device is not there, at `prepare`.
+    NoDevice,
+    /// Reports another failure.
+    Fail,
+    /// Ends without an answer, with exit code 3.
+    Exit,
+}
+
+/// The request at which it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    Prepare,
+    WarmUp,
+    Measure,
+    Outputs,
+    Finish,
+}
+
+/// The simulated engine; what it does is read at `prepare`.
+#[derive(Debug, Default)]
+pub struct Sim {
+    script: Script,
+    now: Rc<Cell<u64>>,
+}
+
+/// Runs it on this process's stdin and stdout: all that a test's program needs to call.
+pub fn main() -> ExitCode {
+    let outcome = stdio::claim().and_then(|mut out| talk(io::stdin().lock(), &mut out));
+    match outcome {
+        Ok(code) => code,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The loop of [`crate::serve`], with a place to misbehave before each answer.
+fn talk(requests: impl BufRead, out: &mut impl Write) -> io::Result<ExitCode> {
+    let mut service = Service::new(Sim::default(), Some(1_000_000));
+    write_line(out, &service.engine().hello())?;
+    let mut script = Script::default();
+    for line in requests.lines() {
+        let request: Request = serde_json::from_str(&line?)?;
+        if let Request::Prepare(how) = &request {
+            match Script::read(Path::new(&how.model)) {
+                Ok(read) => script = read,
+                Err(fault) => {
+                    write_line(out, &Answer::Failed(fault))?;
+                    continue;
+                }
+            }
+        }
+        match script.act(moment(&request), out)? {
+            Act::Go => {}
+            Act::Said => continue,
+            Act::Leave(code) => return Ok(code),
+        }
+        let mut reply = service.answer(&request);
+        if let Answer::Finished(usage) = &mut reply.answer {
+            *usage = script.usage();
+        }
+        write_line(out, &reply.answer)?;
+        if reply.last {
+            break;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn moment(request: &Request) -> Moment {
+    match request {
+        Request::Prepare(_) => Moment::Prepare,
+        Request::WarmUp(_) => Moment::WarmUp,
+        Request::Measure { .. } => Moment::Measure,
+        Request::Outputs { .. } => Moment::Outputs,
+        Request::Finish => Moment::Finish,
+    }
+}
+
+/// What is left to do about a request.
+enum Act {
+    /// Answer it.
+    Go,
+    /// Nothing: it was answered.
+    Said,
+    /// End the process.
+    Leave(ExitCode),
+}
+
+impl Script {
+    fn read(folder: &Path) -> Result<Self, Fault> {
+        let path = folder.join("sim.json");
+        let named =
+            |error: &dyn std::fmt::Display| Fault::failed(format!("`{}`: {error}", path.display()));
+        let text = std::fs::read(&path).map_err(|error| named(&error))?;
+        serde_json::from_slice(&text).map_err(|error| named(&error))
+    }
+
+    fn act(&self, moment: Moment, out: &mut impl Write) -> io::Result<Act> {
+        let due = match self.behaviour {
+            Behaviour::NoDevice => moment == Moment::Prepare,
+            _ => moment == self.at,
+        };
+        if !due {
+            return Ok(Act::Go);
+        }
+        let fault = match self.behaviour {
+            Behaviour::WellBehaved | Behaviour::Wrong => return Ok(Act::Go),
+            Behaviour::Crash => std::process::abort(),
+            Behaviour::Hang => loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            },
+            Behaviour::Exit => return Ok(Act::Leave(ExitCode::from(3))),
+            Behaviour::Nonsense => {
+                out.write_all(b"Loading checkpoint shards: 100%\n\xff\xfe{\"answer\":\n")?;
+                out.flush()?;
+                return Ok(Act::Said);
+            }
+            Behaviour::EatsMemory => eat(self.appetite),
+            Behaviour::OutOfMemory => Fault {
+                kind: FaultKind::OutOfMemory,
+                message: "simulated: 1 TiB was asked for".to_owned(),
+            },
+            Behaviour::NoDevice => Fault::no_device("simulated: there is no such device"),
+            Behaviour::Fail => Fault::failed("simulated: a failure"),
+        };
+        write_line(out, &Answer::Failed(fault))?;
+        Ok(Act::Said)
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            peak_resident: Some(self.peak_resident),
+            peak_device: None,
+            cpu_ns: Some(1_000_000_000),
+            major_faults: Some(0),
+        }
+    }
+}
+
+/// Takes memory, page by page, and holds it.
+fn eat(appetite: u64) -> Fault {
+    const BITE: usize = 16 << 20;
+    let mut eaten: Vec<Vec<u8>> = Vec::new();
+    while (eaten.len() * BITE) as u64 + BITE as u64 <= appetite {
+        let mut bite = Vec::new();
+        if bite.try_reserve_exact(BITE).is_err() {
+            break;
+        }
+        // A value other than zero in each page, for pages of zeros may be shared.
+        bite.resize(BITE, 1);
+        eaten.push(std::hint::black_box(bite));
+    }
+    Fault {
+        kind: FaultKind::OutOfMemory,
+        message: format!(
+            "simulated: {} bytes were taken and no more were given",
+            eaten.len() * BITE
+        ),
+    }
+}
+
+impl Engine for Sim {
+    fn hello(&self) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            engine: "sim".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            simulated: true,
+        }
+    }
+
+    fn open(&mut self, how: &Prepare) -> Result<Loaded, Fault> {
+        self.script = Script::read(Path::new(&how.model))?;
+        self.now.set(self.now.get() + self.script.load_ns);
+        let facts = Facts {
+            libraries: [("sim".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+            threads: self.script.threads.unwrap_or(how.threads),
+            reduced_precision: how.reduced_precision,
+            placement: [(how.device.name().to_owned(), 1)].into(),
+        };
+        let model = SimModel {
+            script: self.script.clone(),
+            now: Rc::clone(&self.now),
+            seen: Vec::new(),
+            fresh: 0,
+            passes: 0,
+        };
+        Ok(Loaded {
+            model: Box::new(model),
+            vocabulary: self.script.vocabulary,
+            facts,
+        })
+    }
+
+    fn clock(&self) -> Box<dyn Clock> {
+        Box::new(Invented(Rc::clone(&self.now)))
+    }
+}
+
+/// A clock that only passes of the model move.
+struct Invented(Rc<Cell<u64>>);
+
+impl Clock for Invented {
+    fn now_ns(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+struct SimModel {
+    script: Script,
+    now: Rc<Cell<u64>>,
+    seen: Vec<i64>,
+    /// Tokens of the last pass.
+    fresh: usize,
+    /// Passes so far, of all sequences: the noise never repeats.
+    passes: u64,
+}
+
+impl Model for SimModel {
+    fn reset(&mut self) -> Result<(), Fault> {
+        self.seen.clear();
+        Ok(())
+    }
+
+    fn forward(&mut self, tokens: &[i64]) -> Result<(), Fault> {
+        let base = match self.seen.is_empty() {
+            true => self.script.prefill_ns,
+            false => self.script.decode_ns,
+        };
+        let noise = mix(self.script.seed ^ mix(self.passes)) % (self.script.noise_milli + 1);
+        self.now.set(self.now.get() + base + base / 1000 * noise);
+        self.passes += 1;
+        self.seen.extend(tokens);
+        self.fresh = tokens.len();
+        Ok(())
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>, Fault> {
+        let error = f32::from(u8::from(self.script.behaviour == Behaviour::Wrong));
+        let first = self.seen.len() - self.fresh;
+        let rows = self.seen.iter().enumerate().skip(first);
+        let logits = rows.flat_map(|(position, token)| {
+            let row = mix(token.unsigned_abs() ^ mix(position as u64));
+            // 16 bits are whole numbers that a float holds.
+            (0..self.script.vocabulary)
+                .map(move |word| f32::from(mix(row ^ u64::from(word)) as u16) / 4096.0 + error)
+        });
+        Ok(logits.collect())
+    }
+}
+
+/// The finaliser of splitmix64 (Steele, Lea and Flood, 2014).
+fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+"""Traces a Llama checkpoint into TorchScript: `model.pt` and `pipe-model.json`.
+
+The trace is compared with the module at lengths that it was not made with. The file is written anew without
+what differs between folders and users: source positions (`.debug_pkl`), times, and the identity that torch
+derives from them.
+"""
+
+import argparse
+import pathlib
+import struct
+import sys
+import warnings
+import zipfile
+
+import torch
+
+import llama
+
+# Lengths of the sequence and of the cache: one pair to trace with, and those that the trace is tried with.
+# The first token with an empty cache, a prompt, one decoded token and a longer one are different shapes.
+TRACED = (5, 3)
+TRIED = [(7, 0), (1, 0), (1, 11), (4, 9)]
+TOLERANCE = 1e-4
+
+# Where a tensor's bytes may start, and the mark of the padding before them, as torch itself writes them.
+ALIGNMENT = 64
+PADDING = 0x4246
+
+
+def trace(model, config):
+    with warnings.catch_warnings():
+        # Lengths stay symbolic in the trace, which `check` shows; and that TorchScript is old is known.
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(model, llama.example(config, *TRACED), check_trace=False)
+
+
+def check(model, path, config):
+    """Ends the script where the written file says something else than the module."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = torch.jit.load(str(path))
+    for length, remembered in TRIED:
+        inputs = llama.example(config, length, remembered)
+        for name, ours, theirs in zip(llama.names(config)[1], model(*inputs), loaded(*inputs)):
+            at = f"`{name}` at {length} tokens after {remembered}"
+            if ours.shape != theirs.shape:
+                sys.exit(f"torchscript: {at} is {tuple(theirs.shape)}, and {tuple(ours.shape)} in the module")
+            error = (ours - theirs).abs().max().item()
+            if not error <= TOLERANCE:
+                sys.exit(f"torchscript: {at} differs from the module by {error:g}, more than {TOLERANCE:g}")
+
+
+def write(saved, path):
+    """Copies a saved trace, keeping only what does not depend on where and by whom it was made."""
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
+        for entry in sorted(source.infolist(), key=lambda entry: entry.filename):
+            name = entry.filename.split("/", 1)[1]
+            if name.endswith(".debug_pkl") or name.startswith(".data/"):
+                continue
+            copy = zipfile.ZipInfo("model/" + name, date_time=(1980, 1, 1, 0, 0, 0))
+            copy.create_system = 3
+            copy.external_attr = 0o644 << 16
+            copy.file_size = entry.file_size
+            taken = target.fp.tell() + 30 + len(copy.filename.encode()) + 4
+            padding = -taken % ALIGNMENT
+            copy.extra = struct.pack("<HH", PADDING, padding) + b"Z" * padding
+            with source.open(entry) as reader, target.open(copy, "w") as writer:
+                while block := reader.read(1 << 22):
+                    writer.write(block)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, type=pathlib.Path, help="a checkpoint's folder")
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    arguments = parser.parse_args()
+
+    model, config = llama.load(arguments.model)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path, saved = arguments.out / "model.pt", arguments.out / "model.pt.part"
+    with torch.no_grad():
+        torch.jit.save(trace(model, config), str(saved))
+        write(saved, path)
+        saved.unlink()
+        check(model, path, config)
+    llama.write_card(config, "model.pt", arguments.out)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (llama.CheckpointError, OSError) as error:
+        sys.exit(f"torchscript: {error}")
