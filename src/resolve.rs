@@ -28,7 +28,7 @@ use std::path::Path;
 pub use files::{Disk, FileKind, Files, Memory};
 pub use kind::Kind;
 
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::diag::Diagnostics;
 use crate::pipeline::{Param, Pipeline, Spanned, Value};
 use crate::syntax::Entry;
 use expand::Expander;
@@ -88,7 +88,7 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
         world: &world,
         modules: &modules,
         matrices: &matrices,
-        loader: &mut loader,
+        loader,
         facts,
         scopes: vec![Scope::top()],
         slots: Vec::new(),
@@ -97,7 +97,7 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
     expander.parameters(&params, options);
     expander.body(0, main);
     let actions = expander.build_all();
-    let Expander { slots, scopes, found: more, .. } = expander;
+    let Expander { slots, scopes, found: more, loader, .. } = expander;
     found.extend(more);
     let steps = order::order(slots, actions, &mut found);
     let diagnostics = Diagnostics::new(loader.sources.clone(), found);

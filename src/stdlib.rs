@@ -13,6 +13,11 @@ const MODULES: &[(&str, &str)] = &[
 /// Paths as the recipes write them, and the bytes.
 const FILES: &[(&str, &[u8])] = &[
     ("locks/torch-2.11.txt", include_bytes!("../stdlib/locks/torch-2.11.txt")),
+    ("scripts/llama.py", include_bytes!("../stdlib/scripts/llama.py")),
+    ("scripts/make_llama.py", include_bytes!("../stdlib/scripts/make_llama.py")),
+    ("scripts/tokens.py", include_bytes!("../stdlib/scripts/tokens.py")),
+    ("scripts/torchscript.py", include_bytes!("../stdlib/scripts/torchscript.py")),
+    ("scripts/export_onnx.py", include_bytes!("../stdlib/scripts/export_onnx.py")),
 ];
 
 /// The text behind `use "std/NAME"`.

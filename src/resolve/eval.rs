@@ -3,10 +3,10 @@
 use super::expand::Expander;
 use super::kind::Kind;
 use super::scope::{Bound, Ref, Site, Target, origin, place};
-use super::table::WHEN;
+use super::table::{HOST_ARCH, HOST_OS, WHEN};
 use super::value;
 use crate::diag::{At, Diagnostic, list, suggest};
-use crate::pipeline::{Arg, Cell, Input, Spanned, StepId, Value};
+use crate::pipeline::{Arg, Cell, Input, Origin, Spanned, StepId, Value};
 use crate::syntax::{Entry, Literal, Node};
 
 impl<'d> Expander<'d, '_> {
@@ -243,10 +243,15 @@ impl<'d> Expander<'d, '_> {
 
     fn known(&self, site: &Site, name: &str) -> Option<Bound> {
         let axis = site.cell.as_ref().and_then(|cell| cell.get(name));
-        match axis {
+        let text = axis.or(match name {
+            HOST_OS => Some(self.facts.os.as_str()),
+            HOST_ARCH => Some(self.facts.arch.as_str()),
+            _ => None,
+        });
+        match text {
             Some(text) => {
                 let value = Value::Text(text.to_owned());
-                Some(Bound::Value(Spanned { value, origin: crate::pipeline::Origin::Builtin("axis") }))
+                Some(Bound::Value(Spanned { value, origin: Origin::Builtin("what `when` compares") }))
             }
             None => self.scopes[site.scope].params.get(name).cloned(),
         }

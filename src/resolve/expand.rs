@@ -24,7 +24,7 @@ pub struct Expander<'d, 'f> {
     pub world: &'d World<'d>,
     pub modules: &'d [Module],
     pub matrices: &'d Matrices<'d>,
-    pub loader: &'d mut Loader<'f>,
+    pub loader: Loader<'f>,
     pub facts: &'d Facts,
     pub scopes: Vec<Scope<'d>>,
     pub slots: Vec<Slot<'d>>,

@@ -107,6 +107,12 @@ pub const RECIPE_NODES: &[&NodeSpec] = &[&RECIPE_PARAM, &RESULT];
 /// `when` holds its children only where a parameter or axis has a value; it may stand in every body.
 pub const WHEN: &str = "when";
 
+/// What `when` may ask of the machine: `linux` or `macos`.
+pub const HOST_OS: &str = "host-os";
+
+/// What `when` may ask of the machine: `x86_64` or `aarch64`.
+pub const HOST_ARCH: &str = "host-arch";
+
 pub static PIPELINE: NodeSpec = NodeSpec {
     name: "pipeline",
     doc: "Names the pipeline. The first node of a file that can be run.",

@@ -227,7 +227,11 @@ impl Scanner<'_> {
         self.at += hashes;
         match self.peek(0) {
             Some(b'"') => self.string(hashes),
-            _ => true,
+            _ => {
+                let keyword = |c: char| c.is_ascii_alphabetic() || c == '-';
+                self.at += self.rest().find(|c| !keyword(c)).unwrap_or(self.rest().len());
+                true
+            }
         }
     }
 
