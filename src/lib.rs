@@ -1,7 +1,6 @@
 //! `pipe`: Nix for benchmark matrices.
-pub mod exec;
-pub mod host;
-pub mod measure;
+pub mod diag;
 pub mod pipeline;
-pub mod record;
-pub mod report;
+pub mod resolve;
+pub mod stdlib;
+pub mod syntax;

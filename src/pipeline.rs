@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::diag::Source;
 pub use pipe_engine::message::{Device, Dtype};
 
 /// A pipeline whose every name is resolved and every matrix expanded.
@@ -23,14 +23,6 @@ pub struct Pipeline {
     pub matrices: Vec<Matrix>,
     /// Steps in an order in which each comes after those that it reads. Equal steps are merged into one.
     pub steps: Vec<Step>,
-}
-
-/// The text of one file of the pipeline.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// As a person would write it: relative to the working folder, or `std/model` for one of ours.
-    pub name: String,
-    pub text: Arc<str>,
 }
 
 /// A parameter and the value it has in this run.

@@ -1,0 +1,125 @@
+//! Documents to a [`Pipeline`]: names, types, recipes and matrices, with every error of the files at once.
+//!
+//! In reading order: `import` reads the files, `world` finds recipes and parameters, `matrix` the cells;
+//! `check` holds every node against the `table` and every name against what is declared; `expand` unfolds
+//! recipes and cells into slots; `eval`, `build` and `judge` make their actions; `order` sorts and merges
+//! them. Nothing here knows of plans, of keys or of the machine beyond [`Facts`], and nothing runs.
+
+mod build;
+mod canonical;
+mod eval;
+mod expand;
+mod fields;
+mod files;
+mod flags;
+mod import;
+mod judge;
+mod kind;
+mod lock;
+mod matrix;
+mod order;
+mod scope;
+pub mod table;
+mod value;
+mod world;
+
+use std::path::Path;
+
+pub use files::{Disk, FileKind, Files, Memory};
+pub use kind::Kind;
+
+use crate::diag::Diagnostics;
+use crate::pipeline::{Param, Pipeline, Spanned, Value};
+use crate::syntax::Entry;
+use expand::Expander;
+use import::Loader;
+use matrix::MatrixDecl;
+use scope::{Bound, Scope};
+use world::{ParamDecl, World};
+
+/// Host facts that decide what a pipeline is: markers of Python locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// `linux` or `macos`.
+    pub os: String,
+    /// `x86_64` or `aarch64`.
+    pub arch: String,
+    /// The version of `python3`, as `3.11.7`, where there is one.
+    pub python: Option<String>,
+}
+
+/// What the command line says about the pipeline.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `--set NAME=VALUE`, in order; the last of a name counts.
+    pub sets: Vec<(String, String)>,
+}
+
+/// Reads the pipeline at `path`; it is there only where nothing is wrong with it.
+pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) -> (Option<Pipeline>, Diagnostics) {
+    let mut loader = Loader::load(path, files);
+    let modules = std::mem::take(&mut loader.modules);
+    let mut found = std::mem::take(&mut loader.found);
+    // A file that cannot be read as KDL has no names; findings about the rest of the set would mislead.
+    let unreadable = !found.is_empty() && modules.iter().any(|module| module.document.nodes.is_empty());
+    if modules.is_empty() || unreadable {
+        return (None, Diagnostics::new(loader.sources, found));
+    }
+    let world = World::new(&modules, &mut found);
+    let main = &modules[0].document.nodes;
+    let header = main.first().filter(|node| node.name.text == "pipeline");
+    let mut matrices: Vec<MatrixDecl> = Vec::new();
+    for node in main.iter().filter(|node| node.name.text == "matrix") {
+        let Some(matrix) = MatrixDecl::new(node, &mut found) else { continue };
+        match matrices.iter().find(|known| known.name == matrix.name) {
+            Some(first) => found.push(world::twice("matrixe", matrix.name, matrix.at, first.at)),
+            None => matrices.push(matrix),
+        }
+    }
+    let mut params: Vec<ParamDecl> = Vec::new();
+    for node in main.iter().filter(|node| node.name.text == "param") {
+        let Some(param) = ParamDecl::new(node, node.values().nth(1), &mut found) else { continue };
+        match params.iter().find(|known| known.name == param.name) {
+            Some(first) => found.push(world::twice("parameter", param.name, param.at, first.at)),
+            None => params.push(param),
+        }
+    }
+    let mut expander = Expander {
+        world: &world,
+        modules: &modules,
+        matrices: &matrices,
+        loader,
+        facts,
+        scopes: vec![Scope::top()],
+        slots: Vec::new(),
+        found: Vec::new(),
+    };
+    expander.parameters(&params, options);
+    expander.body(0, main);
+    let actions = expander.build_all();
+    let Expander { slots, scopes, found: more, loader, .. } = expander;
+    found.extend(more);
+    let steps = order::order(slots, actions, &mut found);
+    let diagnostics = Diagnostics::new(loader.sources.clone(), found);
+    let text = |entry: Option<&Entry>| entry.and_then(Entry::text).map(str::to_owned);
+    let Some(header) = header.filter(|_| !diagnostics.has_errors()) else { return (None, diagnostics) };
+    let pipeline = Pipeline {
+        name: text(header.values().next()).unwrap_or_default(),
+        about: text(header.property_or_child("about")),
+        sources: loader.sources,
+        params: params.iter().filter_map(|param| plain_param(param, &scopes[0])).collect(),
+        matrices: matrices.iter().map(MatrixDecl::plain).collect(),
+        steps,
+    };
+    (Some(pipeline), diagnostics)
+}
+
+/// A parameter as the pipeline shows it.
+fn plain_param(param: &ParamDecl<'_>, scope: &Scope<'_>) -> Option<Param> {
+    let value = match scope.params.get(param.name)? {
+        Bound::Value(value) => value.clone(),
+        Bound::Input(input) => Spanned { value: Value::Text(flags::input_name(&input.value)), origin: input.origin.clone() },
+        Bound::Step(_) | Bound::Output(_) | Bound::Absent | Bound::Wrong => return None,
+    };
+    Some(Param { name: param.name.to_owned(), about: param.about.map(str::to_owned), value })
+}

@@ -1,0 +1,318 @@
+//! Slots into actions: processes, fetches, trees and images.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::expand::Expander;
+use super::eval::{bad_path, not_below};
+use super::fields::Fields;
+use super::kind::Kind;
+use super::lock::is_sha256;
+use super::scope::{Open, Site, Work, origin};
+use crate::diag::Diagnostic;
+use crate::pipeline::{
+    Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Needs, Put, PutWhat, Run, Spanned, TreeOf, Value,
+};
+use crate::syntax::{Entry, Node};
+
+impl<'d> Expander<'d, '_> {
+    /// The action of every slot, `None` where it could not be made, which has been reported.
+    pub fn build_all(&mut self) -> Vec<Option<Action>> {
+        (0..self.slots.len()).map(|slot| self.build(slot)).collect()
+    }
+
+    fn build(&mut self, slot: usize) -> Option<Action> {
+        let node = match &self.slots[slot].work {
+            Work::Ready(action) => return Some(action.clone()),
+            Work::Node(node) => *node,
+        };
+        let site = self.slots[slot].site.clone();
+        let fields = self.open(&site, node);
+        let open = Open { node, fields, site };
+        self.limits(slot, &open);
+        match node.name.text.as_str() {
+            "step" => self.run(slot, &open).map(Action::Run),
+            "fetch" => self.fetch(&open).map(Action::FetchFile),
+            "host-packages" => Some(Action::HostPackages(self.host_packages(&open))),
+            "tree" => self.tree(slot, &open).map(Action::Tree),
+            "image" => self.image(slot, &open).map(Action::Image),
+            "measure" => self.measure(slot, &open).map(|m| Action::Measure(Box::new(m))),
+            "compare" => self.compare(slot, &open).map(|c| Action::Compare(Box::new(c))),
+            // `wheels` without a readable lock, which has been reported.
+            _ => None,
+        }
+    }
+
+    fn limits(&mut self, slot: usize, open: &Open<'d>) {
+        let timeout = self.setting(open, "timeout", Kind::Time).and_then(|v| as_time(&v.value));
+        let retries = self.count(open, "retry").map(|n| n.value);
+        self.slots[slot].limits = Limits { timeout, retries: retries.unwrap_or(0) };
+        let mut needs = Needs::default();
+        for node in open.fields.nodes("needs") {
+            let inner = self.inner(open, node);
+            if let Some(cpu) = self.count(&inner, "cpu") {
+                needs.cpu = cpu.value;
+            }
+            if let Some(memory) = self.size(&inner, "memory") {
+                needs.memory = memory.value;
+            }
+        }
+        self.slots[slot].needs = needs;
+    }
+
+    /// A child node opened: all its children are settings.
+    pub fn inner(&self, open: &Open<'d>, node: &'d Node) -> Open<'d> {
+        let fields = Fields::new(node, &|_| true, &|when| self.holds(&open.site, when));
+        Open { node, fields, site: open.site.clone() }
+    }
+
+    /// A setting that may be left out.
+    pub fn setting(&mut self, open: &Open<'d>, name: &str, kind: Kind) -> Option<Spanned<Value>> {
+        let entry = open.fields.setting(name)?;
+        self.value(&open.site, entry, kind, &format!("`{name}`"))
+    }
+
+    /// Says that a setting is missing.
+    pub fn missing(&mut self, open: &Open<'d>, name: &str, kind: Kind) {
+        let node = &open.node.name.text;
+        let fault = Diagnostic::error("pipe::missing-setting", format!("`{node}` needs `{name}`, {}", kind.describe()));
+        let fault = fault.at(open.node.header(), format!("`{name}` is not given"));
+        self.report(open.site.scope, fault.help(format!("write `{name}={}`", kind.example())));
+    }
+
+    /// A text that must be there.
+    pub fn needed_text(&mut self, open: &Open<'d>, name: &str) -> Option<Spanned<String>> {
+        if open.fields.setting(name).is_none() {
+            self.missing(open, name, Kind::Text);
+        }
+        self.setting(open, name, Kind::Text).map(text)
+    }
+
+    /// A whole number from 0 on.
+    pub fn count(&mut self, open: &Open<'d>, name: &str) -> Option<Spanned<u32>> {
+        let value = self.setting(open, name, Kind::Int)?;
+        let Value::Integer(n) = value.value else { return None };
+        match u32::try_from(n) {
+            Ok(n) => Some(Spanned { value: n, origin: value.origin }),
+            Err(_) => {
+                let at = super::scope::place(&value.origin).unwrap_or_else(|| open.node.header());
+                let fault = Diagnostic::error("pipe::out-of-range", format!("`{name}` cannot be {n}"));
+                self.report(open.site.scope, fault.at(at, "here").help("write a whole number from 0 to 4294967295"));
+                None
+            }
+        }
+    }
+
+    /// A number of bytes.
+    pub fn size(&mut self, open: &Open<'d>, name: &str) -> Option<Spanned<u64>> {
+        let value = self.setting(open, name, Kind::Size)?;
+        match value.value {
+            Value::Bytes(n) => Some(Spanned { value: n, origin: value.origin }),
+            _ => None,
+        }
+    }
+
+    fn texts(&mut self, site: &Site, entries: &[&'d Entry], what: &str) -> Vec<Spanned<String>> {
+        entries.iter().filter_map(|entry| self.value(site, entry, Kind::Text, what).map(text)).collect()
+    }
+
+    /// The value at `index`, as a text.
+    fn text_at(&mut self, site: &Site, fields: &Fields<'d>, index: usize, what: &str) -> Option<Spanned<String>> {
+        let entry = *fields.values.get(index)?;
+        self.value(site, entry, Kind::Plain, what).map(text)
+    }
+
+    fn run(&mut self, slot: usize, open: &Open<'d>) -> Option<Run> {
+        let site = &open.site;
+        let Some(node) = open.fields.nodes("run").next() else {
+            let fault = Diagnostic::error("pipe::missing-node", "this step has no `run`");
+            let fault = fault.at(open.node.header(), "it does nothing");
+            self.report(site.scope, fault.help("write `run \"TOOL\" \"ARGUMENT\"` between its braces"));
+            return None;
+        };
+        let inner = Fields::new(node, &|_| false, &|when| self.holds(site, when));
+        let mut words: Vec<Spanned<Arg>> =
+            inner.values.iter().filter_map(|entry| self.arg(slot, site, entry, "an argument")).collect();
+        let sound = words.len() == inner.values.len();
+        for arg in inner.nodes("arg") {
+            words.extend(self.joined(slot, site, &arg.values().collect::<Vec<_>>()));
+        }
+        let mut inputs = Vec::new();
+        for node in open.fields.nodes("input") {
+            let fields = self.inner(open, node);
+            let name = self.needed_text(&fields, "as");
+            let input = self.input(slot, site, fields.fields.values.first()?, Kind::Input, "an input");
+            let (Some(name), Some(input)) = (name, input) else { continue };
+            match name.value.is_empty() || bad_path(&name.value) {
+                true => {
+                    let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
+                    self.report(site.scope, not_below(&name.value, at, "`in`"));
+                }
+                false => inputs.push((name.value, input)),
+            }
+        }
+        let mut outputs = Vec::new();
+        for node in open.fields.nodes("output") {
+            for entry in node.values() {
+                let Some(path) = self.value(site, entry, Kind::Text, "an output").map(text) else { continue };
+                match path.value.is_empty() || bad_path(&path.value) {
+                    true => self.report(site.scope, not_below(&path.value, entry.at, "`out`")),
+                    false => outputs.push(path),
+                }
+            }
+        }
+        let tools: Vec<&Entry> = open.fields.nodes("tools").flat_map(|node| node.values()).collect();
+        let tools = self.texts(site, &tools, "a tool");
+        let env = self.env(slot, open);
+        let fetch = self.slots[slot].class == Class::Fetch;
+        let network = match self.setting(open, "network", Kind::Bool) {
+            Some(Spanned { value: Value::Bool(value), origin }) => Spanned { value, origin },
+            _ => Spanned { value: fetch, origin: origin(open.node.header()) },
+        };
+        if network.value && !fetch {
+            let at = open.fields.setting("network").map_or_else(|| open.node.header(), |entry| entry.at);
+            let fault = Diagnostic::error("pipe::network-in-build", "a `build` step cannot use the network");
+            let help = "say `class=\"fetch\"` where a lock fixes what comes, or bring it with a `fetch` step";
+            self.report(site.scope, fault.at(at, "its result would depend on what lies elsewhere").help(help));
+        }
+        let mut words = words.into_iter();
+        let program = words.next().filter(|_| sound)?;
+        Some(Run { program, args: words.collect(), env, inputs, outputs, tools, network })
+    }
+
+    /// Several pieces as one argument.
+    fn joined(&mut self, slot: usize, site: &Site, entries: &[&'d Entry]) -> Option<Spanned<Arg>> {
+        let pieces: Vec<Spanned<Arg>> =
+            entries.iter().filter_map(|entry| self.arg(slot, site, entry, "a piece of an argument")).collect();
+        let first = pieces.first()?.origin.clone();
+        match pieces.len() {
+            1 => pieces.into_iter().next(),
+            _ => Some(Spanned { value: Arg::Joined(pieces.into_iter().map(|p| p.value).collect()), origin: first }),
+        }
+    }
+
+    fn env(&mut self, slot: usize, open: &Open<'d>) -> BTreeMap<String, Spanned<Arg>> {
+        let mut env = BTreeMap::new();
+        for node in open.fields.nodes("env") {
+            for entry in &node.entries {
+                if let Some(key) = &entry.key
+                    && let Some(value) = self.arg(slot, &open.site, entry, &format!("`{}`", key.text))
+                {
+                    env.insert(key.text.clone(), value);
+                }
+            }
+            let pieces: Vec<&Entry> = node.values().collect();
+            if let Some((name, pieces)) = pieces.split_first()
+                && let Some(name) = name.text()
+                && let Some(value) = self.joined(slot, &open.site, pieces)
+            {
+                env.insert(name.to_owned(), value);
+            }
+        }
+        env
+    }
+
+    fn fetch(&mut self, open: &Open<'d>) -> Option<FetchFile> {
+        let url = self.needed_text(open, "url");
+        let sha256 = self.needed_text(open, "sha256");
+        let (url, sha256) = (url?, sha256?);
+        let place = |name: &str| open.fields.setting(name).map_or_else(|| open.node.header(), |entry| entry.at);
+        if !["https://", "http://", "file://"].iter().any(|scheme| url.value.starts_with(scheme)) {
+            let fault = Diagnostic::error("pipe::bad-address", format!("`{}` is no address that can be fetched", url.value));
+            self.report(open.site.scope, fault.at(place("url"), "here").help("write `https://…`, `http://…` or `file:///…`"));
+        }
+        if !is_sha256(&sha256.value) {
+            let fault = Diagnostic::error("pipe::bad-digest", "this is no SHA-256 digest");
+            let fault = fault.at(place("sha256"), "64 digits 0 to 9 and a to f are wanted");
+            self.report(open.site.scope, fault.help("`sha256sum FILE` prints the digest of a file that you have"));
+        }
+        let tail = url.value.split(['?', '#']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        let name = self.setting(open, "file", Kind::Text).map_or_else(|| tail.to_owned(), |name| name.value.to_string());
+        if name.is_empty() || name.contains('/') || bad_path(&name) {
+            self.report(open.site.scope, not_below(&name, place("file"), "the step's output"));
+            return None;
+        }
+        Some(FetchFile { url, sha256, name })
+    }
+
+    fn host_packages(&mut self, open: &Open<'d>) -> HostPackages {
+        let names: Vec<&Entry> = open.fields.nodes("package").flat_map(|node| node.values()).collect();
+        HostPackages { packages: self.texts(&open.site, &names, "a package") }
+    }
+
+    fn tree(&mut self, slot: usize, open: &Open<'d>) -> Option<TreeOf> {
+        let site = &open.site;
+        let mut puts = Vec::new();
+        let mut host_libraries = Vec::new();
+        let mut sound = true;
+        for node in open.fields.all_nodes() {
+            let fields = Fields::new(node, &|_| false, &|_| false);
+            if node.name.text == "host-library" {
+                host_libraries.extend(self.texts(site, &fields.values, "a library"));
+                continue;
+            }
+            let put = self.put(slot, site, node, &fields);
+            sound &= put.is_some();
+            puts.extend(put);
+        }
+        sound.then_some(TreeOf { puts, host_libraries })
+    }
+
+    fn put(&mut self, slot: usize, site: &Site, node: &'d Node, fields: &Fields<'d>) -> Option<Put> {
+        let at = self.text_at(site, fields, 0, "a path")?;
+        if bad_path(&at.value) || (at.value.is_empty() && node.name.text != "put") {
+            self.report(site.scope, not_below(&at.value, fields.values.first()?.at, "the tree"));
+            return None;
+        }
+        let second = *fields.values.get(1)?;
+        let what = match node.name.text.as_str() {
+            "put" => PutWhat::Input(self.input(slot, site, second, Kind::Input, "what is put")?),
+            "match" => PutWhat::Matching {
+                folder: self.input(slot, site, second, Kind::Input, "the folder")?,
+                pattern: self.text_at(site, fields, 2, "the pattern")?,
+            },
+            "link" => PutWhat::Link(self.text_at(site, fields, 1, "the target")?),
+            _ => PutWhat::Text(self.text_at(site, fields, 1, "the content")?),
+        };
+        Some(Put { at, what })
+    }
+
+    fn image(&mut self, slot: usize, open: &Open<'d>) -> Option<Image> {
+        let site = &open.site;
+        let mut layers = Vec::new();
+        for node in open.fields.nodes("layer") {
+            let fields = Fields::new(node, &|_| false, &|_| false);
+            let at = self.text_at(site, &fields, 0, "a path")?;
+            if !at.value.starts_with('/') || bad_path(at.value.trim_start_matches('/')) {
+                let fault = Diagnostic::error("pipe::bad-path", format!("`{}` is no absolute path", at.value));
+                self.report(site.scope, fault.at(fields.values.first()?.at, "here").help("write it from `/` on: `/model`"));
+            }
+            let input: Option<Spanned<Input>> = self.input(slot, site, fields.values.get(1)?, Kind::Input, "a layer");
+            layers.push((at, input?));
+        }
+        let words: Vec<&Entry> = open.fields.nodes("entrypoint").flat_map(|node| node.values()).collect();
+        let entrypoint = self.texts(site, &words, "the entry point");
+        let mut env = BTreeMap::new();
+        for entry in open.fields.nodes("env").flat_map(|node| &node.entries) {
+            if let Some(key) = &entry.key
+                && let Some(value) = self.value(site, entry, Kind::Plain, &format!("`{}`", key.text))
+            {
+                env.insert(key.text.clone(), text(value));
+            }
+        }
+        Some(Image { layers, entrypoint, env })
+    }
+}
+
+/// A value by its canonical spelling.
+pub fn text(value: Spanned<Value>) -> Spanned<String> {
+    Spanned { value: value.value.to_string(), origin: value.origin }
+}
+
+/// A value that is a time.
+pub fn as_time(value: &Value) -> Option<Duration> {
+    match value {
+        Value::Time(time) => Some(*time),
+        _ => None,
+    }
+}

@@ -1,0 +1,328 @@
+//! Recipes and matrices unfolded: every step of every cell gets a slot and a name.
+//!
+//! Nothing is built here. References stay names until every slot is known, so that steps may stand in any
+//! order.
+
+use std::rc::Rc;
+
+use super::fields::{Fields, flatten};
+use super::import::{Loader, Module};
+use super::lock;
+use super::scope::{Bound, Entity, Matrices, Ref, Scope, Site, Slot, Target, Work, origin, place};
+use super::table::{self, STEP_SETTINGS};
+use super::world::{ParamDecl, Preset, World, twice};
+use super::{Facts, kind::Kind};
+use crate::diag::{At, Diagnostic, Label};
+use crate::pipeline::{Action, Cell, Class, FetchWheel, Limits, Needs, StepId, UnpackWheels};
+use crate::syntax::{Entry, Node};
+
+/// More steps than this are not made.
+const MOST_STEPS: usize = 400_000;
+
+/// The state of expansion.
+pub struct Expander<'d, 'f> {
+    pub world: &'d World<'d>,
+    pub modules: &'d [Module],
+    pub matrices: &'d Matrices<'d>,
+    pub loader: Loader<'f>,
+    pub facts: &'d Facts,
+    pub scopes: Vec<Scope<'d>>,
+    pub slots: Vec<Slot<'d>>,
+    pub found: Vec<Diagnostic>,
+}
+
+/// A step node on its way to a slot: what it is called, and for which cell.
+struct Call<'d> {
+    node: &'d Node,
+    /// The place of its name.
+    at: At,
+    name: String,
+    group: String,
+    site: Site,
+}
+
+impl<'d> Expander<'d, '_> {
+    /// Adds a finding, with the recipes that led to `scope`.
+    pub fn report(&mut self, scope: usize, mut fault: Diagnostic) {
+        fault.trail = self.scopes[scope].trail.clone();
+        self.found.push(fault);
+    }
+
+    /// Unfolds the step nodes of a body into a scope.
+    pub fn body(&mut self, scope: usize, nodes: &'d [Node]) {
+        let site = Site { scope, cell: None, matrix: None };
+        let module = self.scopes[scope].module;
+        for node in flatten(nodes, &|when| self.holds(&site, when)) {
+            if !self.world.makes_step(module, &node.name.text) {
+                continue;
+            }
+            let Some(name) = node.values().next() else { continue };
+            let Some(text) = name.text() else { continue };
+            let entity = self.step(scope, node, name.at, text);
+            let names = &mut self.scopes[scope].names;
+            match names.get(text) {
+                Some(first) => {
+                    let fault = twice("step", text, name.at, first.at);
+                    self.report(scope, fault);
+                }
+                None => {
+                    names.insert(text, entity);
+                }
+            }
+        }
+    }
+
+    /// One node as one step, or as one for each cell of its matrix.
+    fn step(&mut self, scope: usize, node: &'d Node, at: At, text: &str) -> Entity {
+        let matrix = node.property_or_child("for-each").and_then(Entry::text);
+        let matrix = matrix.and_then(|name| self.matrices.iter().position(|m| m.name == name));
+        let cells: Vec<Option<Rc<Cell>>> = match matrix {
+            Some(matrix) => self.matrices[matrix].cells.iter().cloned().map(Some).collect(),
+            None => vec![None],
+        };
+        let (name, group) = self.full_name(scope, text);
+        let mut targets = Vec::new();
+        for cell in cells {
+            let name = cell.as_ref().map_or_else(|| name.clone(), |cell| format!("{name}[{cell}]"));
+            let site = Site { scope, cell: cell.clone(), matrix };
+            targets.push((cell, self.call(Call { node, at, name, group: group.clone(), site })));
+        }
+        Entity { at, matrix, targets }
+    }
+
+    /// A step's name for people, with and without its cell.
+    fn full_name(&self, scope: usize, text: &str) -> (String, String) {
+        let scope = &self.scopes[scope];
+        match &scope.instance {
+            None => (text.to_owned(), text.to_owned()),
+            Some((name, group)) if scope.result == Some(text) => (name.clone(), group.clone()),
+            Some((name, group)) => (format!("{name}/{text}"), format!("{group}/{text}")),
+        }
+    }
+
+    fn call(&mut self, call: Call<'d>) -> Target {
+        if self.slots.len() >= MOST_STEPS {
+            let fault = Diagnostic::error("pipe::too-many-steps", format!("this pipeline has more than {MOST_STEPS} steps"));
+            self.report(call.site.scope, fault.at(call.at, "from here on").help("take values out of the axes"));
+            return None;
+        }
+        let module = self.scopes[call.site.scope].module;
+        match self.world.recipe(module, &call.node.name.text) {
+            Some(recipe) => self.instance(recipe, call),
+            None => Some(self.kernel(call)),
+        }
+    }
+
+    /// A slot for a node that `pipe` itself understands.
+    fn kernel(&mut self, call: Call<'d>) -> usize {
+        let fields = self.open(&call.site, call.node);
+        let site = &call.site;
+        let about = self.text(site, &fields, "about");
+        let export = self.text(site, &fields, "export");
+        let class = match (call.node.name.text.as_str(), fields.setting("class").and_then(Entry::text)) {
+            ("fetch", _) | (_, Some("fetch")) => Class::Fetch,
+            ("measure" | "compare", _) => Class::Measure,
+            _ => Class::Build,
+        };
+        let scope = &self.scopes[site.scope];
+        let own = scope.instance.as_ref().is_some_and(|(name, _)| *name == call.name);
+        let slot = Slot {
+            site: call.site.clone(),
+            cell: call.site.cell.clone().or_else(|| scope.cell.clone()),
+            matrix: call.site.matrix,
+            recipe: scope.recipe.as_ref().map(|(name, _)| name.clone()),
+            about,
+            at: scope.recipe.as_ref().map_or_else(|| call.node.header(), |(_, at)| *at),
+            export: export.or_else(|| scope.export.clone().filter(|_| own)),
+            class,
+            needs: Needs::default(),
+            limits: Limits::default(),
+            work: Work::Node(call.node),
+            reads: Vec::new(),
+            name: call.name,
+            group: call.group,
+        };
+        self.slots.push(slot);
+        let index = self.slots.len() - 1;
+        if call.node.name.text == "wheels" {
+            self.wheels(index, &fields);
+        }
+        index
+    }
+
+    /// One step for each package of a lock, and the slot itself unpacks them.
+    fn wheels(&mut self, index: usize, fields: &Fields<'d>) {
+        let site = self.slots[index].site.clone();
+        let Some(entry) = fields.setting("lock") else { return };
+        let Bound::Input(input) = self.bind(&site, entry, Kind::File, "`lock`") else { return };
+        let packages = match self.loader.text(&input.value, entry.at) {
+            Ok((source, text)) => lock::packages(source, &text, self.facts),
+            Err(fault) => return self.report(site.scope, fault),
+        };
+        let packages = match packages {
+            Ok(packages) => packages,
+            Err(faults) => return faults.into_iter().for_each(|fault| self.report(site.scope, fault)),
+        };
+        let mut wheels = Vec::new();
+        for package in packages {
+            let (name, group) = {
+                let slot = &self.slots[index];
+                (format!("{}/{}", slot.name, package.name), format!("{}/{}", slot.group, package.name))
+            };
+            let parent = &self.slots[index];
+            let action = Action::FetchWheel(FetchWheel {
+                package: package.name,
+                version: package.version,
+                sha256: package.sha256,
+                origin: origin(package.at),
+            });
+            let slot = Slot {
+                name,
+                group,
+                site: site.clone(),
+                cell: parent.cell.clone(),
+                matrix: None,
+                recipe: parent.recipe.clone(),
+                about: None,
+                at: parent.at,
+                export: None,
+                class: Class::Fetch,
+                needs: Needs::default(),
+                limits: Limits { timeout: None, retries: 2 },
+                work: Work::Ready(action),
+                reads: Vec::new(),
+            };
+            wheels.push((self.slots.len(), package.at));
+            self.slots.push(slot);
+        }
+        let unpack = UnpackWheels { wheels: wheels.iter().map(|(slot, _)| StepId(*slot)).collect() };
+        self.slots[index].work = Work::Ready(Action::UnpackWheels(unpack));
+        self.slots[index].reads = wheels;
+    }
+
+    /// One use of a recipe: a scope of its own.
+    fn instance(&mut self, recipe: usize, call: Call<'d>) -> Target {
+        let recipe = &self.world.recipes[recipe];
+        let setting = |name: &str| recipe.param(name).is_some() || STEP_SETTINGS.iter().any(|s| s.name == name);
+        let fields = Fields::new(call.node, &setting, &|when| self.holds(&call.site, when));
+        let from = &self.scopes[call.site.scope];
+        let header = call.node.header();
+        let mut trail = vec![Label { at: header, text: format!("in recipe `{}`, used here", recipe.name) }];
+        trail.extend(from.trail.iter().cloned());
+        let own = from.instance.as_ref().is_some_and(|(name, _)| *name == call.name);
+        let outer = from.recipe.clone();
+        let inherited = from.export.clone().filter(|_| own);
+        let cell = call.site.cell.clone().or_else(|| from.cell.clone());
+        let export = self.text(&call.site, &fields, "export").or(inherited);
+        let scope = self.scopes.len();
+        self.scopes.push(Scope {
+            module: recipe.module,
+            instance: Some((call.name.clone(), call.group.clone())),
+            result: recipe.result,
+            params: Default::default(),
+            names: Default::default(),
+            cell,
+            recipe: Some(outer.unwrap_or_else(|| (recipe.name.to_owned(), header))),
+            export,
+            trail,
+        });
+        let mut sound = true;
+        for param in &recipe.params {
+            let bound = match fields.setting(param.name) {
+                Some(entry) => self.given(&call.site, param, entry),
+                None => self.preset(scope, param, &call, recipe.name),
+            };
+            sound &= !matches!(bound, Bound::Wrong);
+            self.scopes[scope].params.insert(param.name, bound);
+        }
+        if !sound {
+            return None;
+        }
+        self.body(scope, recipe.node.children());
+        let entity = self.scopes[scope].names.get(recipe.result?)?;
+        let [(_, target)] = entity.targets[..] else { return None };
+        // The user's words about the whole belong to the step that stands for it.
+        if let Some(slot) = target
+            && let about @ Some(_) = self.text(&call.site, &fields, "about")
+        {
+            self.slots[slot].about = about;
+        }
+        target
+    }
+
+    /// A parameter that the call sets.
+    fn given(&mut self, site: &Site, param: &ParamDecl<'d>, entry: &'d Entry) -> Bound {
+        let bound = self.bind(site, entry, param.kind, &format!("`{}`", param.name));
+        match &bound {
+            Bound::Absent if !param.optional => match param.default {
+                // An optional parameter of the caller that was not given leaves ours at its default.
+                Preset::Value(entry) => self.bind(site, entry, param.kind, param.name),
+                _ => {
+                    let fault = Diagnostic::error("pipe::absent-parameter", format!("`{}` must be given, and this is not", param.name));
+                    self.report(site.scope, fault.at(entry.at, "optional, and not given").at(param.at, "declared here"));
+                    Bound::Wrong
+                }
+            },
+            Bound::Value(value) => match param.refuse(&value.value) {
+                None => bound,
+                Some((code, message, help)) => {
+                    let at = place(&value.origin).unwrap_or(entry.at);
+                    let mut fault = Diagnostic::error(code, message).at(at, "here").maybe_help(help);
+                    if at != entry.at {
+                        fault = fault.at(entry.at, "used here");
+                    }
+                    self.report(site.scope, fault);
+                    Bound::Wrong
+                }
+            },
+            _ => bound,
+        }
+    }
+
+    /// A parameter that the call leaves out.
+    fn preset(&mut self, scope: usize, param: &ParamDecl<'d>, call: &Call<'d>, recipe: &str) -> Bound {
+        let site = Site { scope, cell: None, matrix: None };
+        match param.default {
+            Preset::Value(entry) => self.bind(&site, entry, param.kind, &format!("`{}`", param.name)),
+            Preset::Step(node) => {
+                let (name, group) = self.full_name(scope, param.name);
+                let target = self.call(Call { node, at: param.at, name, group, site });
+                let entity = Entity { at: param.at, matrix: None, targets: vec![(None, target)] };
+                self.scopes[scope].names.insert(param.name, entity);
+                Bound::Step(Ref { scope, name: param.name.to_owned(), path: String::new(), cell: None, at: param.at })
+            }
+            Preset::None if param.optional => Bound::Absent,
+            Preset::None => {
+                let fault = missing_param(recipe, param, call.node.header());
+                self.report(call.site.scope, fault);
+                Bound::Wrong
+            }
+        }
+    }
+
+    /// A kernel node with its settings and children told apart.
+    pub fn open(&self, site: &Site, node: &'d Node) -> Fields<'d> {
+        let spec = table::step_node(&node.name.text);
+        let own = spec.map_or(&[][..], |spec| spec.settings);
+        let setting = |name: &str| own.iter().chain(STEP_SETTINGS).any(|s| s.name == name);
+        Fields::new(node, &setting, &|when| self.holds(site, when))
+    }
+
+    /// A setting that is a text.
+    pub fn text(&mut self, site: &Site, fields: &Fields<'d>, name: &str) -> Option<String> {
+        let entry = fields.setting(name)?;
+        self.value(site, entry, Kind::Text, &format!("`{name}`")).map(|spanned| spanned.value.to_string())
+    }
+}
+
+/// "`llama` needs `env`".
+pub fn missing_param(recipe: &str, param: &ParamDecl<'_>, at: At) -> Diagnostic {
+    let name = param.name;
+    let fault = Diagnostic::error("pipe::missing-parameter", format!("`{recipe}` needs `{name}`, {}", param.kind.describe()));
+    let about = param.about.map(|about| format!(" ({about})")).unwrap_or_default();
+    let example = match param.choices.first() {
+        Some(choice) => format!("\"{choice}\""),
+        None => param.kind.example().to_owned(),
+    };
+    fault.at(at, format!("`{name}` is not given")).help(format!("write `{name}={example}`{about}"))
+}

@@ -1,0 +1,75 @@
+//! A node opened for decoding: its values, settings and children, with every `when` decided.
+//!
+//! It says nothing about what does not belong here: the checker has.
+
+use super::table::WHEN;
+use crate::syntax::{Entry, Node};
+
+/// The parts of a node.
+#[derive(Debug, Clone)]
+pub struct Fields<'d> {
+    pub values: Vec<&'d Entry>,
+    settings: Vec<(&'d str, &'d Entry)>,
+    nodes: Vec<&'d Node>,
+}
+
+impl<'d> Fields<'d> {
+    /// Opens `node`; `setting` tells which children are settings, `holds` decides a `when`.
+    pub fn new(node: &'d Node, setting: &dyn Fn(&str) -> bool, holds: &dyn Fn(&'d Node) -> bool) -> Fields<'d> {
+        let mut fields = Fields { values: node.values().collect(), settings: Vec::new(), nodes: Vec::new() };
+        for entry in &node.entries {
+            if let Some(key) = &entry.key {
+                fields.settings.push((&key.text, entry));
+            }
+        }
+        fields.take(node.children(), setting, holds);
+        fields
+    }
+
+    fn take(&mut self, children: &'d [Node], setting: &dyn Fn(&str) -> bool, holds: &dyn Fn(&'d Node) -> bool) {
+        for child in children {
+            if child.name.text == WHEN {
+                if holds(child) {
+                    self.take(child.children(), setting, holds);
+                }
+            } else if setting(&child.name.text) {
+                self.settings.extend(child.values().next().map(|entry| (child.name.text.as_str(), entry)));
+            } else {
+                self.nodes.push(child);
+            }
+        }
+    }
+
+    /// The setting of this name.
+    pub fn setting(&self, name: &str) -> Option<&'d Entry> {
+        self.settings.iter().find(|(known, _)| *known == name).map(|(_, entry)| *entry)
+    }
+
+    /// All properties and settings.
+    pub fn settings(&self) -> impl Iterator<Item = (&'d str, &'d Entry)> {
+        self.settings.iter().copied()
+    }
+
+    /// The child nodes of this name.
+    pub fn nodes(&self, name: &str) -> impl Iterator<Item = &'d Node> {
+        self.nodes.iter().copied().filter(move |node| node.name.text == name)
+    }
+
+    /// All child nodes that are no settings.
+    pub fn all_nodes(&self) -> impl Iterator<Item = &'d Node> {
+        self.nodes.iter().copied()
+    }
+}
+
+/// All nodes of a body, with every `when` decided.
+pub fn flatten<'d>(nodes: &'d [Node], holds: &dyn Fn(&'d Node) -> bool) -> Vec<&'d Node> {
+    let mut out = Vec::new();
+    for node in nodes {
+        match node.name.text == WHEN {
+            true if holds(node) => out.extend(flatten(node.children(), holds)),
+            true => {}
+            false => out.push(node),
+        }
+    }
+    out
+}

@@ -1,0 +1,250 @@
+//! Reads the main file and all that it uses, and finds what `(file)` means.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::files::{FileKind, Files};
+use crate::diag::{At, Diagnostic, Source, suggest};
+use crate::pipeline::Input;
+use crate::stdlib;
+use crate::syntax::{self, Document, Entry};
+
+/// One KDL file.
+#[derive(Debug)]
+pub struct Module {
+    pub source: usize,
+    pub home: Home,
+    pub document: Document,
+    /// The modules that it uses, and where it says so.
+    pub uses: Vec<(usize, At)>,
+}
+
+/// Where a file lies, and so what its relative paths mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// A real folder, and how a person writes it.
+    Folder { real: PathBuf, shown: PathBuf },
+    /// In the `pipe` binary.
+    Std,
+}
+
+/// All files of a pipeline.
+pub struct Loader<'f> {
+    files: &'f dyn Files,
+    /// Nothing above it is read.
+    root: PathBuf,
+    pub sources: Vec<Source>,
+    /// The main file is the first.
+    pub modules: Vec<Module>,
+    /// The identity of each module: its real path, or `std/…`.
+    known: Vec<String>,
+    pub found: Vec<Diagnostic>,
+}
+
+impl<'f> Loader<'f> {
+    /// Reads `main` and what it uses.
+    pub fn load(main: &Path, files: &'f dyn Files) -> Loader<'f> {
+        let real = files.real(main);
+        let folder = real.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
+        let root = folder.ancestors().find(|dir| files.kind(&dir.join(".git")) != FileKind::Missing);
+        let root = root.map_or_else(|| folder.clone(), Path::to_owned);
+        let mut loader =
+            Loader { files, root, sources: Vec::new(), modules: Vec::new(), known: Vec::new(), found: Vec::new() };
+        let shown = main.parent().map(Path::to_owned).unwrap_or_default();
+        let home = Home::Folder { real: folder, shown };
+        match files.read(main, syntax::MOST_BYTES) {
+            Ok(bytes) => {
+                loader.module(main.display().to_string(), real.display().to_string(), home, &bytes, &mut Vec::new());
+            }
+            Err(error) => {
+                let fault = Diagnostic::error("pipe::cannot-read", format!("`{}` cannot be read: {error}", main.display()));
+                let help = match files.kind(main) {
+                    FileKind::Folder => "this is a folder; name the KDL file in it",
+                    FileKind::File => "see who may read it",
+                    FileKind::Missing => "name a KDL file that is there, as `pipelines/llm-6gb.kdl`",
+                };
+                loader.found.push(fault.help(help));
+            }
+        }
+        loader
+    }
+
+    fn module(&mut self, name: String, id: String, home: Home, bytes: &[u8], stack: &mut Vec<usize>) -> usize {
+        let source = self.sources.len();
+        let (text, mut found) = syntax::decode(source, bytes);
+        let mut document = Document::default();
+        if found.is_empty() {
+            (document, found) = syntax::parse(source, &text);
+        }
+        if found.is_empty() && document.nodes.is_empty() {
+            let fault = Diagnostic::error("pipe::empty-file", "this file is empty");
+            let fault = fault.at(At { source, start: 0, end: text.len().min(1) }, "no node here");
+            found.push(fault.help("a pipeline begins with `pipeline \"NAME\"`; `examples/hello.kdl` is a small one"));
+        }
+        self.sources.push(Source { name, text: Arc::from(text) });
+        self.found.extend(found);
+        let index = self.modules.len();
+        let wanted: Vec<(String, At)> = document
+            .nodes
+            .iter()
+            .filter(|node| node.name.text == "use")
+            .flat_map(|node| node.values())
+            .filter_map(|entry| Some((entry.text()?.to_owned(), entry.at)))
+            .collect();
+        self.modules.push(Module { source, home, document, uses: Vec::new() });
+        self.known.push(id);
+        stack.push(index);
+        for (path, at) in wanted {
+            if let Some(used) = self.used(index, &path, at, stack) {
+                self.modules[index].uses.push((used, at));
+            }
+        }
+        stack.pop();
+        index
+    }
+
+    /// The module behind `use "path"`.
+    fn used(&mut self, from: usize, path: &str, at: At, stack: &mut Vec<usize>) -> Option<usize> {
+        if path.starts_with("std/") || path == "std" {
+            let Some(text) = stdlib::module(path) else {
+                let fault = Diagnostic::error("pipe::unknown-module", format!("there is no `{path}` in the standard library"));
+                let help = suggest(path, stdlib::modules(), "it has");
+                self.found.push(fault.at(at, "not known").maybe_help(help));
+                return None;
+            };
+            return self.enter(path.to_owned(), path.to_owned(), Home::Std, text.as_bytes(), at, stack);
+        }
+        let Home::Folder { real, shown } = self.modules[from].home.clone() else {
+            let fault = Diagnostic::error("pipe::unknown-module", "the standard library uses only itself");
+            self.found.push(fault.at(at, "here"));
+            return None;
+        };
+        let target = match self.place(&real, path, at) {
+            Ok(target) => target,
+            Err(fault) => {
+                self.found.push(fault);
+                return None;
+            }
+        };
+        if self.files.kind(&target) == FileKind::Folder {
+            let fault = Diagnostic::error("pipe::missing-path", format!("`{path}` is a folder"));
+            self.found.push(fault.at(at, "a KDL file is wanted").help("name the file in it"));
+            return None;
+        }
+        let shown = super::files::normal(&shown.join(path));
+        let home = Home::Folder {
+            real: target.parent().map(Path::to_owned).unwrap_or_default(),
+            shown: shown.parent().map(Path::to_owned).unwrap_or_default(),
+        };
+        let id = target.display().to_string();
+        match self.known.iter().any(|known| *known == id) {
+            true => self.enter(shown.display().to_string(), id, home, &[], at, stack),
+            false => match self.files.read(&target, syntax::MOST_BYTES) {
+                Ok(bytes) => self.enter(shown.display().to_string(), id, home, &bytes, at, stack),
+                Err(error) => {
+                    let fault = Diagnostic::error("pipe::cannot-read", format!("`{path}` cannot be read: {error}"));
+                    self.found.push(fault.at(at, "used here").help("see who may read it"));
+                    None
+                }
+            },
+        }
+    }
+
+    fn enter(&mut self, name: String, id: String, home: Home, bytes: &[u8], at: At, stack: &mut Vec<usize>) -> Option<usize> {
+        let Some(index) = self.known.iter().position(|known| *known == id) else {
+            return Some(self.module(name, id, home, bytes, stack));
+        };
+        if let Some(depth) = stack.iter().position(|&m| m == index) {
+            let way: Vec<&str> = stack[depth..].iter().map(|&m| self.sources[self.modules[m].source].name.as_str()).collect();
+            let message = format!("files use each other in a circle: `{}` → `{}`", way.join("` → `"), way[0]);
+            let fault = Diagnostic::error("pipe::import-cycle", message).at(at, "this closes the circle");
+            self.found.push(fault.help("move what both need into a third file"));
+            return None;
+        }
+        Some(index)
+    }
+
+    /// The real path of `path` beside a file in `folder`, which must be there and inside the project.
+    fn place(&self, folder: &Path, path: &str, at: At) -> Result<PathBuf, Diagnostic> {
+        let target = self.files.real(&folder.join(path));
+        if !target.starts_with(&self.root) {
+            let fault = Diagnostic::error("pipe::outside-project", format!("`{path}` lies outside the project `{}`", self.root.display()));
+            let fault = fault.at(at, format!("this is `{}`", target.display()));
+            return Err(fault.help("copy it into the project: a pipeline must not depend on what lies around it"));
+        }
+        if self.files.kind(&target) == FileKind::Missing {
+            let fault = Diagnostic::error("pipe::missing-path", format!("`{path}` is not there"));
+            let fault = fault.at(at, format!("looked for `{}`", target.display()));
+            return Err(fault.help("paths are relative to the file that names them; mend the path, or make the file"));
+        }
+        Ok(target)
+    }
+
+    /// What `(file)"path"` in a module of this home means.
+    pub fn file(&self, home: &Home, entry: &Entry) -> Result<Input, Diagnostic> {
+        let path = entry.text().unwrap_or_default();
+        match home {
+            Home::Folder { real, .. } => self.file_in(real, path, entry.at),
+            Home::Std => match stdlib::file(path) {
+                Some(bytes) => Ok(Input::Embedded { name: last(path), bytes }),
+                None => {
+                    let fault = Diagnostic::error("pipe::missing-path", format!("`{path}` is not in the standard library"));
+                    Err(fault.at(entry.at, "looked for among the files that travel in `pipe`"))
+                }
+            },
+        }
+    }
+
+    /// A file by a path relative to `folder`.
+    pub fn file_in(&self, folder: &Path, path: &str, at: At) -> Result<Input, Diagnostic> {
+        let target = self.place(folder, path, at)?;
+        let name = target.file_name().map_or_else(|| last(path), |name| name.to_string_lossy().into_owned());
+        Ok(Input::File { path: target, name })
+    }
+
+    /// A file that a flag names, relative to the working folder; the user may name any file by hand.
+    pub fn file_of_flag(&self, path: &str) -> Option<Input> {
+        let target = self.files.real(Path::new(path));
+        if self.files.kind(&target) == FileKind::Missing {
+            return None;
+        }
+        let name = target.file_name().map_or_else(|| last(path), |name| name.to_string_lossy().into_owned());
+        Some(Input::File { path: target, name })
+    }
+
+    /// True where something lies at `path`.
+    pub fn exists(&self, path: &Path) -> bool {
+        self.files.kind(path) != FileKind::Missing
+    }
+
+    /// The text of a file that resolving itself reads, as a further source: a lock.
+    pub fn text(&mut self, input: &Input, at: At) -> Result<(usize, Arc<str>), Diagnostic> {
+        let unreadable = |why: String| Diagnostic::error("pipe::cannot-read", why).at(at, "named here");
+        let (name, bytes) = match input {
+            Input::Embedded { name, bytes } => (format!("std/{name}"), bytes.to_vec()),
+            Input::File { path, .. } => {
+                let bytes = self.files.read(path, syntax::MOST_BYTES);
+                let bytes = bytes.map_err(|error| unreadable(format!("`{}` cannot be read: {error}", path.display())))?;
+                (path.strip_prefix(&self.root).unwrap_or(path).display().to_string(), bytes)
+            }
+            Input::Step { .. } | Input::EngineSources => {
+                return Err(unreadable("a lock must be a file: it is read before anything runs".to_owned()));
+            }
+        };
+        if let Some(source) = self.sources.iter().position(|source| source.name == name) {
+            return Ok((source, self.sources[source].text.clone()));
+        }
+        let source = self.sources.len();
+        let (text, found) = syntax::decode(source, &bytes);
+        let text: Arc<str> = Arc::from(text);
+        self.sources.push(Source { name, text: text.clone() });
+        match found.into_iter().next() {
+            Some(fault) => Err(fault),
+            None => Ok((source, text)),
+        }
+    }
+}
+
+fn last(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
+}

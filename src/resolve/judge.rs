@@ -1,0 +1,361 @@
+//! Slots into actions: measurements and their comparison.
+
+use std::time::Duration;
+
+use super::build::{as_time, text};
+use super::expand::Expander;
+use super::kind::Kind;
+use super::scope::{Open, Target, origin, place};
+use crate::diag::{At, Diagnostic, list, nearest};
+use crate::pipeline::{
+    CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Parity, Place, Published, Sampling, Spanned,
+    StepId, Value, WarmUp,
+};
+use crate::syntax::{Entry, Literal, Node};
+
+impl<'d> Expander<'d, '_> {
+    /// A `measure` node.
+    pub fn measure(&mut self, slot: usize, open: &Open<'d>) -> Option<Measure> {
+        let engine = self.needed_input(slot, open, "engine");
+        let program = self.needed_text(open, "program");
+        let model = self.needed_input(slot, open, "model");
+        let tokens = self.needed_input(slot, open, "tokens");
+        let cuda_libraries = match open.fields.setting("cuda-libraries") {
+            Some(entry) => self.input(slot, &open.site, entry, Kind::Step, "`cuda-libraries`"),
+            None => None,
+        };
+        let place = self.place(slot, open);
+        let devices = ["cpu", "mps", "cuda", "coreml"];
+        let device = self.needed_text(open, "device");
+        let device = device.and_then(|name| self.named(open, "device", name, &devices, |name| name.parse::<Device>().ok()));
+        let dtype = match self.setting(open, "dtype", Kind::Text) {
+            Some(name) => self.named(open, "dtype", text(name), &["fp32", "fp16", "bf16"], dtype),
+            None => Some(Spanned { value: Dtype::Fp32, origin: origin(open.node.header()) }),
+        };
+        let threads = self.positive(open, "threads");
+        let reduced_precision = match self.setting(open, "reduced-precision", Kind::Bool) {
+            Some(Spanned { value: Value::Bool(value), origin }) => Spanned { value, origin },
+            _ => Spanned { value: false, origin: origin(open.node.header()) },
+        };
+        let prompt_tokens = self.positive(open, "prompt-tokens");
+        let new_tokens = self.positive(open, "new-tokens");
+        let warm_up = self.warm_up(open);
+        let sampling = self.sampling(open);
+        let memory_budget = self.size(open, "memory-budget");
+        Some(Measure {
+            engine: engine?,
+            program: program?,
+            model: model?,
+            tokens: tokens?,
+            cuda_libraries,
+            place: place?,
+            device: device?,
+            dtype: dtype?,
+            threads: threads?,
+            reduced_precision,
+            prompt_tokens: prompt_tokens?,
+            new_tokens: new_tokens?,
+            warm_up,
+            sampling,
+            memory_budget,
+        })
+    }
+
+    fn needed_input(&mut self, slot: usize, open: &Open<'d>, name: &str) -> Option<Spanned<Input>> {
+        let Some(entry) = open.fields.setting(name) else {
+            self.missing(open, name, Kind::Step);
+            return None;
+        };
+        self.input(slot, &open.site, entry, Kind::Input, &format!("`{name}`"))
+    }
+
+    /// A whole number from 1 on that must be there.
+    fn positive(&mut self, open: &Open<'d>, name: &str) -> Option<Spanned<u32>> {
+        if open.fields.setting(name).is_none() {
+            self.missing(open, name, Kind::Int);
+        }
+        let value = self.count(open, name)?;
+        if value.value == 0 {
+            let at = place(&value.origin).unwrap_or_else(|| open.node.header());
+            let fault = Diagnostic::error("pipe::out-of-range", format!("`{name}` cannot be 0"));
+            self.report(open.site.scope, fault.at(at, "here").help("write a whole number from 1 on"));
+            return None;
+        }
+        Some(value)
+    }
+
+    /// A name out of a few.
+    fn named<T>(
+        &mut self,
+        open: &Open<'d>,
+        what: &str,
+        name: Spanned<String>,
+        known: &[&str],
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<Spanned<T>> {
+        if let Some(value) = read(&name.value) {
+            return Some(Spanned { value, origin: name.origin });
+        }
+        let at = place(&name.origin).unwrap_or_else(|| open.node.header());
+        let fault = Diagnostic::error("pipe::not-a-choice", format!("`{what}` cannot be `{}`", name.value)).at(at, "here");
+        let help = match nearest(&name.value, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`? It may be {}", list(known)),
+            None => format!("it may be {}", list(known)),
+        };
+        self.report(open.site.scope, fault.help(help));
+        None
+    }
+
+    fn place(&mut self, slot: usize, open: &Open<'d>) -> Option<Place> {
+        let Some(node) = open.fields.nodes("container").next() else { return Some(Place::Native) };
+        let inner = self.inner(open, node);
+        let image = self.input(slot, &open.site, inner.fields.values.first()?, Kind::Step, "the image");
+        let cpus = self.positive(&inner, "cpus");
+        if inner.fields.setting("memory").is_none() {
+            self.missing(&inner, "memory", Kind::Size);
+        }
+        let memory = self.size(&inner, "memory");
+        Some(Place::Container { image: image?, cpus: cpus?, memory: memory? })
+    }
+
+    fn warm_up(&mut self, open: &Open<'d>) -> WarmUp {
+        let mut warm_up = WarmUp { min: 2, max: 10 };
+        if let Some(node) = open.fields.nodes("warm-up").next() {
+            let inner = self.inner(open, node);
+            warm_up.min = self.count(&inner, "min").map_or(warm_up.min, |n| n.value);
+            warm_up.max = self.count(&inner, "max").map_or(warm_up.max.max(warm_up.min), |n| n.value);
+            if warm_up.max < warm_up.min {
+                let fault = Diagnostic::error("pipe::out-of-range", format!("at most {} is less than at least {}", warm_up.max, warm_up.min));
+                self.report(open.site.scope, fault.at(node.header(), "here").help("make `max` at least `min`"));
+            }
+        }
+        warm_up
+    }
+
+    fn sampling(&mut self, open: &Open<'d>) -> Sampling {
+        let mut sampling = Sampling {
+            min_samples: 10,
+            min_time: Duration::from_secs(5),
+            target: 0.02,
+            max_time: Duration::from_secs(60),
+        };
+        let Some(node) = open.fields.nodes("samples").next() else { return sampling };
+        let inner = self.inner(open, node);
+        if let Some(n) = self.positive_or_none(&inner, "min") {
+            sampling.min_samples = n;
+        }
+        let mut time = |name: &str| self.setting(&inner, name, Kind::Time).and_then(|v| as_time(&v.value));
+        let (least, most) = (time("time"), time("max-time"));
+        sampling.min_time = least.unwrap_or(sampling.min_time);
+        sampling.max_time = most.unwrap_or(sampling.max_time);
+        if let Some(Spanned { value: Value::Float(target), .. }) = self.setting(&inner, "target", Kind::Percent) {
+            sampling.target = target;
+        }
+        sampling
+    }
+
+    fn positive_or_none(&mut self, open: &Open<'d>, name: &str) -> Option<u32> {
+        open.fields.setting(name)?;
+        self.positive(open, name).map(|n| n.value)
+    }
+
+    /// A `compare` node: all cells of one measurement.
+    pub fn compare(&mut self, slot: usize, open: &Open<'d>) -> Option<Compare> {
+        let Some(entry) = open.fields.setting("of") else {
+            self.missing(open, "of", Kind::Step);
+            return None;
+        };
+        let name = entry.text().unwrap_or_default();
+        let scope = &self.scopes[open.site.scope];
+        let Some(entity) = scope.names.get(name).cloned() else {
+            let known: Vec<&str> = scope.names.keys().copied().collect();
+            self.report(open.site.scope, super::eval::unknown_step(name, entry.at, known));
+            return None;
+        };
+        let targets: Vec<Target> = entity.targets.iter().map(|(_, target)| *target).collect();
+        let of: Vec<StepId> = targets.iter().flatten().map(|slot| StepId(*slot)).collect();
+        if let Some(other) = of.iter().find(|id| !self.is_measure(id.0)) {
+            let fault = Diagnostic::error("pipe::not-a-measurement", format!("`{name}` measures nothing"));
+            let at = self.slots[other.0].at;
+            let fault = fault.at(entry.at, "a measurement is wanted").at(at, "this step makes files");
+            self.report(open.site.scope, fault.help("name a step that `bench-llm` or `measure` makes"));
+            return None;
+        }
+        self.slots[slot].reads = of.iter().map(|id| (id.0, entry.at)).collect();
+        let baseline = match open.fields.nodes("baseline").next() {
+            Some(node) => self.baseline(open, node, &entity.matrix),
+            None => None,
+        };
+        let parity = match open.fields.nodes("parity").next() {
+            Some(node) => self.parity(open, node, &entity.matrix),
+            None => None,
+        };
+        let nodes: Vec<&Node> = open.fields.nodes("expect").collect();
+        let expects = nodes.into_iter().filter_map(|node| self.expect(open, node, &entity.matrix)).collect();
+        let nodes: Vec<&Node> = open.fields.nodes("published").collect();
+        let published = nodes.into_iter().filter_map(|node| self.published(open, node)).collect();
+        let matrix = entity.matrix.map(|m| self.matrices[m].plain());
+        let group = of.first().map_or_else(|| name.to_owned(), |id| self.slots[id.0].group.clone());
+        // A cell that could not be made has been reported; the comparison would be of less than was asked for.
+        (of.len() == targets.len()).then_some(Compare { of, group, matrix, baseline, parity, expects, published })
+    }
+
+    fn is_measure(&self, slot: usize) -> bool {
+        let slot = &self.slots[slot];
+        let compare = matches!(&slot.work, super::scope::Work::Node(node) if node.name.text == "compare");
+        slot.class == Class::Measure && !compare
+    }
+
+    fn baseline(&mut self, open: &Open<'d>, node: &'d Node, matrix: &Option<usize>) -> Option<Spanned<CellPattern>> {
+        let mut pairs = Vec::new();
+        for entry in &node.entries {
+            let Some(key) = &entry.key else { continue };
+            if let Some(value) = self.value(&open.site, entry, Kind::Plain, &format!("axis `{}`", key.text)) {
+                pairs.push((key.text.clone(), value.value.to_string(), key.at, entry.at));
+            }
+        }
+        self.one_cell(open, node.header(), "baseline", pairs, matrix)
+    }
+
+    /// A pattern that must mean exactly one cell.
+    fn one_cell(
+        &mut self,
+        open: &Open<'d>,
+        at: At,
+        what: &str,
+        pairs: Vec<(String, String, At, At)>,
+        matrix: &Option<usize>,
+    ) -> Option<Spanned<CellPattern>> {
+        let pattern = self.pattern(open, at, pairs, matrix)?;
+        let matrix = &self.matrices[(*matrix)?];
+        let matching: Vec<String> =
+            matrix.cells.iter().filter(|cell| pattern.value.matches(cell)).map(|cell| cell.to_string()).collect();
+        if matching.len() == 1 {
+            return Some(pattern);
+        }
+        let fault = if let [first, ..] = matching.as_slice() {
+            let fault = Diagnostic::error("pipe::not-one-cell", format!("the {what} is one cell, and this fits {}", matching.len()));
+            fault.at(at, "name more axes").help(format!("for example {first}; it fits {}", list(&matching)))
+        } else {
+            let excluded = matrix.excluded.iter().find(|(cell, _)| pattern.value.matches(cell));
+            let why = excluded.map(|(_, reason)| format!("the matrix excludes it: {reason}"));
+            let fault = Diagnostic::error("pipe::no-such-cell", format!("no cell fits this {what}"));
+            fault.at(at, why.unwrap_or_else(|| "no cell has all these values".to_owned())).help("name a cell of the matrix")
+        };
+        self.report(open.site.scope, fault);
+        None
+    }
+
+    /// Pairs as a pattern, with every axis and value known.
+    fn pattern(
+        &mut self,
+        open: &Open<'d>,
+        at: At,
+        pairs: Vec<(String, String, At, At)>,
+        matrix: &Option<usize>,
+    ) -> Option<Spanned<CellPattern>> {
+        let Some(matrix) = matrix.map(|m| &self.matrices[m]) else {
+            if pairs.is_empty() {
+                return Some(Spanned { value: CellPattern(Vec::new()), origin: origin(at) });
+            }
+            let fault = Diagnostic::error("pipe::no-such-cell", "what is compared has no cells").at(at, "these axes are not there");
+            self.report(open.site.scope, fault.help("give the measurement a `for-each`, or take this away"));
+            return None;
+        };
+        let mut sound = true;
+        for (axis, value, axis_at, value_at) in &pairs {
+            let wild = value.contains('*') && matrix.axis(axis).is_some();
+            if let Some(fault) = (!wild).then(|| matrix.known(axis, *axis_at, value, *value_at).err()).flatten() {
+                self.report(open.site.scope, fault);
+                sound = false;
+            }
+        }
+        let pattern = CellPattern(pairs.into_iter().map(|(axis, value, _, _)| (axis, value)).collect());
+        sound.then(|| Spanned { value: pattern, origin: origin(at) })
+    }
+
+    /// A pattern written as one text: `engine=torch place=*`.
+    fn written(&mut self, open: &Open<'d>, entry: &'d Entry, what: &str) -> Option<(At, Vec<(String, String, At, At)>)> {
+        let value = self.value(&open.site, entry, Kind::Text, what)?;
+        let at = place(&value.origin).unwrap_or(entry.at);
+        match CellPattern::parse(&value.value.to_string()) {
+            Some(pattern) => Some((at, pattern.0.into_iter().map(|(axis, value)| (axis, value, at, at)).collect())),
+            None => {
+                let fault = Diagnostic::error("pipe::bad-pattern", format!("{what} is no pattern of cells"));
+                let help = "write `axis=value` pairs with spaces between them: `engine=onnx place=*`";
+                self.report(open.site.scope, fault.at(at, "here").help(help));
+                None
+            }
+        }
+    }
+
+    fn parity(&mut self, open: &Open<'d>, node: &'d Node, matrix: &Option<usize>) -> Option<Parity> {
+        let inner = self.inner(open, node);
+        let Some(entry) = inner.fields.setting("reference") else {
+            self.missing(&inner, "reference", Kind::Text);
+            return None;
+        };
+        let (at, pairs) = self.written(&inner, entry, "`reference`")?;
+        let reference = self.one_cell(open, at, "reference", pairs, matrix);
+        let mut bound = |name: &str| {
+            let value = self.setting(&inner, name, Kind::Float)?;
+            float(&value.value).map(|n| Spanned { value: n, origin: value.origin })
+        };
+        let (max_abs, max_rel) = (bound("max-abs"), bound("max-rel"));
+        if max_abs.is_none() && max_rel.is_none() {
+            let fault = Diagnostic::error("pipe::missing-setting", "`parity` says not how far is too far");
+            self.report(open.site.scope, fault.at(node.header(), "here").help("write `max-abs=1e-3`, or `max-rel=`"));
+        }
+        Some(Parity { reference: reference?, max_abs, max_rel })
+    }
+
+    fn expect(&mut self, open: &Open<'d>, node: &'d Node, matrix: &Option<usize>) -> Option<Expect> {
+        let inner = self.inner(open, node);
+        let metric = self.value(&open.site, inner.fields.values.first()?, Kind::Text, "the metric").map(text);
+        let (at, pairs) = match inner.fields.setting("cell") {
+            Some(entry) => self.written(&inner, entry, "`cell`")?,
+            None => (node.header(), Vec::new()),
+        };
+        let cell = self.pattern(open, at, pairs, matrix);
+        let mut bound = |name: &str| self.setting(&inner, name, Kind::Float).and_then(|v| float(&v.value));
+        let (min, max) = (bound("min"), bound("max"));
+        if min.is_none() && max.is_none() {
+            let fault = Diagnostic::error("pipe::missing-setting", "`expect` says not what is expected");
+            self.report(open.site.scope, fault.at(node.header(), "here").help("write `min=1.0`, or `max=`"));
+        }
+        Some(Expect { metric: metric?, cell: cell?, min, max })
+    }
+
+    fn published(&mut self, open: &Open<'d>, node: &'d Node) -> Option<Published> {
+        let label = self.value(&open.site, node.values().next()?, Kind::Text, "the label")?.value.to_string();
+        let source = node.property("source").or_else(|| node.property_or_child("source"))?;
+        let source = self.value(&open.site, source, Kind::Text, "`source`")?.value.to_string();
+        let metric = |child: &Node| {
+            let number = match child.values().next()?.literal {
+                Literal::Integer(n) => n as f64,
+                Literal::Float(x) => x,
+                _ => return None,
+            };
+            Some((child.name.text.clone(), number))
+        };
+        let metrics = node.children().iter().filter(|child| child.name.text != "source").filter_map(metric).collect();
+        Some(Published { label, source, metrics })
+    }
+}
+
+fn float(value: &Value) -> Option<f64> {
+    match value {
+        Value::Float(x) => Some(*x),
+        Value::Integer(n) => Some(*n as f64),
+        _ => None,
+    }
+}
+
+fn dtype(name: &str) -> Option<Dtype> {
+    match name {
+        "fp32" => Some(Dtype::Fp32),
+        "fp16" => Some(Dtype::Fp16),
+        "bf16" => Some(Dtype::Bf16),
+        _ => None,
+    }
+}

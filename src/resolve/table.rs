@@ -1,0 +1,552 @@
+//! The one table of the language: every node that `pipe` itself understands, its values, settings and
+//! children, with their documentation.
+//!
+//! The checker, the decoder and "did you mean" read it; a reference page and an editor can be made from it. A
+//! *setting* is a single value with a name, and may be written as a property (`retry=2`) or as a child
+//! (`retry 2`).
+
+use super::kind::Kind;
+
+/// A node by its name.
+#[derive(Debug)]
+pub struct NodeSpec {
+    pub name: &'static str,
+    pub doc: &'static str,
+    /// Values without a name, in order.
+    pub values: &'static [ValueSpec],
+    /// Any number of further values.
+    pub rest: Option<ValueSpec>,
+    pub settings: &'static [Setting],
+    /// Properties of any name, as in `env NAME="value"`.
+    pub open: Option<Kind>,
+    pub body: Body,
+    /// May stand more than once in its parent.
+    pub repeats: bool,
+    pub required: bool,
+}
+
+/// What stands between the braces, settings apart.
+#[derive(Debug)]
+pub enum Body {
+    /// These nodes.
+    Nodes(&'static [&'static NodeSpec]),
+    /// Parameters, steps and calls of recipes.
+    Recipe,
+    /// Names of the user's choice, each with one number.
+    Metrics,
+}
+
+/// A value without a name.
+#[derive(Debug, Clone, Copy)]
+pub struct ValueSpec {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    pub doc: &'static str,
+}
+
+/// A value with a name.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    /// What it may be; empty: anything of its kind.
+    pub choices: &'static [&'static str],
+    pub doc: &'static str,
+}
+
+const fn value(name: &'static str, kind: Kind, doc: &'static str) -> ValueSpec {
+    ValueSpec { name, kind, required: true, doc }
+}
+
+const fn setting(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
+    Setting { name, kind, required: false, choices: &[], doc }
+}
+
+const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
+    Setting { name, kind, required: true, choices: &[], doc }
+}
+
+const fn choice(name: &'static str, choices: &'static [&'static str], doc: &'static str) -> Setting {
+    Setting { name, kind: Kind::Text, required: false, choices, doc }
+}
+
+/// The start of every entry; the rest is named by `..NODE`.
+const NODE: NodeSpec = NodeSpec {
+    name: "",
+    doc: "",
+    values: &[],
+    rest: None,
+    settings: &[],
+    open: None,
+    body: Body::Nodes(&[]),
+    repeats: false,
+    required: false,
+};
+
+const NAME: ValueSpec = value("name", Kind::Text, "the name of the step");
+
+/// Settings of everything that makes a step, calls of recipes included.
+pub const STEP_SETTINGS: &[Setting] = &[
+    setting("about", Kind::Text, "what the step is for, in one line"),
+    setting("for-each", Kind::Text, "a matrix: one step for each of its cells"),
+    setting("export", Kind::Text, "a folder name below `out/PIPELINE/` to which the output is given back"),
+];
+
+/// Nodes of a file, and their order does not matter, but that `pipeline` comes first.
+pub const FILE_NODES: &[&NodeSpec] = &[&PIPELINE, &USE, &PARAM, &MATRIX, &RECIPE];
+
+/// Nodes that make a step, in files and in recipes.
+pub const STEP_NODES: &[&NodeSpec] =
+    &[&STEP, &FETCH, &WHEELS, &HOST_PACKAGES, &TREE, &IMAGE, &MEASURE, &COMPARE];
+
+/// Nodes of a recipe's body that make no step.
+pub const RECIPE_NODES: &[&NodeSpec] = &[&RECIPE_PARAM, &RESULT];
+
+/// `when` holds its children only where a parameter or axis has a value; it may stand in every body.
+pub const WHEN: &str = "when";
+
+/// What `when` may ask of the machine: `linux` or `macos`.
+pub const HOST_OS: &str = "host-os";
+
+/// What `when` may ask of the machine: `x86_64` or `aarch64`.
+pub const HOST_ARCH: &str = "host-arch";
+
+pub static PIPELINE: NodeSpec = NodeSpec {
+    name: "pipeline",
+    doc: "Names the pipeline. The first node of a file that can be run.",
+    values: &[value("name", Kind::Text, "also the folder of its reports: `out/NAME/`")],
+    settings: &[setting("about", Kind::Text, "what question the pipeline answers, in one line")],
+    ..NODE
+};
+
+pub static USE: NodeSpec = NodeSpec {
+    name: "use",
+    doc: "Makes the recipes of other files known: `std/…` for ours, else a path from this file.",
+    rest: Some(value("file", Kind::Text, "`std/model`, or `recipes/mine.kdl`")),
+    repeats: true,
+    ..NODE
+};
+
+static CHOICES: NodeSpec = NodeSpec {
+    name: "choices",
+    doc: "The only values that the parameter may have.",
+    rest: Some(value("value", Kind::Plain, "a value")),
+    ..NODE
+};
+
+pub static PARAM: NodeSpec = NodeSpec {
+    name: "param",
+    doc: "A value that `--set NAME=VALUE` can change; used as `(param)\"NAME\"`.",
+    values: &[
+        value("name", Kind::Text, "its name"),
+        ValueSpec { name: "value", kind: Kind::Any, required: false, doc: "its value where no flag sets it" },
+    ],
+    settings: &[
+        setting("about", Kind::Text, "what it changes, in one line"),
+        choice("type", Kind::PARAM_TYPES, "what it takes; else the type of its value"),
+        setting("optional", Kind::Bool, "true: it may be left out"),
+        setting("min", Kind::Plain, "the smallest value allowed"),
+        setting("max", Kind::Plain, "the largest value allowed"),
+    ],
+    body: Body::Nodes(&[&CHOICES]),
+    repeats: true,
+    ..NODE
+};
+
+/// A parameter of a recipe; a body of its own may hold one step that serves as default.
+pub static RECIPE_PARAM: NodeSpec = NodeSpec {
+    name: "param",
+    doc: "A parameter of the recipe; a step node inside it is its default.",
+    values: &[value("name", Kind::Text, "its name")],
+    settings: &[
+        setting("about", Kind::Text, "what it changes, in one line"),
+        choice("type", Kind::PARAM_TYPES, "what it takes; else the type of its default"),
+        setting("default", Kind::Any, "its value where a call gives none"),
+        setting("optional", Kind::Bool, "true: it may be left out"),
+        setting("min", Kind::Plain, "the smallest value allowed"),
+        setting("max", Kind::Plain, "the largest value allowed"),
+    ],
+    body: Body::Nodes(&[&CHOICES]),
+    repeats: true,
+    ..NODE
+};
+
+pub static RESULT: NodeSpec = NodeSpec {
+    name: "result",
+    doc: "The step of the recipe's body whose output is the recipe's own.",
+    values: &[value("step", Kind::Step, "`(step)\"NAME\"`")],
+    required: true,
+    ..NODE
+};
+
+pub static RECIPE: NodeSpec = NodeSpec {
+    name: "recipe",
+    doc: "Makes a new node name of a few steps and their parameters.",
+    values: &[value("name", Kind::Text, "the new node name")],
+    settings: &[setting("about", Kind::Text, "what it makes, in one line")],
+    body: Body::Recipe,
+    repeats: true,
+    ..NODE
+};
+
+static AXIS: NodeSpec = NodeSpec {
+    name: "axis",
+    doc: "One dimension of the matrix, and its values.",
+    values: &[value("name", Kind::Text, "its name; used as `(axis)\"NAME\"`")],
+    rest: Some(value("value", Kind::Plain, "a value")),
+    repeats: true,
+    required: true,
+    ..NODE
+};
+
+static EXCLUDE: NodeSpec = NodeSpec {
+    name: "exclude",
+    doc: "Rules out the cells that have all these values, with the reason that the report shows.",
+    settings: &[required("reason", Kind::Text, "why these cells make no sense")],
+    open: Some(Kind::Plain),
+    repeats: true,
+    ..NODE
+};
+
+pub static MATRIX: NodeSpec = NodeSpec {
+    name: "matrix",
+    doc: "The product of its axes; a step with `for-each` is made once for each cell.",
+    values: &[value("name", Kind::Text, "its name")],
+    body: Body::Nodes(&[&AXIS, &EXCLUDE]),
+    repeats: true,
+    ..NODE
+};
+
+static NEEDS: NodeSpec = NodeSpec {
+    name: "needs",
+    doc: "What must be free on the machine before the step starts.",
+    settings: &[
+        setting("cpu", Kind::Int, "processors"),
+        setting("memory", Kind::Size, "memory, as `(GiB)4`"),
+    ],
+    ..NODE
+};
+
+const TIMEOUT: Setting = setting("timeout", Kind::Time, "how long the step may take, as `(min)10`");
+const RETRY: Setting = setting("retry", Kind::Int, "how often it is tried again after a failure");
+
+static ARG: NodeSpec = NodeSpec {
+    name: "arg",
+    doc: "One more argument, put together of several pieces without a space between them.",
+    rest: Some(value("piece", Kind::Arg, "text, or `(step)…`, `(param)…`, `(output)…`")),
+    repeats: true,
+    ..NODE
+};
+
+static RUN: NodeSpec = NodeSpec {
+    name: "run",
+    doc: "The process: a tool of the host (or a file of a step) and its arguments.",
+    values: &[value("tool", Kind::Arg, "`python3`, or `(step)\"build/bin/tool\"`")],
+    rest: Some(value("argument", Kind::Arg, "text, or `(step)…`, `(file)…`, `(param)…`, `(output)…`")),
+    body: Body::Nodes(&[&ARG]),
+    required: true,
+    ..NODE
+};
+
+static INPUT: NodeSpec = NodeSpec {
+    name: "input",
+    doc: "Something that the step reads and that is no argument; it lies at `in/AS`.",
+    values: &[value("what", Kind::Input, "`(step)\"x/a.txt\"` or `(file)\"a.txt\"`")],
+    settings: &[required("as", Kind::Text, "its path below `in/`")],
+    repeats: true,
+    ..NODE
+};
+
+static OUTPUT: NodeSpec = NodeSpec {
+    name: "output",
+    doc: "Files or folders below `out/` that the step must make; without any, all that is there counts.",
+    rest: Some(value("path", Kind::Text, "a path below `out/`")),
+    repeats: true,
+    ..NODE
+};
+
+static ENV: NodeSpec = NodeSpec {
+    name: "env",
+    doc: "Environment variables, the only ones beside the fixed few: `env NAME=\"value\"`. A value of several \
+          pieces is written `env \"NAME\" (step)\"a\" \":\" (step)\"b\"`.",
+    rest: Some(value("piece", Kind::Arg, "the name, then the pieces of the value")),
+    open: Some(Kind::Arg),
+    repeats: true,
+    ..NODE
+};
+
+static TOOLS: NodeSpec = NodeSpec {
+    name: "tools",
+    doc: "Further tools of the host that the process starts.",
+    rest: Some(value("tool", Kind::Text, "`cc`")),
+    repeats: true,
+    ..NODE
+};
+
+pub static STEP: NodeSpec = NodeSpec {
+    name: "step",
+    doc: "Runs a process on declared inputs; what it leaves below `out/` is the step's output.",
+    values: &[NAME],
+    settings: &[
+        choice("class", &["build", "fetch"], "`build` (same inputs, same bytes; the default), or `fetch` (may use \
+                                               the network, its result is fixed by a lock)"),
+        setting("network", Kind::Bool, "`#true`: it may use the network; for class `fetch` alone"),
+        TIMEOUT,
+        RETRY,
+    ],
+    body: Body::Nodes(&[&RUN, &INPUT, &OUTPUT, &ENV, &TOOLS, &NEEDS]),
+    repeats: true,
+    ..NODE
+};
+
+pub static FETCH: NodeSpec = NodeSpec {
+    name: "fetch",
+    doc: "Brings one file, known by its digest.",
+    values: &[NAME],
+    settings: &[
+        required("url", Kind::Text, "where it is: `https:`, `http:` or `file:`"),
+        required("sha256", Kind::Text, "the digest of its bytes, 64 hexadecimal digits"),
+        setting("file", Kind::Text, "its name in the output; else the last part of the address"),
+        TIMEOUT,
+        RETRY,
+    ],
+    repeats: true,
+    ..NODE
+};
+
+pub static WHEELS: NodeSpec = NodeSpec {
+    name: "wheels",
+    doc: "A Python environment from a lock with digests (`pip` requirements with `--hash`): each wheel is \
+          brought by its digest and unpacked into one folder that goes on `PYTHONPATH`.",
+    values: &[NAME],
+    settings: &[required("lock", Kind::File, "the lock file")],
+    repeats: true,
+    ..NODE
+};
+
+static PACKAGE: NodeSpec = NodeSpec {
+    name: "package",
+    doc: "A distribution by name; what it requires comes with it.",
+    values: &[value("name", Kind::Text, "`torch`")],
+    repeats: true,
+    required: true,
+    ..NODE
+};
+
+pub static HOST_PACKAGES: NodeSpec = NodeSpec {
+    name: "host-packages",
+    doc: "The Python packages that the machine has, as a folder that goes on `PYTHONPATH`.",
+    values: &[NAME],
+    body: Body::Nodes(&[&PACKAGE]),
+    repeats: true,
+    ..NODE
+};
+
+static PUT: NodeSpec = NodeSpec {
+    name: "put",
+    doc: "Puts a file or folder at a path; at `\"\"`, the entries of a folder go to the root.",
+    values: &[
+        value("at", Kind::Text, "the path in the tree"),
+        value("what", Kind::Input, "`(step)\"env/torch/lib/libc10.so\"`"),
+    ],
+    repeats: true,
+    ..NODE
+};
+
+static MATCH: NodeSpec = NodeSpec {
+    name: "match",
+    doc: "Puts the one file of a folder whose name matches a pattern.",
+    values: &[
+        value("at", Kind::Text, "the path in the tree"),
+        value("folder", Kind::Input, "`(step)\"env/onnxruntime/capi\"`"),
+        value("pattern", Kind::Text, "`libonnxruntime.so.*`"),
+    ],
+    repeats: true,
+    ..NODE
+};
+
+static LINK: NodeSpec = NodeSpec {
+    name: "link",
+    doc: "Makes a symbolic link.",
+    values: &[value("at", Kind::Text, "the path in the tree"), value("to", Kind::Text, "what it points to")],
+    repeats: true,
+    ..NODE
+};
+
+static TEXT: NodeSpec = NodeSpec {
+    name: "text",
+    doc: "Makes a small text file.",
+    values: &[value("at", Kind::Text, "the path in the tree"), value("content", Kind::Plain, "what is in it")],
+    repeats: true,
+    ..NODE
+};
+
+static HOST_LIBRARY: NodeSpec = NodeSpec {
+    name: "host-library",
+    doc: "Shared libraries of this machine by file name; then every library that the tree needs must be in it.",
+    rest: Some(value("library", Kind::Text, "`libc.so.6`")),
+    repeats: true,
+    ..NODE
+};
+
+pub static TREE: NodeSpec = NodeSpec {
+    name: "tree",
+    doc: "A folder put together of parts of others, without a process.",
+    values: &[NAME],
+    body: Body::Nodes(&[&PUT, &MATCH, &LINK, &TEXT, &HOST_LIBRARY]),
+    repeats: true,
+    ..NODE
+};
+
+static LAYER: NodeSpec = NodeSpec {
+    name: "layer",
+    doc: "One layer of the image: a folder, and where it lies.",
+    values: &[
+        value("at", Kind::Text, "an absolute path in the image"),
+        value("what", Kind::Input, "`(step)\"engine\"`"),
+    ],
+    repeats: true,
+    required: true,
+    ..NODE
+};
+
+static ENTRYPOINT: NodeSpec = NodeSpec {
+    name: "entrypoint",
+    doc: "The program that the image starts, with its arguments.",
+    rest: Some(value("word", Kind::Text, "`/bin/tool`")),
+    ..NODE
+};
+
+static IMAGE_ENV: NodeSpec = NodeSpec {
+    name: "env",
+    doc: "Environment variables of the image.",
+    open: Some(Kind::Plain),
+    repeats: true,
+    ..NODE
+};
+
+pub static IMAGE: NodeSpec = NodeSpec {
+    name: "image",
+    doc: "A container image, made without a daemon; equal layers give an equal digest.",
+    values: &[NAME],
+    body: Body::Nodes(&[&LAYER, &ENTRYPOINT, &IMAGE_ENV]),
+    repeats: true,
+    ..NODE
+};
+
+static CONTAINER: NodeSpec = NodeSpec {
+    name: "container",
+    doc: "Measure inside a container of this image, with these limits; without it, natively.",
+    values: &[value("image", Kind::Step, "`(step)\"image\"`")],
+    settings: &[
+        required("cpus", Kind::Int, "processors that the container sees"),
+        required("memory", Kind::Size, "its memory limit, as `(GiB)6`"),
+    ],
+    ..NODE
+};
+
+static WARM_UP: NodeSpec = NodeSpec {
+    name: "warm-up",
+    doc: "Untimed samples before the timed ones, until they show no trend.",
+    settings: &[
+        setting("min", Kind::Int, "at least so many; 2 unless said"),
+        setting("max", Kind::Int, "at most so many; 10 unless said"),
+    ],
+    ..NODE
+};
+
+static SAMPLES: NodeSpec = NodeSpec {
+    name: "samples",
+    doc: "How much to sample: until all of `min`, `time` and `target` hold, no longer than `max-time`. None of \
+          it is part of the key.",
+    settings: &[
+        setting("min", Kind::Int, "samples; 10 unless said"),
+        setting("time", Kind::Time, "time spent sampling; `(s)5` unless said"),
+        setting("target", Kind::Percent, "half-width of the median's 95 % interval; `(percent)2` unless said"),
+        setting("max-time", Kind::Time, "the longest; `(s)60` unless said"),
+    ],
+    ..NODE
+};
+
+pub static MEASURE: NodeSpec = NodeSpec {
+    name: "measure",
+    doc: "Measures a model on an engine, in a fresh process, alone on the machine.",
+    values: &[NAME],
+    settings: &[
+        required("engine", Kind::Step, "a folder with `bin/` and `lib/`"),
+        required("program", Kind::Text, "the engine's file in that folder: `bin/pipe-engine-onnx`"),
+        required("model", Kind::Step, "a folder with `pipe-model.json`"),
+        required("tokens", Kind::Input, "a `.npy` file of token numbers"),
+        setting("cuda-libraries", Kind::Step, "a Python environment with the CUDA libraries, for `cuda`"),
+        required("device", Kind::Text, "`cpu`, `mps`, `cuda` or `coreml`"),
+        setting("dtype", Kind::Text, "`fp32` (the default), `fp16` or `bf16`"),
+        required("threads", Kind::Int, "threads inside one operator"),
+        setting("reduced-precision", Kind::Bool, "`#true`: TF32 and reduced-precision sums; off unless said"),
+        required("prompt-tokens", Kind::Int, "tokens of the prompt"),
+        required("new-tokens", Kind::Int, "tokens decoded after it"),
+        setting("memory-budget", Kind::Size, "the report judges peak memory against it"),
+        TIMEOUT,
+        RETRY,
+    ],
+    body: Body::Nodes(&[&CONTAINER, &WARM_UP, &SAMPLES, &NEEDS]),
+    repeats: true,
+    ..NODE
+};
+
+static BASELINE: NodeSpec = NodeSpec {
+    name: "baseline",
+    doc: "The cell against which speed-ups are told.",
+    open: Some(Kind::Plain),
+    ..NODE
+};
+
+static PARITY: NodeSpec = NodeSpec {
+    name: "parity",
+    doc: "How far a cell's outputs may be from the reference cell's; a cell beyond it is wrong.",
+    settings: &[
+        required("reference", Kind::Text, "a cell: `engine=torch place=native device=cpu`"),
+        setting("max-abs", Kind::Float, "the largest absolute error"),
+        setting("max-rel", Kind::Float, "the largest relative error"),
+    ],
+    ..NODE
+};
+
+static EXPECT: NodeSpec = NodeSpec {
+    name: "expect",
+    doc: "A claim that the report judges: it fails only where the whole interval lies outside.",
+    values: &[value("metric", Kind::Text, "`speed-up`")],
+    settings: &[
+        setting("cell", Kind::Text, "which cells, as `engine=onnx place=*`; all unless said"),
+        setting("min", Kind::Float, "the least"),
+        setting("max", Kind::Float, "the most"),
+    ],
+    repeats: true,
+    ..NODE
+};
+
+static PUBLISHED: NodeSpec = NodeSpec {
+    name: "published",
+    doc: "A result from elsewhere, shown beside ours and marked as not measured here.",
+    values: &[value("label", Kind::Text, "`M1 Max (published)`")],
+    settings: &[required("source", Kind::Text, "where it was published")],
+    body: Body::Metrics,
+    repeats: true,
+    ..NODE
+};
+
+pub static COMPARE: NodeSpec = NodeSpec {
+    name: "compare",
+    doc: "Compares all cells of a measurement, and makes the report.",
+    values: &[NAME],
+    settings: &[required("of", Kind::Step, "the measurement: `(step)\"decode\"`")],
+    body: Body::Nodes(&[&BASELINE, &PARITY, &EXPECT, &PUBLISHED]),
+    repeats: true,
+    ..NODE
+};
+
+/// The kernel step node of this name.
+pub fn step_node(name: &str) -> Option<&'static NodeSpec> {
+    STEP_NODES.iter().copied().find(|spec| spec.name == name)
+}

@@ -1,0 +1,243 @@
+//! What names mean before anything is expanded: recipes, which file sees them, and parameters.
+
+use std::collections::BTreeMap;
+
+use super::import::Module;
+use super::kind::Kind;
+use super::table::{self, RECIPE_NODES};
+use super::value;
+use crate::diag::{At, Diagnostic, list};
+use crate::pipeline::Value;
+use crate::syntax::{Entry, Node};
+
+/// All recipes, and which of them each module sees.
+pub struct World<'d> {
+    pub recipes: Vec<Recipe<'d>>,
+    visible: Vec<BTreeMap<&'d str, usize>>,
+}
+
+/// A recipe as it was written.
+pub struct Recipe<'d> {
+    pub name: &'d str,
+    pub module: usize,
+    pub node: &'d Node,
+    pub at: At,
+    pub params: Vec<ParamDecl<'d>>,
+    /// The name of the step that is the result.
+    pub result: Option<&'d str>,
+}
+
+/// A parameter as it was declared.
+pub struct ParamDecl<'d> {
+    pub name: &'d str,
+    pub at: At,
+    pub about: Option<&'d str>,
+    pub kind: Kind,
+    pub default: Preset<'d>,
+    pub optional: bool,
+    pub choices: Vec<Value>,
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+}
+
+/// What a parameter is where nobody sets it.
+#[derive(Clone, Copy)]
+pub enum Preset<'d> {
+    None,
+    Value(&'d Entry),
+    /// A step of its own.
+    Step(&'d Node),
+}
+
+impl<'d> World<'d> {
+    /// Collects the recipes of all modules.
+    pub fn new(modules: &'d [Module], found: &mut Vec<Diagnostic>) -> World<'d> {
+        let mut world = World { recipes: Vec::new(), visible: vec![BTreeMap::new(); modules.len()] };
+        let mut own: Vec<Vec<usize>> = Vec::new();
+        for (module, content) in modules.iter().enumerate() {
+            own.push(Vec::new());
+            for node in content.document.nodes.iter().filter(|node| node.name.text == "recipe") {
+                if let Some(recipe) = Recipe::new(module, node, found) {
+                    own[module].push(world.recipes.len());
+                    world.recipes.push(recipe);
+                }
+            }
+        }
+        for (module, content) in modules.iter().enumerate() {
+            let used = content.uses.iter().flat_map(|(used, _)| &own[*used]);
+            for &recipe in own[module].iter().chain(used) {
+                world.show(module, recipe, found);
+            }
+        }
+        world
+    }
+
+    fn show(&mut self, module: usize, recipe: usize, found: &mut Vec<Diagnostic>) {
+        let name = self.recipes[recipe].name;
+        match self.visible[module].get(name) {
+            Some(&other) if other != recipe => {
+                let (first, second) = (self.recipes[other].at, self.recipes[recipe].at);
+                let fault = Diagnostic::error("pipe::duplicate-name", format!("two recipes are named `{name}`"));
+                let fault = fault.at(second, "the second").at(first, "the first");
+                found.push(fault.help("rename one of them, or use only one of the files"));
+            }
+            _ => {
+                self.visible[module].insert(name, recipe);
+            }
+        }
+    }
+
+    /// The recipe that `name` means in a module.
+    pub fn recipe(&self, module: usize, name: &str) -> Option<usize> {
+        self.visible[module].get(name).copied()
+    }
+
+    /// The names of all recipes that a module sees.
+    pub fn names(&self, module: usize) -> impl Iterator<Item = &'d str> {
+        self.visible[module].keys().copied()
+    }
+
+    /// True where the node makes a step in this module.
+    pub fn makes_step(&self, module: usize, name: &str) -> bool {
+        table::step_node(name).is_some() || self.recipe(module, name).is_some()
+    }
+}
+
+impl<'d> Recipe<'d> {
+    fn new(module: usize, node: &'d Node, found: &mut Vec<Diagnostic>) -> Option<Recipe<'d>> {
+        let name = node.values().next()?;
+        let text = name.text()?;
+        let taken = table::FILE_NODES.iter().chain(table::STEP_NODES).chain(RECIPE_NODES).any(|s| s.name == text);
+        if taken || text == table::WHEN {
+            let fault = Diagnostic::error("pipe::duplicate-name", format!("`{text}` is a node of the language"));
+            found.push(fault.at(name.at, "a recipe cannot have this name").help("choose another name"));
+            return None;
+        }
+        let mut params: Vec<ParamDecl> = Vec::new();
+        for child in node.children().iter().filter(|child| child.name.text == "param") {
+            let Some(param) = ParamDecl::new(child, child.property_or_child("default"), found) else { continue };
+            if table::STEP_SETTINGS.iter().any(|setting| setting.name == param.name) {
+                let fault = Diagnostic::error("pipe::duplicate-name", format!("every step has a setting `{}` already", param.name));
+                found.push(fault.at(param.at, "a parameter cannot have this name").help("choose another name"));
+            }
+            match params.iter().find(|known| known.name == param.name) {
+                Some(first) => found.push(twice("parameter", param.name, param.at, first.at)),
+                None => params.push(param),
+            }
+        }
+        let result = node.children().iter().find(|child| child.name.text == "result");
+        let result = result.and_then(|node| node.values().next()).and_then(Entry::text);
+        Some(Recipe { name: text, module, node, at: name.at, params, result })
+    }
+
+    /// The parameter of this name.
+    pub fn param(&self, name: &str) -> Option<&ParamDecl<'d>> {
+        self.params.iter().find(|param| param.name == name)
+    }
+}
+
+/// "two parameters are named `x`".
+pub fn twice(what: &str, name: &str, second: At, first: At) -> Diagnostic {
+    let fault = Diagnostic::error("pipe::duplicate-name", format!("two {what}s are named `{name}`"));
+    fault.at(second, "the second").at(first, "the first").help("rename one of them")
+}
+
+impl Node {
+    /// A setting, written either way.
+    pub(super) fn property_or_child(&self, name: &str) -> Option<&Entry> {
+        let child = || self.children().iter().find(|child| child.name.text == name);
+        self.property(name).or_else(|| child().and_then(|child| child.values().next()))
+    }
+}
+
+impl<'d> ParamDecl<'d> {
+    /// Reads a `param` node whose preset value is `preset`.
+    pub fn new(node: &'d Node, preset: Option<&'d Entry>, found: &mut Vec<Diagnostic>) -> Option<ParamDecl<'d>> {
+        let name = node.values().next()?;
+        let text = name.text()?;
+        let what = format!("`{text}`");
+        let steps = node.children().iter().find(|child| {
+            let settings = table::RECIPE_PARAM.settings.iter().any(|setting| setting.name == child.name.text);
+            !settings && child.name.text != "choices"
+        });
+        let default = match (preset, steps) {
+            (Some(entry), _) => Preset::Value(entry),
+            (None, Some(node)) => Preset::Step(node),
+            (None, None) => Preset::None,
+        };
+        let named = node.property_or_child("type").and_then(Entry::text).and_then(Kind::of_type);
+        let kind = match (named, default) {
+            (Some(kind), _) => kind,
+            (None, Preset::Value(entry)) => value::kind_of(entry).unwrap_or(Kind::Any),
+            (None, Preset::Step(_)) => Kind::Step,
+            (None, Preset::None) => {
+                if node.property_or_child("type").is_none() {
+                    let fault = Diagnostic::error("pipe::missing-setting", format!("parameter {what} has neither a type nor a value"));
+                    let help = format!("write `type=\"string\"` (or {})", list(&Kind::PARAM_TYPES[1..]));
+                    found.push(fault.at(name.at, "declared here").help(help));
+                }
+                Kind::Any
+            }
+        };
+        let mut plain = |entry: &Entry, what: &str| match value::literal(entry, kind, what) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                found.push(fault);
+                None
+            }
+        };
+        if let Preset::Value(entry) = default
+            && entry.annotated().is_none_or(|unit| value::UNITS.contains(&unit))
+        {
+            plain(entry, &what);
+        }
+        let choices: Vec<Value> = node
+            .children()
+            .iter()
+            .filter(|child| child.name.text == "choices")
+            .flat_map(|child| child.values())
+            .filter_map(|entry| plain(entry, &format!("a choice of {what}")))
+            .collect();
+        let mut bound = |key: &str| {
+            let entry = node.property_or_child(key)?;
+            plain(entry, &format!("`{key}` of {what}")).and_then(|value| number(&value))
+        };
+        let (min, max) = (bound("min"), bound("max"));
+        let optional = node.property_or_child("optional").is_some_and(|e| e.literal == crate::syntax::Literal::Bool(true));
+        let about = node.property_or_child("about").and_then(Entry::text);
+        Some(ParamDecl { name: text, at: name.at, about, kind, default, optional, choices, min, max })
+    }
+
+    /// What is wrong with a value of the right kind, if anything.
+    pub fn refuse(&self, value: &Value) -> Option<(&'static str, String, Option<String>)> {
+        if !self.choices.is_empty() && !self.choices.contains(value) {
+            let choices: Vec<String> = self.choices.iter().map(Value::to_string).collect();
+            let text = value.to_string();
+            let near = crate::diag::nearest(&text, choices.iter().map(String::as_str));
+            let help = match near {
+                Some(near) => format!("did you mean `{near}`? It may be {}", list(&choices)),
+                None => format!("it may be {}", list(&choices)),
+            };
+            return Some(("pipe::not-a-choice", format!("`{}` cannot be `{text}`", self.name), Some(help)));
+        }
+        let n = number(value)?;
+        let (low, high) = (self.min.is_some_and(|min| n < min), self.max.is_some_and(|max| n > max));
+        let (word, bound) = match (low, high) {
+            (true, _) => ("at least", self.min?),
+            (_, true) => ("at most", self.max?),
+            _ => return None,
+        };
+        Some(("pipe::out-of-range", format!("`{}` is {word} {bound}, not {value}", self.name), None))
+    }
+}
+
+/// A value as a number, for bounds.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Integer(n) => Some(*n as f64),
+        Value::Float(x) => Some(*x),
+        Value::Bytes(n) => Some(*n as f64),
+        Value::Time(t) => Some(t.as_secs_f64()),
+        Value::Text(_) | Value::Bool(_) => None,
+    }
+}

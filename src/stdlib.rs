@@ -1,0 +1,42 @@
+//! The standard library: recipes in KDL and the files that they use, embedded in the binary.
+
+/// `std/NAME` and its text.
+const MODULES: &[(&str, &str)] = &[
+    ("std/python", include_str!("../stdlib/python.kdl")),
+    ("std/model", include_str!("../stdlib/model.kdl")),
+    ("std/onnx", include_str!("../stdlib/onnx.kdl")),
+    ("std/engine", include_str!("../stdlib/engine.kdl")),
+    ("std/container", include_str!("../stdlib/container.kdl")),
+    ("std/bench", include_str!("../stdlib/bench.kdl")),
+];
+
+/// Paths as the recipes write them, and the bytes.
+const FILES: &[(&str, &[u8])] = &[
+    ("locks/torch-2.11.txt", include_bytes!("../stdlib/locks/torch-2.11.txt")),
+    ("scripts/llama.py", include_bytes!("../stdlib/scripts/llama.py")),
+    ("scripts/make_llama.py", include_bytes!("../stdlib/scripts/make_llama.py")),
+    ("scripts/tokens.py", include_bytes!("../stdlib/scripts/tokens.py")),
+    ("scripts/torchscript.py", include_bytes!("../stdlib/scripts/torchscript.py")),
+    ("scripts/export_onnx.py", include_bytes!("../stdlib/scripts/export_onnx.py")),
+];
+
+/// The text behind `use "std/NAME"`.
+pub fn module(name: &str) -> Option<&'static str> {
+    MODULES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// The names of all modules.
+pub fn modules() -> impl Iterator<Item = &'static str> {
+    MODULES.iter().map(|(name, _)| *name)
+}
+
+/// The file that a recipe of the standard library names by `(file)"path"`.
+pub fn file(path: &str) -> Option<&'static [u8]> {
+    FILES.iter().find(|(known, _)| *known == path).map(|(_, bytes)| *bytes)
+}
+
+/// The module that defines a recipe of this name.
+pub fn home_of(recipe: &str) -> Option<&'static str> {
+    let line = format!("recipe \"{recipe}\"");
+    MODULES.iter().find(|(_, text)| text.lines().any(|l| l.starts_with(&line))).map(|(name, _)| *name)
+}

@@ -1,0 +1,135 @@
+//! KDL text to a [`Document`] of plain types with places. The sole user of the `kdl` crate.
+//!
+//! Text is guarded before the parser sees it (`guard`), because the parser overflows the stack or takes
+//! exponential time on hostile text. This module knows the grammar of KDL and no word of the language that is
+//! written in it.
+
+mod convert;
+mod guard;
+
+use crate::diag::{At, Diagnostic};
+
+/// The largest file that is read.
+pub const MOST_BYTES: usize = 4 << 20;
+
+/// Stack for the parser, which recurses for each level of nesting; a debug build needs over 20 KiB for one.
+const STACK: usize = 64 << 20;
+
+/// One file.
+#[derive(Debug, Clone, Default)]
+pub struct Document {
+    pub nodes: Vec<Node>,
+}
+
+/// A node: `name "value" key="value" { … }`.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub name: Word,
+    /// A type annotation before the name; the language has none.
+    pub annotation: Option<Word>,
+    pub entries: Vec<Entry>,
+    /// `None` where there are no braces.
+    pub children: Option<Vec<Node>>,
+    pub at: At,
+}
+
+impl Node {
+    /// The place of the name and the values, without the children.
+    pub fn header(&self) -> At {
+        let end = self.entries.last().map_or(self.name.at.end, |entry| entry.at.end);
+        At { source: self.at.source, start: self.name.at.start, end }
+    }
+
+    /// The child nodes, none where there are no braces.
+    pub fn children(&self) -> &[Node] {
+        self.children.as_deref().unwrap_or_default()
+    }
+
+    /// The values without a name, in order.
+    pub fn values(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.key.is_none())
+    }
+
+    /// The property `name=…`.
+    pub fn property(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key.as_ref().is_some_and(|key| key.text == name))
+    }
+}
+
+/// A name or an annotation, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    pub text: String,
+    pub at: At,
+}
+
+/// A value, or a property: `(GiB)6` or `memory=(GiB)6`.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub key: Option<Word>,
+    pub annotation: Option<Word>,
+    pub literal: Literal,
+    /// All of it: key, annotation and value.
+    pub at: At,
+}
+
+impl Entry {
+    /// The text, where the literal is a string.
+    pub fn text(&self) -> Option<&str> {
+        match &self.literal {
+            Literal::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The name of the annotation, where there is one.
+    pub fn annotated(&self) -> Option<&str> {
+        self.annotation.as_ref().map(|word| word.text.as_str())
+    }
+}
+
+/// A value as written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Literal {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+    Null,
+}
+
+impl Literal {
+    /// What a person calls it.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Literal::Text(_) => "a string",
+            Literal::Integer(_) => "a whole number",
+            Literal::Float(_) => "a number",
+            Literal::Bool(_) => "a truth value",
+            Literal::Null => "`#null`",
+        }
+    }
+}
+
+/// Bytes as text that can be shown and parsed, with what is wrong with them; findings point into the text.
+pub fn decode(source: usize, bytes: &[u8]) -> (String, Vec<Diagnostic>) {
+    guard::decode(source, bytes)
+}
+
+/// Parses text that [`decode`] passed.
+pub fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
+    let found = guard::scan(source, text);
+    if !found.is_empty() {
+        return (Document::default(), found);
+    }
+    let parsed = std::thread::scope(|scope| {
+        let parser = std::thread::Builder::new().stack_size(STACK);
+        parser.spawn_scoped(scope, || convert::parse(source, text)).ok()?.join().ok()
+    });
+    parsed.unwrap_or_else(|| {
+        let fault = Diagnostic::error("pipe::parser-failed", "this file could not be parsed")
+            .at(At { source, start: 0, end: 1 }, "the parser gave up somewhere in this file")
+            .help("take parts of the file out until it parses, and report the part that does not");
+        (Document::default(), vec![fault])
+    })
+}

@@ -1,0 +1,300 @@
+//! What is refused before the parser sees it: hostile sizes and depths, bytes that are no text, and the
+//! mistakes that one pass over the tokens explains better than the parser does.
+//!
+//! The `kdl` parser aborts the process on deep nesting (1,500 blocks in a release build, 50 in a debug one on
+//! a small stack), and takes time that doubles with each level of `/-{`. The pass here is linear and keeps its
+//! stack on the heap.
+
+use super::MOST_BYTES;
+use crate::diag::{At, Diagnostic};
+
+const MOST_DEPTH: usize = 64;
+const MOST_COMMENT_DEPTH: usize = 16;
+const MOST_SLASHDASH: usize = 8;
+const MOST_TOKENS: usize = 1_000_000;
+
+/// Bytes as text; on a fault, so much of the text as can be shown.
+pub(super) fn decode(source: usize, bytes: &[u8]) -> (String, Vec<Diagnostic>) {
+    if bytes.len() > MOST_BYTES {
+        let fault = Diagnostic::error(
+            "pipe::file-too-large",
+            format!("this file has {} MiB; at most {} MiB are read", bytes.len() >> 20, MOST_BYTES >> 20),
+        );
+        let fault = fault.at(At { source, start: 0, end: 0 }, "the file");
+        return (String::new(), vec![fault.help("a matrix keeps a file short: `matrix` and `for-each`")]);
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => {
+            let found = characters(source, text);
+            (text.to_owned(), found)
+        }
+        Err(error) => {
+            let valid = error.valid_up_to();
+            let text = format!("{}?", String::from_utf8_lossy(&bytes[..valid]));
+            let fault = Diagnostic::error("pipe::not-text", "this file is not text in UTF-8")
+                .at(At { source, start: valid, end: valid + 1 }, "the first byte that is not")
+                .help("give a KDL file, saved as UTF-8");
+            (text, vec![fault])
+        }
+    }
+}
+
+/// Characters that KDL forbids: they steer terminals or turn the reading direction.
+fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
+    let forbidden = |(i, c): &(usize, char)| match c {
+        '\u{feff}' => *i != 0,
+        '\u{0}'..='\u{8}' | '\u{e}'..='\u{1f}' | '\u{7f}' => true,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => false,
+    };
+    let mut found = Vec::new();
+    for (start, c) in text.char_indices().filter(forbidden).take(8) {
+        let at = At { source, start, end: start + c.len_utf8() };
+        if c == '\0' {
+            let fault = Diagnostic::error("pipe::not-text", "this file is binary: it holds a NUL character");
+            return vec![fault.at(at, "here").help("give a KDL file, saved as UTF-8")];
+        }
+        let fault = Diagnostic::error("pipe::forbidden-character", format!("the character U+{:04X} is not allowed", c as u32));
+        let help = "it does not show, or makes the text read differently from what it says; \
+                    inside a string write it as `\\u{…}`";
+        found.push(fault.at(at, "here").help(help));
+    }
+    found
+}
+
+/// One linear pass over the tokens.
+pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
+    let mut scanner = Scanner { source, text, at: 0, blocks: Vec::new(), tokens: 0, pending: false, found: Vec::new() };
+    if text.starts_with('\u{feff}') {
+        scanner.at = '\u{feff}'.len_utf8();
+    }
+    scanner.run();
+    scanner.found
+}
+
+/// An open `{`.
+struct Block {
+    start: usize,
+    slashdash: bool,
+}
+
+struct Scanner<'a> {
+    source: usize,
+    text: &'a str,
+    at: usize,
+    blocks: Vec<Block>,
+    tokens: usize,
+    /// True after a `/-` until the node ends.
+    pending: bool,
+    found: Vec<Diagnostic>,
+}
+
+impl Scanner<'_> {
+    fn run(&mut self) {
+        while let Some(byte) = self.peek(0) {
+            if !byte.is_ascii_whitespace() {
+                self.tokens += 1;
+            }
+            if self.tokens > MOST_TOKENS {
+                let fault = self.error("pipe::too-many-tokens", "this file has over a million words", self.at, self.at + 1);
+                return self.found.push(fault.help("a matrix keeps a file short: `matrix` and `for-each`"));
+            }
+            let go_on = match byte {
+                b'/' => self.slash(),
+                b'"' => self.string(0),
+                b'#' => self.hash(),
+                b'{' => self.open(),
+                b'}' => self.close(),
+                b'\n' | b';' => {
+                    self.pending = false;
+                    self.at += 1;
+                    true
+                }
+                _ => self.word(),
+            };
+            if !go_on {
+                return;
+            }
+        }
+        // The outermost is the likeliest to be the wrong one only when the innermost is closed; point at the
+        // innermost, whose `}` a person looks for first.
+        if let Some(block) = self.blocks.last() {
+            let fault = self.error("pipe::unclosed-block", "this block is never closed", block.start, block.start + 1);
+            self.found.push(fault.help("write the missing `}`"));
+        }
+    }
+
+    fn peek(&self, ahead: usize) -> Option<u8> {
+        self.text.as_bytes().get(self.at + ahead).copied()
+    }
+
+    fn rest(&self) -> &str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn error(&self, code: &'static str, message: &str, start: usize, end: usize) -> Diagnostic {
+        Diagnostic::error(code, message).at(At { source: self.source, start, end }, "here")
+    }
+
+    fn slash(&mut self) -> bool {
+        match self.peek(1) {
+            Some(b'/') => {
+                self.at += self.rest().find('\n').unwrap_or(self.rest().len());
+                true
+            }
+            Some(b'*') => self.comment(),
+            Some(b'-') => {
+                self.pending = true;
+                self.at += 2;
+                true
+            }
+            _ => {
+                self.at += 1;
+                true
+            }
+        }
+    }
+
+    fn comment(&mut self) -> bool {
+        let start = self.at;
+        let mut depth = 0;
+        while let Some(byte) = self.peek(0) {
+            match (byte, self.peek(1)) {
+                (b'/', Some(b'*')) => {
+                    depth += 1;
+                    self.at += 2;
+                }
+                (b'*', Some(b'/')) => {
+                    depth -= 1;
+                    self.at += 2;
+                    if depth == 0 {
+                        return true;
+                    }
+                }
+                _ => self.at += 1,
+            }
+            if depth > MOST_COMMENT_DEPTH {
+                let message = format!("comments are nested more than {MOST_COMMENT_DEPTH} deep");
+                let fault = self.error("pipe::too-deep", &message, self.at - 2, self.at);
+                self.found.push(fault.help("close the comments before this one with `*/`"));
+                return false;
+            }
+        }
+        let fault = self.error("pipe::unclosed-comment", "this comment is never closed", start, start + 2);
+        self.found.push(fault.help("write the missing `*/`"));
+        false
+    }
+
+    /// A quoted string behind `hashes` hashes; the scanner stands on its first quote.
+    fn string(&mut self, hashes: usize) -> bool {
+        let start = self.at - hashes;
+        let multi = self.rest().starts_with("\"\"\"");
+        let quotes = if multi { "\"\"\"" } else { "\"" };
+        let end = format!("{quotes}{}", "#".repeat(hashes));
+        self.at += quotes.len();
+        while let Some(byte) = self.peek(0) {
+            if self.rest().as_bytes().starts_with(end.as_bytes()) {
+                self.at += end.len();
+                return true;
+            }
+            if byte == b'\n' && !multi {
+                break;
+            }
+            let escape = byte == b'\\' && hashes == 0;
+            if escape && self.peek(1).is_some_and(|b| b.is_ascii_whitespace()) {
+                // A backslash swallows all white space behind it, line ends included.
+                let rest = &self.rest()[1..];
+                self.at += 1 + rest.len() - rest.trim_start().len();
+                continue;
+            }
+            self.at += if escape { 2 } else { 1 };
+            while !self.text.is_char_boundary(self.at.min(self.text.len())) {
+                self.at += 1;
+            }
+        }
+        let fault = self.error("pipe::unclosed-string", "this string is never closed", start, start + quotes.len());
+        let help = match multi {
+            true => format!("write the closing `{end}` on a line of its own"),
+            false => format!("write the closing `{end}` on the same line; a text of several lines stands in `\"\"\"`"),
+        };
+        self.found.push(fault.help(help));
+        false
+    }
+
+    /// A raw string or a keyword such as `#true`.
+    fn hash(&mut self) -> bool {
+        let hashes = self.rest().bytes().take_while(|&b| b == b'#').count();
+        self.at += hashes;
+        match self.peek(0) {
+            Some(b'"') => self.string(hashes),
+            _ => {
+                let keyword = |c: char| c.is_ascii_alphabetic() || c == '-';
+                self.at += self.rest().find(|c| !keyword(c)).unwrap_or(self.rest().len());
+                true
+            }
+        }
+    }
+
+    fn open(&mut self) -> bool {
+        self.blocks.push(Block { start: self.at, slashdash: self.pending });
+        self.pending = false;
+        let deep = self.blocks.len() > MOST_DEPTH;
+        let slashdashes = self.blocks.iter().filter(|block| block.slashdash).count();
+        if deep || slashdashes > MOST_SLASHDASH {
+            let message = match deep {
+                true => format!("blocks are nested more than {MOST_DEPTH} deep"),
+                false => format!("blocks commented out by `/-` are nested more than {MOST_SLASHDASH} deep"),
+            };
+            let fault = self.error("pipe::too-deep", &message, self.at, self.at + 1);
+            self.found.push(fault.help("close the blocks before this one with `}`, or take some levels out"));
+            return false;
+        }
+        self.at += 1;
+        true
+    }
+
+    fn close(&mut self) -> bool {
+        if self.blocks.pop().is_none() {
+            let fault = self.error("pipe::unopened-block", "this `}` closes nothing", self.at, self.at + 1);
+            self.found.push(fault.help("take it away, or write the `{` that it belongs to"));
+            return false;
+        }
+        self.pending = false;
+        self.at += 1;
+        true
+    }
+
+    /// A bare word, white space, or a single sign.
+    fn word(&mut self) -> bool {
+        let part_of_word = |c: char| !c.is_whitespace() && !"(){}[]/\\\"#;=".contains(c);
+        let length = self.rest().find(|c| !part_of_word(c)).unwrap_or(self.rest().len());
+        if length == 0 {
+            self.at += self.rest().chars().next().map_or(1, char::len_utf8);
+            return true;
+        }
+        let start = self.at;
+        self.at += length;
+        let word = &self.text[start..self.at];
+        let version_1 = |this: &Self, end: usize, instead: String| {
+            let fault = this.error("pipe::kdl-version-1", "this is KDL version 1; `pipe` reads version 2", start, end);
+            fault.help(instead)
+        };
+        match word {
+            "true" | "false" | "null" => {
+                let fault = version_1(self, self.at, format!("write `#{word}`"));
+                self.found.push(fault);
+            }
+            "r" if matches!(self.peek(0), Some(b'"' | b'#')) => {
+                let fault = version_1(self, self.at + 1, "write a raw string without the `r`: `#\"…\"#`".to_owned());
+                self.found.push(fault);
+                // Version 1 allows a raw string without any hash.
+                return match self.peek(0) {
+                    Some(b'"') => self.string(0),
+                    _ => self.hash(),
+                };
+            }
+            _ => {}
+        }
+        true
+    }
+}
