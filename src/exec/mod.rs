@@ -1,6 +1,6 @@
 //! Running steps: sandbox, processes, engines, containers. Knows nothing of screens and nothing of KDL text.
 
-pub mod builtin;
+pub mod engine;
 pub mod process;
 pub mod sandbox;
 pub mod supervisor;
