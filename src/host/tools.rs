@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-mod ask;
+pub(crate) mod ask;
 mod known;
 
 /// The version of [`Found`] on disk.
@@ -143,7 +143,7 @@ pub struct Stamp {
 
 /// What changes when a file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct FileStamp {
+pub(crate) struct FileStamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -170,7 +170,7 @@ impl Stamp {
 }
 
 impl FileStamp {
-    fn of(path: &Path) -> Option<FileStamp> {
+    pub(crate) fn of(path: &Path) -> Option<FileStamp> {
         let metadata = fs::metadata(path).ok()?;
         Some(FileStamp {
             device: metadata.dev(),

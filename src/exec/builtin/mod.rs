@@ -15,6 +15,7 @@ pub mod unpack;
 
 pub mod host_packages;
 
+mod closure;
 mod elf;
 pub mod host_libraries;
 pub mod tree;

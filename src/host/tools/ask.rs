@@ -11,7 +11,7 @@ use super::{ToolEnv, ToolError};
 /// A shim on a cold disk may take seconds; one that takes this long hangs.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What `program args` writes to its standard output, of which at most 1 MiB counts.
+/// What `program args` writes to its standard output, of which at most 64 MiB count.
 pub fn ask(program: &Path, args: &[&str], env: &ToolEnv) -> Result<String, ToolError> {
     let silent = |why: String| ToolError::Silent {
         program: program.to_owned(),
@@ -59,6 +59,6 @@ pub fn ask(program: &Path, args: &[&str], env: &ToolEnv) -> Result<String, ToolE
 fn text(file: &mut File) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     file.rewind()?;
-    file.take(1 << 20).read_to_end(&mut bytes)?;
+    file.take(64 << 20).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
