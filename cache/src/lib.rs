@@ -1,0 +1,48 @@
+//! The store of `pipe`: content by digest, records by key, and a cache of what host files held.
+//!
+//! A library without terminal or environment: it prints nothing, reads no variable, and gives damage back as values.
+//!
+//! What always holds:
+//! - What is read under a digest has that digest, or is not read. Damage is put aside and costs time, not correctness.
+//! - Blobs are durable before the record that speaks of them; a name appears only when all behind it is there.
+//! - Any number of processes share a store; a killed one leaves nothing that the next has to be told about.
+//! - What a step wrote is never followed through a link, never blocks, and cannot reach outside its folder.
+//! - Nothing writable leads into the store: checkouts are read-only, and copies are the user's own.
+//!
+//! In reading order: `digest`, `tree` and `compose` say what content is; `frame`, `resync` and `log` keep small things;
+//! `blob` keeps large ones; `scan` and `ingest` bring things in, `walk` and `checkout` out; `stat` remembers host
+//! files; `records` is what the runner knows; `gc` and `verify` look after all of it.
+
+mod blob;
+mod checkout;
+mod compose;
+mod digest;
+mod error;
+mod frame;
+mod fsx;
+mod gc;
+mod hash;
+mod ingest;
+mod lock;
+mod log;
+mod records;
+mod resync;
+mod scan;
+mod stat;
+mod store;
+mod tree;
+mod verify;
+mod walk;
+mod warn;
+
+pub use blob::Blob;
+pub use compose::TreeBuilder;
+pub use digest::{Digest, ParseDigestError};
+pub use error::{Fault, Result, StoreError};
+pub use gc::Collected;
+pub use lock::{KeyLock, TryLock};
+pub use records::Kind;
+pub use store::{FORMAT, Store};
+pub use tree::{Entry, Totals, Tree};
+pub use verify::{Progress, Usage, Verified};
+pub use warn::Warning;

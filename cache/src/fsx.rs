@@ -1,0 +1,222 @@
+//! File system calls that never follow a link and that leave durable names behind.
+//!
+//! Everything that a step wrote is reached through folder descriptors, one name at a time, so that a link put in the
+//! place of a folder is an error and not a way out. Knows nothing of digests.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+
+/// Modification time of everything in the store: 2 January 1980, the earliest that zip files hold in every time zone.
+const STORE_TIME: i64 = 315_619_200;
+
+/// Identity and version of a file as the operating system sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Stamp {
+    pub dev: u64,
+    pub ino: u64,
+    pub size: u64,
+    pub mtime: i128,
+    pub ctime: i128,
+}
+
+impl Stamp {
+    /// The stamp that a `stat` answer holds.
+    #[expect(
+        clippy::unnecessary_cast,
+        reason = "the fields' types differ between Linux and macOS"
+    )]
+    pub(crate) fn of(stat: &rustix::fs::Stat) -> Self {
+        let nanos =
+            |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Self {
+            dev: stat.st_dev as u64,
+            ino: stat.st_ino as u64,
+            size: stat.st_size as u64,
+            mtime: nanos(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime: nanos(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
+    }
+
+    /// Same file, same content as far as times tell. A new name or mode changes only the time of change.
+    pub(crate) fn same_content(&self, other: &Self) -> bool {
+        Self { ctime: 0, ..*self } == Self { ctime: 0, ..*other }
+    }
+}
+
+/// Opens a folder by path; the last name may be no link.
+pub(crate) fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Opens a folder inside a folder, if it is one and no link.
+pub(crate) fn open_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// Opens a regular file for reading without following a link or waiting for a writer; `None` if it is something else.
+pub(crate) fn open_file_at(
+    dir: impl AsFd,
+    name: impl rustix::path::Arg,
+) -> io::Result<Option<(File, rustix::fs::Stat)>> {
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let fd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        // What links (ELOOP, or EMLINK on some systems) and sockets answer.
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK | rustix::io::Errno::NXIO) => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    let stat = rustix::fs::fstat(&fd)?;
+    Ok(is_file(&stat).then(|| (File::from(fd), stat)))
+}
+
+/// Opens a regular file by path under the same rules.
+pub(crate) fn open_file(path: &Path) -> io::Result<Option<(File, rustix::fs::Stat)>> {
+    open_file_at(rustix::fs::CWD, path)
+}
+
+/// Whether this is a regular file.
+pub(crate) fn is_file(stat: &rustix::fs::Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
+}
+
+/// Whether its owner may run it: the only mode that the store keeps.
+pub(crate) fn is_executable(stat: &rustix::fs::Stat) -> bool {
+    Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR)
+}
+
+/// Gives a file the mode and the time that everything in the store has; what else it had (setuid) goes.
+pub(crate) fn seal(file: impl AsFd, executable: bool) -> io::Result<()> {
+    let mode = if executable { 0o555 } else { 0o444 };
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    Ok(rustix::fs::futimens(&file, &store_times())?)
+}
+
+/// Gives a finished folder the mode and the time that everything in the store has.
+pub(crate) fn seal_dir(dir: impl AsFd) -> io::Result<()> {
+    seal(dir, true)
+}
+
+fn store_times() -> Timestamps {
+    let time = Timespec {
+        tv_sec: STORE_TIME,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
+
+/// Renames unless the new name exists (then `AlreadyExists`).
+#[cfg(target_os = "linux")]
+pub(crate) fn rename_new(from_dir: impl AsFd, from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags};
+    match rustix::fs::renameat_with(&from_dir, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some network and FUSE file systems know no such flag; names are contents here, so replacing does no harm.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => rename_over(from_dir, from, to),
+        other => Ok(other?),
+    }
+}
+
+/// Renames unless the new name exists (then `AlreadyExists`).
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn rename_new(from_dir: impl AsFd, from: &Path, to: &Path) -> io::Result<()> {
+    rename_over(from_dir, from, to)
+}
+
+fn rename_over(from_dir: impl AsFd, from: &Path, to: &Path) -> io::Result<()> {
+    if to.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    Ok(rustix::fs::renameat(from_dir, from, rustix::fs::CWD, to)?)
+}
+
+/// Makes all that was written to this file system durable: cheaper than one fsync a file from a few dozen files on.
+/// False where the system has no such call, so that the caller syncs one by one.
+pub(crate) fn sync_all_of(file: impl AsFd) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::fs::syncfs(file)?;
+        Ok(true)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        Ok(false)
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Free bytes and free inodes of the disk that holds `path`, or its nearest folder that exists.
+pub(crate) fn room(path: &Path) -> Option<(u64, u64)> {
+    path.ancestors()
+        .find_map(|path| rustix::fs::statvfs(path).ok())
+        .map(|disk| {
+            // File systems without inodes report none at all.
+            let files = if disk.f_files == 0 {
+                u64::MAX
+            } else {
+                disk.f_favail
+            };
+            (disk.f_bavail.saturating_mul(disk.f_frsize), files)
+        })
+}
+
+/// Removes a folder with all in it, read-only folders too, and never follows a link. Absent is fine.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    let kind = match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?.file_type(),
+    };
+    if !kind.is_dir() {
+        return ignore_absent(std::fs::remove_file(path));
+    }
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(&open_dir(path)?, 0)?;
+            ignore_absent(std::fs::remove_dir_all(path))
+        }
+        other => ignore_absent(other),
+    }
+}
+
+fn ignore_absent(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn make_writable(dir: &OwnedFd, depth: usize) -> io::Result<()> {
+    rustix::fs::fchmod(dir, Mode::RWXU)?;
+    if depth > crate::scan::MAX_DEPTH {
+        return Ok(());
+    }
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else {
+            continue;
+        };
+        if name != "." && name != ".." && kind_at(dir, name)? == rustix::fs::FileType::Directory {
+            make_writable(&open_dir_at(dir, name)?, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn kind_at(dir: &OwnedFd, name: &str) -> io::Result<rustix::fs::FileType> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode))
+}

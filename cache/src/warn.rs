@@ -1,0 +1,102 @@
+//! Damage that was seen and survived: kept for whoever talks to people.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use crate::Digest;
+
+/// Something that was wrong with the store and cost no more than time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// A blob did not hold what its name says, and was put aside.
+    Corrupt {
+        /// The content that was expected.
+        digest: Digest,
+        /// Where the damaged file is now; `None` if it lay in a pack.
+        moved_to: Option<PathBuf>,
+    },
+    /// A stretch of a log could not be read.
+    DamagedLog {
+        /// The log.
+        path: PathBuf,
+        /// First byte.
+        from: u64,
+        /// First byte that is sound again.
+        to: u64,
+    },
+    /// A write that had never finished was cut off the end of a log.
+    TornTail {
+        /// The log.
+        path: PathBuf,
+        /// Bytes cut off.
+        bytes: u64,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Corrupt {
+                digest,
+                moved_to: Some(path),
+            } => {
+                write!(
+                    out,
+                    "blob {} was damaged and is now `{}`; it will be made again",
+                    digest.short(),
+                    path.display()
+                )
+            }
+            Self::Corrupt {
+                digest,
+                moved_to: None,
+            } => {
+                write!(
+                    out,
+                    "blob {} was damaged; it will be made again",
+                    digest.short()
+                )
+            }
+            Self::DamagedLog { path, from, to } => {
+                write!(
+                    out,
+                    "bytes {from} to {to} of `{}` are damaged and were passed over",
+                    path.display()
+                )
+            }
+            Self::TornTail { path, bytes } => {
+                write!(
+                    out,
+                    "{bytes} bytes of an unfinished write were cut off `{}`",
+                    path.display()
+                )
+            }
+        }
+    }
+}
+
+/// Where warnings gather until somebody asks.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings(Mutex<Vec<Warning>>);
+
+impl Warnings {
+    pub(crate) fn add(&self, warning: Warning) {
+        let mut all = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !all.contains(&warning) {
+            all.push(warning);
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<Warning> {
+        std::mem::take(
+            &mut *self
+                .0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+}

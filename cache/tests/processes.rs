@@ -1,0 +1,253 @@
+//! Several processes on one store, some of them killed. Children are this very test binary, told by a variable.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pipe_cache::{Digest, Entry, Kind, Store, StoreError};
+
+const ROLE: &str = "PIPE_CACHE_TEST_ROLE";
+const STORE: &str = "PIPE_CACHE_TEST_STORE";
+const SEED: &str = "PIPE_CACHE_TEST_SEED";
+
+/// Starts this binary again in a role. It says what it has done, line by line.
+fn start(role: &str, store: &Path, seed: u64) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .env(STORE, store)
+        .env(SEED, seed.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap()
+}
+
+/// The digests that a child has acknowledged. A line may begin with what the test harness prints.
+fn acknowledged(child: &mut Child) -> Vec<Digest> {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines
+        .map_while(Result::ok)
+        .filter_map(|line| line.split("done ").nth(1)?.parse().ok())
+        .collect()
+}
+
+/// Not a test of its own: what a child does. Without a role it does nothing.
+#[test]
+fn child() {
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
+    let store = Store::open(Path::new(&std::env::var(STORE).unwrap())).unwrap();
+    let seed: u64 = std::env::var(SEED).unwrap().parse().unwrap();
+    match role.as_str() {
+        "forever" => (0..).for_each(|step| work(&store, seed, step)),
+        "brief" => (0..3).for_each(|step| work(&store, seed, step)),
+        "shared" => (0..25).for_each(|step| work(&store, 0, step)),
+        "single" => (0..40).for_each(|step| single(&store, step)),
+        other => panic!("no role {other}"),
+    }
+}
+
+fn say(key: &Digest) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\ndone {key}")
+        .and_then(|()| out.flush())
+        .unwrap();
+}
+
+/// One step as the runner does it: an output folder, taken in, then its record.
+fn work(store: &Store, seed: u64, step: u64) {
+    let workdir = store.workdir().unwrap();
+    let out = workdir.path().join("out");
+    for file in 0..30 {
+        let size = if file % 3 == 0 { 6000 } else { 100 };
+        let path = out.join(format!("d{}/f{file}", file % 4));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = format!("{seed} {step} {file} ").repeat(size / 8);
+        fs::write(path, text).unwrap();
+    }
+    let entry = store.take_tree(&out).unwrap();
+    if step % 5 == 0 {
+        store.checkout(&entry).unwrap();
+    }
+    let key = Digest::of(format!("{seed}/{step}").as_bytes());
+    let payload = serde_json::to_vec(&entry).unwrap();
+    store
+        .append_all(&[
+            (Kind::Manifest, key, b"manifest"),
+            (Kind::Record, key, &payload),
+        ])
+        .unwrap();
+    say(&key);
+}
+
+/// One key that only one of many processes may make.
+fn single(store: &Store, step: u64) {
+    let key = Digest::of(&step.to_le_bytes());
+    let _lock = store.lock_key(&key).unwrap();
+    if store.last(Kind::Record, &key).unwrap().is_none() {
+        store
+            .append(Kind::Record, &key, &std::process::id().to_le_bytes())
+            .unwrap();
+    }
+}
+
+/// Checks that a record stands and that everything it speaks of is whole and sound.
+fn check(store: &Store, key: &Digest) -> Entry {
+    let payload = store
+        .last(Kind::Record, key)
+        .unwrap()
+        .expect("an acknowledged record is there");
+    assert_eq!(
+        store.last(Kind::Manifest, key).unwrap().unwrap(),
+        b"manifest"
+    );
+    let entry: Entry = serde_json::from_slice(&payload).unwrap();
+    assert!(store.complete(&entry));
+    let mut files = Vec::new();
+    store
+        .walk(&entry, |_, entry| files.push(entry.clone()))
+        .unwrap();
+    for file in files {
+        if let Entry::File { digest, size, .. } = file {
+            assert_eq!(store.read(&digest).unwrap().unwrap().len() as u64, size);
+        }
+    }
+    entry
+}
+
+#[test]
+fn killed_at_any_time_nothing_acknowledged_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let mut total = 0;
+    for round in 0..40 {
+        let mut children: Vec<_> = (0..2)
+            .map(|which| start("forever", &root, round * 2 + which))
+            .collect();
+        // Spread over the first 120 ms in odd steps: the start of the process, the first step, the later ones.
+        std::thread::sleep(Duration::from_millis(round * 37 % 120));
+        children.iter_mut().for_each(|child| child.kill().unwrap());
+        let done: Vec<_> = children.iter_mut().flat_map(acknowledged).collect();
+        let _ended: Vec<_> = children
+            .iter_mut()
+            .map(|child| child.wait().unwrap())
+            .collect();
+        total += done.len();
+
+        let began = Instant::now();
+        let store = Store::open(&root).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(2));
+        assert_eq!(
+            fs::read_dir(root.join("tmp")).unwrap().count(),
+            0,
+            "scratch of the killed is gone"
+        );
+        for key in &done {
+            let entry = check(&store, key);
+            assert!(
+                store
+                    .same_as(&entry, &store.checkout(&entry).unwrap())
+                    .unwrap()
+            );
+        }
+    }
+    let store = Store::open(&root).unwrap();
+    // A kill can leave a torn end, and nothing worse.
+    let found = store.verify(|_| ()).unwrap();
+    assert!(found.is_sound() && found.strangers.is_empty(), "{found:?}");
+    assert!(total > 0, "the children got to do something");
+}
+
+#[test]
+fn processes_that_write_the_same_share_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let mut children: Vec<_> = (0..6).map(|_| start("shared", &root, 0)).collect();
+    let watcher = Store::open(&root).unwrap();
+    let keys: Vec<HashSet<_>> = children
+        .iter_mut()
+        .map(|child| acknowledged(child).into_iter().collect())
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    for key in &keys[0] {
+        check(&watcher, key);
+        assert_eq!(watcher.all(Kind::Record, key).unwrap().len(), 6);
+    }
+    assert_eq!(keys[0].len(), 25);
+    assert!(keys.iter().all(|other| *other == keys[0]));
+    let found = watcher.verify(|_| ()).unwrap();
+    assert!(
+        found.is_sound() && watcher.warnings().is_empty(),
+        "{found:?}"
+    );
+    assert_eq!(found.blobs, 25 * 10);
+}
+
+#[test]
+fn one_process_makes_a_key_and_the_others_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let children: Vec<_> = (0..6).map(|_| start("single", &root, 0)).collect();
+    for child in children {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    let store = Store::open(&root).unwrap();
+    for step in 0..40u64 {
+        assert_eq!(
+            store
+                .all(Kind::Record, &Digest::of(&step.to_le_bytes()))
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+    assert_eq!(fs::read_dir(root.join("locks")).unwrap().count(), 0);
+}
+
+#[test]
+fn collection_waits_for_nobody_and_takes_nothing_from_anybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let mut children: Vec<_> = (0..3).map(|seed| start("shared", &root, seed)).collect();
+    let store = Store::open(&root).unwrap();
+    let mut busy = 0;
+    while children
+        .iter_mut()
+        .any(|child| child.try_wait().unwrap().is_none())
+    {
+        match store.gc(&[], &|_, _, _| true, Duration::from_secs(3600)) {
+            Err(StoreError::Busy { .. }) => busy += 1,
+            other => drop(other.unwrap()),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for child in children {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    assert!(busy > 0);
+    store.gc(&[], &|_, _, _| false, Duration::ZERO).unwrap();
+    let usage = store.usage().unwrap();
+    assert_eq!(
+        (usage.blobs, usage.packed, usage.records, usage.checkouts),
+        (0, 0, 0, 0)
+    );
+}
+
+#[test]
+fn a_store_that_several_make_at_once_is_one_store() {
+    for _ in 0..10 {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("a/store");
+        let children: Vec<_> = (0..4).map(|_| start("single", &root, 0)).collect();
+        for child in children {
+            assert!(child.wait_with_output().unwrap().status.success());
+        }
+    }
+}
