@@ -44,9 +44,18 @@ pub enum Outcome<'a> {
         /// True where nothing was measured now. Only the terminal says so.
         from_store: bool,
     },
-    Failed { reason: String, remedy: Option<String> },
-    Unavailable { reason: String, remedy: Option<String> },
-    NotSelected { reason: String, remedy: Option<String> },
+    Failed {
+        reason: String,
+        remedy: Option<String>,
+    },
+    Unavailable {
+        reason: String,
+        remedy: Option<String>,
+    },
+    NotSelected {
+        reason: String,
+        remedy: Option<String>,
+    },
 }
 
 /// The outputs of a measured cell, for the parity check.

@@ -24,7 +24,11 @@ impl Interval {
 
     /// Half the width, relative to `middle`.
     pub fn relative_half_width(&self, middle: f64) -> f64 {
-        if middle == 0.0 { 0.0 } else { ((self.high - self.low) / 2.0 / middle).abs() }
+        if middle == 0.0 {
+            0.0
+        } else {
+            ((self.high - self.low) / 2.0 / middle).abs()
+        }
     }
 }
 
@@ -49,7 +53,10 @@ impl Random {
     }
 
     /// The next 64 bits.
-    #[expect(clippy::should_implement_trait, reason = "it never ends, so it is no iterator")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it never ends, so it is no iterator"
+    )]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -100,7 +107,12 @@ pub fn median(values: &[f64]) -> Option<f64> {
 /// The median absolute deviation from the median, without a scale factor.
 pub fn mad(values: &[f64]) -> Option<f64> {
     let middle = median(values)?;
-    median(&values.iter().map(|value| (value - middle).abs()).collect::<Vec<_>>())
+    median(
+        &values
+            .iter()
+            .map(|value| (value - middle).abs())
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// How many resamples to draw: enough for a 99 % tail, fewer where each one is long.
@@ -140,7 +152,9 @@ pub fn resampled_medians(sorted: &[f64], rounds: usize, random: &mut Random) -> 
 
 /// The fewest samples for which any two samples can bound the median with `confidence`: 6 at 95 %, 8 at 99 %.
 pub fn needed_for_median(confidence: f64) -> u32 {
-    (1..64).find(|&n| 1.0 - 2.0 * 0.5f64.powi(n) >= confidence).unwrap_or(64) as u32
+    (1..64)
+        .find(|&n| 1.0 - 2.0 * 0.5f64.powi(n) >= confidence)
+        .unwrap_or(64) as u32
 }
 
 /// The median's bias-corrected and accelerated (BCa) bootstrap interval; `None` below [`needed_for_median`].
@@ -150,7 +164,11 @@ pub fn median_interval(values: &[f64], confidence: f64) -> Option<Interval> {
     }
     let sorted = sorted(values);
     let estimate = median_of_sorted(&sorted)?;
-    let mut medians = resampled_medians(&sorted, rounds(sorted.len()), &mut Random::from_data(&sorted));
+    let mut medians = resampled_medians(
+        &sorted,
+        rounds(sorted.len()),
+        &mut Random::from_data(&sorted),
+    );
     medians.sort_by(f64::total_cmp);
 
     let normal = Normal::standard();
@@ -166,7 +184,10 @@ pub fn median_interval(values: &[f64], confidence: f64) -> Option<Interval> {
         quantile_of_sorted(&medians, level)
     };
     let tail = (1.0 - confidence) / 2.0;
-    Some(Interval { low: end(tail).min(estimate), high: end(1.0 - tail).max(estimate) })
+    Some(Interval {
+        low: end(tail).min(estimate),
+        high: end(1.0 - tail).max(estimate),
+    })
 }
 
 /// BCa's acceleration from the jackknife of the median.
@@ -190,7 +211,11 @@ fn acceleration(sorted: &[f64]) -> f64 {
         squares += off * off * count as f64;
         cubes += off * off * off * count as f64;
     }
-    if squares <= 0.0 { 0.0 } else { cubes / (6.0 * squares.powf(1.5)) }
+    if squares <= 0.0 {
+        0.0
+    } else {
+        cubes / (6.0 * squares.powf(1.5))
+    }
 }
 
 /// The value at `level` (0 to 1) of values in ascending order, with linear steps between neighbours.
@@ -220,7 +245,9 @@ pub fn percentile(sorted: &[f64], level: f64) -> Option<(f64, f64)> {
     let rank = ((level * n as f64).ceil() as usize).clamp(1, n);
     let below = Binomial::new(level, n as u64).ok()?;
     // The k-th smallest sample bounds the percentile unless k or more samples lie below it.
-    let bound = (rank..=n).find(|&k| below.cdf(k as u64 - 1) >= 0.95).unwrap_or(n);
+    let bound = (rank..=n)
+        .find(|&k| below.cdf(k as u64 - 1) >= 0.95)
+        .unwrap_or(n);
     Some((sorted[rank - 1], sorted[bound - 1]))
 }
 
@@ -231,7 +258,9 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut adjusted = vec![1.0; p_values.len()];
     let mut least = 0.0f64;
     for (rank, &place) in order.iter().enumerate() {
-        least = least.max(p_values[place] * (p_values.len() - rank) as f64).min(1.0);
+        least = least
+            .max(p_values[place] * (p_values.len() - rank) as f64)
+            .min(1.0);
         adjusted[place] = least;
     }
     adjusted
@@ -254,7 +283,10 @@ mod tests {
 
     #[test]
     fn percentiles_need_what_the_binomial_bound_says() {
-        assert_eq!([0.9, 0.95, 0.99, 0.999].map(needed_for_percentile), [29, 59, 299, 2995]);
+        assert_eq!(
+            [0.9, 0.95, 0.99, 0.999].map(needed_for_percentile),
+            [29, 59, 299, 2995]
+        );
         let values: Vec<f64> = (1..=299).map(f64::from).collect();
         assert_eq!(percentile(&values[..298], 0.99), None);
         assert_eq!(percentile(&values, 0.99), Some((297.0, 299.0)));

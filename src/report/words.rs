@@ -1,0 +1,528 @@
+//! The sentences that several formats share, so that a figure is explained the same way everywhere.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::units;
+use crate::measure::Comparison;
+use crate::measure::comparison::{
+    Budget, ExpectResult, ExpectVerdict, Hole, Parity, Row, Setup, SpeedUp, State,
+};
+use crate::measure::metric::Metric;
+use crate::measure::ratio::Verdict;
+use crate::measure::summary::{Figure, Measured, Percentile, PercentileValue};
+use crate::record::CautionCode;
+
+/// `llm-6gb · decode`.
+pub fn title(comparison: &Comparison) -> String {
+    format!("{} · {}", comparison.pipeline, comparison.group)
+}
+
+/// `4 measured, 1 wrong, 3 unavailable, 8 excluded`.
+pub fn tally(comparison: &Comparison) -> String {
+    let names = [
+        "measured",
+        "wrong",
+        "failed",
+        "unavailable",
+        "not selected",
+        "excluded",
+        "published",
+    ];
+    let parts: Vec<String> = names
+        .iter()
+        .filter_map(|name| {
+            let n = comparison
+                .rows
+                .iter()
+                .filter(|row| row.state.name() == *name)
+                .count();
+            (n > 0).then(|| format!("{n} {name}"))
+        })
+        .collect();
+    if parts.is_empty() {
+        "no cells".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+/// How the figures were made, a sentence each.
+pub fn method(comparison: &Comparison) -> Vec<String> {
+    let setups: Vec<&Setup> = comparison
+        .measured()
+        .filter_map(|row| row.setup.as_ref())
+        .collect();
+    if setups.is_empty() {
+        return vec!["Nothing was measured.".to_owned()];
+    }
+    let mut lines = vec![workload(&setups), sampling(comparison, &setups)];
+    lines.extend(places(comparison, &setups));
+    lines.extend(parity_rule(comparison));
+    if comparison.baseline.is_some() {
+        let metric = comparison
+            .measured()
+            .find_map(|row| row.summary.as_ref()?.primary());
+        let title = metric.map_or("time", Metric::title);
+        lines.push(format!(
+            "Speed-up: ratio of the medians of the {title}, with its 99 % interval; a verdict takes p < 0.01 \
+             after Holm's correction over the matrix."
+        ));
+    }
+    lines
+}
+
+fn workload(setups: &[&Setup]) -> String {
+    let prompt = several(
+        setups.iter().map(|s| u64::from(s.prompt_tokens)),
+        units::count,
+    );
+    let new = several(setups.iter().map(|s| u64::from(s.new_tokens)), units::count);
+    let threads = several(setups.iter().map(|s| u64::from(s.threads)), units::count);
+    let dtypes: BTreeSet<String> = setups
+        .iter()
+        .map(|s| format!("{:?}", s.dtype).to_lowercase())
+        .collect();
+    let dtypes = dtypes.into_iter().collect::<Vec<_>>().join(" or ");
+    let reduced = if setups.iter().any(|s| s.reduced_precision) {
+        "allowed"
+    } else {
+        "off"
+    };
+    let thread_word = if threads == "1" { "thread" } else { "threads" };
+    format!(
+        "One sample is one sequence: a pass over a prompt of {prompt} tokens, then {new} tokens decoded one \
+         at a time from a fixed token file; {dtypes}, {threads} {thread_word}, reduced precision {reduced}."
+    )
+}
+
+fn sampling(comparison: &Comparison, setups: &[&Setup]) -> String {
+    let first = setups[0];
+    let rule = if setups
+        .iter()
+        .all(|s| s.warm_up == first.warm_up && s.sampling == first.sampling)
+    {
+        let s = &first.sampling;
+        format!(
+            "Warm-up: {} to {} sequences, until steady, kept apart; then at least {} sequences and {}, until \
+             the median's 95 % interval is within ± {} or {} are up",
+            first.warm_up.min,
+            first.warm_up.max,
+            s.min_samples,
+            seconds(s.min_time),
+            units::percent(s.target),
+            seconds(s.max_time)
+        )
+    } else {
+        "Warm-up and sampling rules differ between cells".to_owned()
+    };
+    let sequences: Vec<u64> = comparison
+        .measured()
+        .filter_map(|row| Some(u64::from(row.summary.as_ref()?.sequences)))
+        .collect();
+    format!(
+        "{rule}; taken: {} a cell, in a process of its own.",
+        range(&sequences, "sequence")
+    )
+}
+
+fn places(comparison: &Comparison, setups: &[&Setup]) -> Option<String> {
+    let limits: BTreeSet<(u32, u64)> = setups.iter().filter_map(|s| s.container).collect();
+    if limits.is_empty() {
+        return None;
+    }
+    let limits: Vec<String> = limits
+        .into_iter()
+        .map(|(cpus, memory)| {
+            let word = if cpus == 1 { "CPU" } else { "CPUs" };
+            format!("{cpus} {word} and {}", units::size(memory))
+        })
+        .collect();
+    let runtimes: BTreeSet<String> = comparison
+        .measured()
+        .flat_map(|row| &row.sessions)
+        .filter_map(|session| session.runtime.as_ref())
+        .map(|runtime| format!("{} {}, {}", runtime.name, runtime.version, runtime.platform))
+        .collect();
+    let runtimes = runtimes.into_iter().collect::<Vec<_>>().join("; ");
+    let by = if runtimes.is_empty() {
+        String::new()
+    } else {
+        format!(" ({runtimes})")
+    };
+    Some(format!("Containers have {}{by}.", limits.join(" or ")))
+}
+
+fn parity_rule(comparison: &Comparison) -> Option<String> {
+    let tolerance = comparison.tolerance?;
+    let mut bounds = Vec::new();
+    bounds.extend(
+        tolerance
+            .max_abs
+            .map(|b| format!("max abs error ≤ {}", units::bound(b))),
+    );
+    bounds.extend(
+        tolerance
+            .max_rel
+            .map(|b| format!("max relative error ≤ {}", units::bound(b))),
+    );
+    bounds.push("the same best token wherever the reference is clear".to_owned());
+    let whom = match comparison.reference.as_ref().map(|anchor| &anchor.row) {
+        Some(Ok(place)) => format!("`{}`", comparison.rows[*place].label),
+        Some(Err(why)) => format!("a reference that is {why}"),
+        None => return None,
+    };
+    Some(format!(
+        "Parity: logits of every position against {whom}: {}.",
+        bounds.join(", ")
+    ))
+}
+
+/// `5 s`, `0.5 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
+}
+
+/// Distinct values in order, parted by `or`.
+fn several(values: impl Iterator<Item = u64>, show: fn(u64) -> String) -> String {
+    let values: BTreeSet<u64> = values.collect();
+    values
+        .into_iter()
+        .map(show)
+        .collect::<Vec<_>>()
+        .join(" or ")
+}
+
+/// `12 to 34 sequences`.
+fn range(values: &[u64], what: &str) -> String {
+    let least = values.iter().copied().min().unwrap_or(0);
+    let most = values.iter().copied().max().unwrap_or(0);
+    let plural = if most == 1 { "" } else { "s" };
+    if least == most {
+        format!("{} {what}{plural}", units::count(most))
+    } else {
+        format!(
+            "{} to {} {what}{plural}",
+            units::count(least),
+            units::count(most)
+        )
+    }
+}
+
+/// What a row is beside its figures: `wrong`, `over budget`, `caution`, in the order of weight.
+pub fn marks(row: &Row) -> Vec<&'static str> {
+    let mut marks = Vec::new();
+    if row.state == State::Wrong {
+        marks.push("wrong");
+    }
+    if row.is_invalid() {
+        marks.push("invalid");
+    }
+    if matches!(row.budget, Budget::Over { .. }) {
+        marks.push("over budget");
+    }
+    if row.is_suspect() {
+        marks.push("caution");
+    }
+    if row.elsewhere.is_some() {
+        marks.push("another machine");
+    }
+    marks
+}
+
+/// The row's speed-up in two pieces: `1.43× faster` and `1.40–1.46`.
+pub fn speed_up(row: &Row) -> (String, Option<String>) {
+    speed_up_in(row, row.speed_up())
+}
+
+/// The same for any of a row's speed-ups.
+pub fn speed_up_in(row: &Row, speed_up: &SpeedUp) -> (String, Option<String>) {
+    match speed_up {
+        SpeedUp::NotAsked => ("–".to_owned(), None),
+        SpeedUp::Baseline => ("baseline".to_owned(), None),
+        SpeedUp::NotAvailable { .. } => ("n/a".to_owned(), None),
+        SpeedUp::Compared { ratio, verdict, .. } => {
+            let interval = units::ratio_interval(ratio.interval);
+            let word = if row.state == State::Wrong {
+                "but wrong"
+            } else {
+                verdict.name()
+            };
+            (
+                format!("{} {word}", units::ratio(ratio.ratio)),
+                Some(interval),
+            )
+        }
+    }
+}
+
+/// What stands behind a verdict of no difference: `detectable: 3.1 %`.
+pub fn detectable(speed_up: &SpeedUp) -> Option<String> {
+    match speed_up {
+        SpeedUp::Compared {
+            verdict: Verdict::NoDifference { detectable },
+            ..
+        } => Some(format!("detectable: {}", units::percent(*detectable))),
+        _ => None,
+    }
+}
+
+/// `reference`, `ok 8.1e-5`, `wrong 0.42`, `n/a`.
+pub fn parity(parity: &Parity) -> String {
+    match parity {
+        Parity::NotAsked => "–".to_owned(),
+        Parity::Reference => "reference".to_owned(),
+        Parity::Right(figures) => format!("ok {}", units::error(figures.max_abs)),
+        Parity::Wrong {
+            figures: Some(figures),
+            ..
+        } => format!("wrong {}", units::error(figures.max_abs)),
+        Parity::Wrong { figures: None, .. } => "wrong".to_owned(),
+        Parity::NotJudged { .. } => "n/a".to_owned(),
+    }
+}
+
+/// The figure of a metric as a table shows it, `n/a` where there is none.
+pub fn headline(row: &Row, metric: Metric) -> String {
+    let value = row
+        .summary
+        .as_ref()
+        .and_then(|summary| summary.headline(metric));
+    value.map_or_else(
+        || "n/a".to_owned(),
+        |value| units::value(value, metric.unit()),
+    )
+}
+
+/// `± 0.8 %`, of a metric's median.
+pub fn spread(row: &Row, metric: Metric) -> Option<String> {
+    let figure = row.summary.as_ref()?.figure(metric)?;
+    figure
+        .interval
+        .map(|interval| units::plus_minus(interval, figure.median))
+}
+
+/// The peak that counts on the row's device, and its budget where it is over.
+pub fn memory_metric(row: &Row) -> Metric {
+    let has_device = row
+        .summary
+        .as_ref()
+        .is_some_and(|s| s.figure(Metric::PeakDevice).is_some());
+    if has_device {
+        Metric::PeakDevice
+    } else {
+        Metric::PeakResident
+    }
+}
+
+/// `within 6.00 GiB`, `over 6.00 GiB`.
+pub fn budget(budget: &Budget) -> Option<String> {
+    match budget {
+        Budget::NotAsked => None,
+        Budget::Within { budget, .. } => Some(format!("within {}", units::size(*budget))),
+        Budget::Over { budget, .. } => Some(format!("over {}", units::size(*budget))),
+        Budget::NotJudged { budget, .. } => Some(format!("{} not judged", units::size(*budget))),
+    }
+}
+
+/// `p99 n/a (n=40, need 299)`, `p90 31.2 ms (≤ 32.0 ms)`.
+pub fn percentile(percentile: &Percentile, metric: Metric) -> String {
+    let name = percentile.name();
+    match percentile.value {
+        PercentileValue::TooFew { n, need } => {
+            format!(
+                "{name} n/a (n={}, need {})",
+                units::count(n.into()),
+                units::count(need.into())
+            )
+        }
+        PercentileValue::Known { estimate, bound } => format!(
+            "{name} {} (≤ {})",
+            units::value(estimate, metric.unit()),
+            units::value(bound, metric.unit())
+        ),
+    }
+}
+
+/// Notes on rows with figures that a table has no room for, each with the labels of the rows that it holds for.
+pub fn notes(comparison: &Comparison) -> Vec<(String, String)> {
+    let mut notes: Vec<(String, String)> = Vec::new();
+    for row in comparison.measured() {
+        let mut note = |text: String| match notes.iter_mut().find(|(_, other)| *other == text) {
+            Some((labels, _)) => {
+                labels.push_str(", ");
+                labels.push_str(&row.label);
+            }
+            None => notes.push((row.label.clone(), text)),
+        };
+        match &row.parity {
+            Parity::Wrong { why, .. } => {
+                note(format!("wrong, so its speed counts for nothing: {why}"))
+            }
+            Parity::NotJudged { reason } => note(format!("parity n/a ({reason})")),
+            _ => {}
+        }
+        if let SpeedUp::NotAvailable { reason } = row.speed_up() {
+            note(format!("speed-up n/a ({reason})"));
+        }
+        match &row.budget {
+            Budget::Over { budget, peak } => note(format!(
+                "over its memory budget: {} of {}",
+                units::bytes(*peak as f64),
+                units::size(*budget)
+            )),
+            Budget::NotJudged { reason, .. } => note(format!("memory budget not judged: {reason}")),
+            _ => {}
+        }
+        if let Some(machine) = &row.elsewhere {
+            note(format!("measured on another machine: {machine}"));
+        }
+        for caution in &row.cautions {
+            let weight = if caution.code.is_invalid() {
+                "invalid"
+            } else {
+                "caution"
+            };
+            note(format!(
+                "{weight} {}: {}",
+                caution.code.name(),
+                caution.seen
+            ));
+        }
+    }
+    notes
+}
+
+/// What a caution means for a figure.
+pub fn meaning(code: CautionCode) -> &'static str {
+    match code {
+        CautionCode::ForeignLoad => {
+            "other processes competed for the processors: times may be too long"
+        }
+        CautionCode::CgroupThrottled => "the quota stopped the process at times: times hold pauses",
+        CautionCode::Swap => "memory went to disk: times may be far too long",
+        CautionCode::NotSteady => "times still moved when measuring began: the median may drift",
+        CautionCode::FewSamples => "the interval is wider than was asked for",
+        CautionCode::Simulated => "a test engine invents its figures: they mean nothing",
+        CautionCode::Emulated => {
+            "another processor was emulated: the figure is no property of this machine"
+        }
+        CautionCode::Fallback => {
+            "some work ran elsewhere than asked: the figure is not that device's"
+        }
+    }
+}
+
+/// Holes with the same state, reason and remedy, and the cells that share them, in the order of the matrix.
+pub fn grouped_holes(comparison: &Comparison) -> Vec<(&'static str, Hole, Vec<String>)> {
+    let mut groups: Vec<(&'static str, Hole, Vec<String>)> = Vec::new();
+    for (row, hole) in comparison.holes() {
+        let name = row.state.name();
+        match groups
+            .iter_mut()
+            .find(|(state, other, _)| *state == name && other == hole)
+        {
+            Some((_, _, labels)) => labels.push(row.label.clone()),
+            None => groups.push((name, hole.clone(), vec![row.label.clone()])),
+        }
+    }
+    let weight = |state: &str| {
+        ["failed", "unavailable", "not selected", "excluded"]
+            .iter()
+            .position(|name| *name == state)
+    };
+    groups.sort_by_key(|(state, _, _)| weight(state));
+    groups
+}
+
+/// `speed-up of engine=onnx place=container, at least 1`.
+pub fn expectation(expect: &ExpectResult) -> String {
+    let mut bounds = Vec::new();
+    let show = |value: f64| match Metric::parse(&expect.metric) {
+        Some(metric) => units::value(metric.from_written(value), metric.unit()),
+        None => units::bound(value),
+    };
+    bounds.extend(expect.min.map(|min| format!("at least {}", show(min))));
+    bounds.extend(expect.max.map(|max| format!("at most {}", show(max))));
+    format!(
+        "{} of `{}` {}",
+        expect.metric,
+        expect.pattern,
+        bounds.join(" and ")
+    )
+}
+
+/// How an expectation came out, with the cells that decided it.
+pub fn outcome(comparison: &Comparison, expect: &ExpectResult) -> String {
+    if let Some(reason) = &expect.reason {
+        return reason.clone();
+    }
+    let show = |value: f64| match Metric::parse(&expect.metric) {
+        Some(metric) => units::value(metric.from_written(value), metric.unit()),
+        None => units::ratio(value),
+    };
+    let worst = expect
+        .cells
+        .iter()
+        .filter(|cell| cell.verdict == expect.verdict);
+    let parts: Vec<String> = worst
+        .map(|cell| {
+            let label = &comparison.rows[cell.row].label;
+            let value = cell.value.map(show).unwrap_or_default();
+            let interval = match cell.interval {
+                Some(i) if i.low != i.high => format!(" ({} to {})", show(i.low), show(i.high)),
+                _ => String::new(),
+            };
+            let reason = match (&cell.reason, cell.verdict) {
+                (Some(reason), ExpectVerdict::Undecided) => format!(", {reason}"),
+                _ => String::new(),
+            };
+            format!("{label} {value}{interval}{reason}")
+        })
+        .collect();
+    parts.join("; ")
+}
+
+/// Why a metric has no figure.
+pub fn why_missing(row: &Row, metric: Metric) -> Option<&str> {
+    match row.summary.as_ref()?.metrics.get(&metric)? {
+        Measured::NotMeasured { reason } => Some(reason),
+        Measured::Figure(_) => None,
+    }
+}
+
+/// The interval of a figure: `29.6 ms to 30.1 ms`.
+pub fn interval(figure: &Figure, metric: Metric) -> String {
+    match figure.interval {
+        Some(i) => {
+            format!(
+                "{} to {}",
+                units::value(i.low, metric.unit()),
+                units::value(i.high, metric.unit())
+            )
+        }
+        None => format!("n/a (n={}, need 6)", figure.n),
+    }
+}
+
+/// The metrics of a published result, as they are shown.
+pub fn published(metrics: &[(String, f64)]) -> String {
+    let parts: Vec<String> = metrics
+        .iter()
+        .map(|(name, value)| match Metric::parse(name) {
+            Some(metric) => {
+                format!(
+                    "{} {}",
+                    metric.title(),
+                    units::value(metric.from_written(*value), metric.unit())
+                )
+            }
+            None => format!(
+                "{} {}",
+                name.replace("-per-second", "/s"),
+                units::three(*value)
+            ),
+        })
+        .collect();
+    parts.join(", ")
+}
