@@ -151,11 +151,15 @@ pub enum Class {
 pub struct Needs {
     pub cpu: u32,
     pub memory: u64,
+    /// About how many bytes come over the network; said before a run, and no more than said.
+    pub download: u64,
+    /// About how many bytes the result takes in the store.
+    pub disk: u64,
 }
 
 impl Default for Needs {
     fn default() -> Self {
-        Needs { cpu: 1, memory: 256 << 20 }
+        Needs { cpu: 1, memory: 256 << 20, download: 0, disk: 0 }
     }
 }
 

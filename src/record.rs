@@ -64,6 +64,8 @@ pub struct Session {
     pub format: u32,
     pub question: Digest,
     pub machine: Digest,
+    /// Begins a new sample set: look-ups take the sessions from the last fresh one onward.
+    pub fresh: bool,
     pub facts: Facts,
     pub runtime: Option<Runtime>,
     /// Seconds since 1970; shown in no report.

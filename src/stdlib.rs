@@ -20,6 +20,9 @@ const FILES: &[(&str, &[u8])] = &[
     ("scripts/export_onnx.py", include_bytes!("../stdlib/scripts/export_onnx.py")),
 ];
 
+/// The engines' sources, by their path below `engines/`; `build.rs` lists them.
+pub const ENGINE_SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/engine_sources.rs"));
+
 /// The text behind `use "std/NAME"`.
 pub fn module(name: &str) -> Option<&'static str> {
     MODULES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)

@@ -1,7 +1,39 @@
-//! Running steps: sandbox, processes, engines, containers. Knows nothing of screens and nothing of KDL text.
+//! Running a plan: from a resolved pipeline to outcomes.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `outcome` | how a step ended, and why it has to run |
+//! | `site` | all that a run works with: pipeline, plan, store, facts |
+//! | `world` | what is known of the host when a step becomes ready: tools, libraries, devices, runtimes |
+//! | `lookup` | what the store has for a key, and if nothing, why |
+//! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
+//! | `runner` | the loop that owns all state: ready steps, slots, events |
+//! | `work` | one step of class fetch or build, from its manifest to its record |
+//! | `program`, `workdir` | a process of the user's, and the folder that it sees |
+//! | `measuring` | one measurement, from its manifest to its session |
+//! | `place`, `contained` | an engine that runs natively, or in a container |
+//! | `builtin` | steps that need no process of the user's |
+//! | `process`, `supervisor`, `sandbox` | processes, kept to what they declared, killed with all they started |
+//! | `engine`, `container`, `image` | the engine protocol's client, container runtimes, images |
+//!
+//! Nothing here prints, reads the environment or picks exit codes: events are the only way out.
 
+pub mod builtin;
+pub mod contained;
+pub mod container;
 pub mod engine;
 pub mod image;
+pub mod lookup;
+pub mod measuring;
+pub mod outcome;
+pub mod place;
 pub mod process;
+pub mod program;
+pub mod runner;
 pub mod sandbox;
+pub mod site;
 pub mod supervisor;
+pub mod survey;
+pub mod work;
+pub mod workdir;
+pub mod world;

@@ -4,6 +4,7 @@
 //! the relative error of a value is its absolute error over the largest magnitude of the reference's row,
 //! since a logit near zero has no meaningful relative error of its own.
 
+use serde::{Deserialize, Serialize};
 use super::npy::{self, Matrix};
 
 /// How far two outputs may be apart; each bound that is set must hold.
@@ -14,7 +15,7 @@ pub struct Tolerance {
 }
 
 /// The result of one comparison.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ParityResult {
     /// `None` where the files could not be compared at all; the verdict says why.
     pub figures: Option<ParityFigures>,
@@ -22,14 +23,14 @@ pub struct ParityResult {
 }
 
 /// Whether the gate lets a cell through.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParityVerdict {
     Pass,
     Fail { why: String },
 }
 
 /// What was found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ParityFigures {
     /// Rows: tokens after which the model spoke.
     pub positions: u64,
@@ -47,7 +48,7 @@ pub struct ParityFigures {
 }
 
 /// So many of so many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreement {
     pub agree: u64,
     pub of: u64,

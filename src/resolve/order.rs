@@ -57,7 +57,12 @@ fn merge(step: &mut Step, slot: Slot<'_>) {
     if step.cell.as_ref() != slot.cell.as_deref() {
         step.cell = None;
     }
-    step.needs = Needs { cpu: step.needs.cpu.max(slot.needs.cpu), memory: step.needs.memory.max(slot.needs.memory) };
+    step.needs = Needs {
+        cpu: step.needs.cpu.max(slot.needs.cpu),
+        memory: step.needs.memory.max(slot.needs.memory),
+        download: step.needs.download.max(slot.needs.download),
+        disk: step.needs.disk.max(slot.needs.disk),
+    };
     step.limits.timeout = step.limits.timeout.max(slot.limits.timeout);
     step.limits.retries = step.limits.retries.max(slot.limits.retries);
     step.about = step.about.take().or(slot.about);

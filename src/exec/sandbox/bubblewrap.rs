@@ -3,6 +3,8 @@
 //! The root is an empty file system into which only what was declared is bound. What this does not stop: a
 //! set-uid bit on a file in the working folder (the store keeps no such bit), and the kernel's key rings.
 
+use serde::{Deserialize, Serialize};
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use crate::exec::process::ProcessSpec;
 use crate::exec::supervisor::stage::is_loader_variable;
 
 /// The program `bwrap`, and what its version can do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bubblewrap {
     pub path: PathBuf,
     /// Version 0.8 or newer: namespaces inside the namespace can be ruled out.

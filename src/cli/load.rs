@@ -1,0 +1,200 @@
+//! From a command line to a site: reads the pipeline, the host and the store, and says what is wrong with any.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use pipe_cache::Store;
+
+use super::{Global, Level, Target, When, exit};
+use crate::cli::output::{To, colour, note, width};
+use crate::exec::site::{Asked, Site};
+use crate::exec::world::{Best, best_sandbox, python_version};
+use crate::host::{Facts, probe};
+use crate::pipeline::CellPattern;
+use crate::plan::{Plan, Selection};
+use crate::record::Sandbox;
+use crate::resolve;
+
+/// An exit code; its message has been printed.
+pub type Code = u8;
+
+/// Everything that a command about a pipeline works with.
+pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site, Code> {
+    let store = store(global)?;
+    let env: BTreeMap<String, String> = std::env::vars().collect();
+    let facts = probe::probe();
+    let python = python_version(&store, &env);
+    let pipeline = pipeline(global, target, &facts, python)?;
+    let plan = match Plan::new(&pipeline) {
+        Ok(plan) => plan,
+        Err(step) => {
+            note(&format!("pipe: step `{}` needs itself", pipeline.steps[step.0].name));
+            return Err(exit::USAGE);
+        }
+    };
+    let exe = std::env::current_exe().map_err(|error| {
+        note(&format!("pipe: this program can't find itself: {error}"));
+        exit::FAULT
+    })?;
+    let Best { sandbox, reason: sandbox_why, bubblewrap } = level(global, &store, &env, &exe, &facts)?;
+    let selection = Selection { only: patterns(&target.only, "--only")? };
+    for pattern in &selection.only {
+        if !pipeline.steps.iter().filter_map(|step| step.cell.as_ref()).any(|cell| pattern.matches(cell)) {
+            note(&format!("pipe: no cell matches `--only '{pattern}'`; `pipe plan {}` lists them", target.file.display()));
+            return Err(exit::USAGE);
+        }
+    }
+    let slots = jobs.unwrap_or(facts.machine.usable_cores).max(1);
+    Ok(Site {
+        pipeline,
+        plan,
+        store: std::sync::Arc::new(store),
+        facts,
+        selection,
+        remeasure: target.remeasure,
+        sandbox,
+        sandbox_why,
+        bubblewrap,
+        env,
+        exe,
+        slots,
+        asked: Asked::default(),
+    })
+}
+
+/// Reads the pipeline, or prints every mistake in it.
+fn pipeline(
+    global: &Global,
+    target: &Target,
+    facts: &Facts,
+    python: Option<String>,
+) -> Result<crate::pipeline::Pipeline, Code> {
+    let options = resolve::Options { sets: sets(&target.sets)? };
+    let facts =
+        resolve::Facts { os: facts.machine.os.clone(), arch: facts.machine.architecture.clone(), python };
+    let (pipeline, diagnostics) = resolve::load(&target.file, &options, &disk()?, &facts);
+    if !diagnostics.is_empty() {
+        note(&diagnostics.render(colour(global.color, To::Err), width()));
+    }
+    match pipeline {
+        Some(pipeline) if !diagnostics.has_errors() => Ok(pipeline),
+        _ => Err(exit::USAGE),
+    }
+}
+
+/// `NAME=VALUE` of every `--set`.
+pub fn sets(texts: &[String]) -> Result<Vec<(String, String)>, Code> {
+    texts
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => {
+                note(&format!("pipe: `--set {text}` needs a value: `--set {text}=VALUE`"));
+                Err(exit::USAGE)
+            }
+        })
+        .collect()
+}
+
+/// The patterns of a flag.
+pub fn patterns(texts: &[String], flag: &str) -> Result<Vec<CellPattern>, Code> {
+    texts
+        .iter()
+        .map(|text| {
+            CellPattern::parse(text).ok_or_else(|| {
+                note(&format!("pipe: `{flag} '{text}'` is no pattern; write axis=value pairs: {flag} 'engine=onnx place=*'"));
+                exit::USAGE
+            })
+        })
+        .collect()
+}
+
+/// Opens the store that the flags and the environment name.
+pub fn store(global: &Global) -> Result<Store, Code> {
+    let path = store_path(global)?;
+    Store::open(&path).map_err(|error| {
+        note(&format!("pipe: {error}"));
+        exit::FAULT
+    })
+}
+
+/// `--store`, else `PIPE_STORE`, else the user's cache folder.
+pub fn store_path(global: &Global) -> Result<PathBuf, Code> {
+    if let Some(path) = global.store.clone().or_else(|| variable("PIPE_STORE")) {
+        return std::path::absolute(&path).map_err(|error| {
+            note(&format!("pipe: the store `{}` has no absolute path: {error}", path.display()));
+            exit::FAULT
+        });
+    }
+    let home = variable("HOME");
+    let cache = if cfg!(target_os = "macos") {
+        home.map(|home| home.join("Library/Caches"))
+    } else {
+        variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(|| home.map(|home| home.join(".cache")))
+    };
+    cache.map(|cache| cache.join("pipe")).ok_or_else(|| {
+        note("pipe: no place for the store: HOME is not set; give one with --store FOLDER or PIPE_STORE");
+        exit::FAULT
+    })
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The sandbox to ask for: what the user says, else the strictest that works here, and never none unsaid.
+fn level(
+    global: &Global,
+    store: &Store,
+    env: &BTreeMap<String, String>,
+    exe: &Path,
+    facts: &Facts,
+) -> Result<Best, Code> {
+    let asked = |sandbox: Sandbox, level: &str, bubblewrap| Best {
+        sandbox,
+        reason: format!("asked for by `--sandbox {level}`"),
+        bubblewrap,
+    };
+    if global.sandbox == Some(Level::Off) {
+        return Ok(asked(Sandbox::Off, "off", None));
+    }
+    let best = best_sandbox(store, env, exe, &facts.recorded.kernel).map_err(|lack| {
+        note(&format!("pipe: {}", lack.reason));
+        if let Some(remedy) = lack.remedy {
+            note(&format!("  help: {remedy}"));
+        }
+        exit::FAULT
+    })?;
+    match global.sandbox {
+        Some(Level::Fs) => Ok(asked(Sandbox::Fs, "fs", None)),
+        Some(Level::Strict) if best.sandbox < Sandbox::Strict => {
+            note(&format!("pipe: `--sandbox strict` does not work on this host: {}", best.reason));
+            Err(exit::FAULT)
+        }
+        Some(Level::Strict) => Ok(asked(Sandbox::Strict, "strict", best.bubblewrap)),
+        Some(Level::Off) | None => Ok(best),
+    }
+}
+
+/// A path as a person would write it.
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// True where moving progress suits.
+pub fn moving(global: &Global) -> bool {
+    match global.color {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => super::output::terminal(To::Err),
+    }
+}
+
+/// The files of this machine, relative to where `pipe` was started.
+pub fn disk() -> Result<resolve::Disk, Code> {
+    let folder = std::env::current_dir().map_err(|error| {
+        note(&format!("pipe: the current folder can't be told: {error}"));
+        exit::FAULT
+    })?;
+    Ok(resolve::Disk::new(folder))
+}

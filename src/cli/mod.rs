@@ -1,0 +1,138 @@
+//! The command line: one file for each command, and the only place that prints, reads the environment or
+//! picks exit codes.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+pub mod check;
+pub mod doctor;
+pub mod estimate;
+pub mod exit;
+pub mod explain;
+pub mod graph;
+pub mod load;
+pub mod output;
+pub mod plan;
+pub mod progress;
+pub mod results;
+pub mod run;
+pub mod store;
+pub mod why;
+
+/// Nix for benchmark matrices: content-hashed steps, honest measurements, one table.
+#[derive(Debug, Parser)]
+#[command(name = "pipe", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command takes, before or after its name.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Folder of the store [default: pipe's folder in the user's cache folder; or $PIPE_STORE]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub store: Option<PathBuf>,
+    /// Folder for reports and exports
+    #[arg(long, global = true, value_name = "FOLDER", default_value = "out")]
+    pub out: PathBuf,
+    /// Colours and moving progress
+    #[arg(long, global = true, value_enum, default_value_t = When::Auto)]
+    pub color: When,
+    /// How strictly steps are kept to what they declare [default: the strictest that works here]
+    #[arg(long, global = true, value_enum)]
+    pub sandbox: Option<Level>,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// `--sandbox`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    Strict,
+    Fs,
+    Off,
+}
+
+/// A pipeline and what is set in it.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    /// The pipeline: a KDL file
+    pub file: PathBuf,
+    /// Gives a parameter a value, for this run
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub sets: Vec<String>,
+    /// Takes only cells that match, like 'engine=onnx place=*'; may be given several times
+    #[arg(long, value_name = "CELL-PATTERN")]
+    pub only: Vec<String>,
+    /// Measures again what has samples already
+    #[arg(long)]
+    pub remeasure: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Does what is missing, and prints the table
+    Run(run::Arguments),
+    /// Says what would run and why, and runs nothing
+    Plan(plan::Arguments),
+    /// Draws the steps, coloured by whether they are cached
+    Graph(graph::Arguments),
+    /// Explains why a step runs, or where its cached result came from
+    Why(why::Arguments),
+    /// Reads pipelines and reports every mistake in them
+    Check(check::Arguments),
+    /// Tells what this machine has, what it lacks, and how to get it
+    Doctor,
+    /// Looks after the store
+    Store(store::Arguments),
+    /// Prints a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Starts a step's process (for `pipe` itself)
+    #[command(name = "__sup", hide = true)]
+    Supervise,
+}
+
+/// Runs `pipe` with these arguments.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // The supervisor must be small and quick: it never sees the parser.
+    if args.get(1).is_some_and(|arg| arg == "__sup") {
+        return crate::exec::supervisor::main(args.into_iter().skip(2));
+    }
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            output::out(if error.use_stderr() { output::To::Err } else { output::To::Out }, &error.render().ansi().to_string());
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    let code = match cli.command {
+        Command::Run(arguments) => run::main(&cli.global, &arguments),
+        Command::Plan(arguments) => plan::main(&cli.global, &arguments),
+        Command::Graph(arguments) => graph::main(&cli.global, &arguments),
+        Command::Why(arguments) => why::main(&cli.global, &arguments),
+        Command::Check(arguments) => check::main(&cli.global, &arguments),
+        Command::Doctor => doctor::main(&cli.global),
+        Command::Store(arguments) => store::main(&cli.global, &arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pipe", &mut script);
+            output::print(&String::from_utf8_lossy(&script));
+            exit::DONE
+        }
+        Command::Supervise => exit::USAGE,
+    };
+    ExitCode::from(code)
+}

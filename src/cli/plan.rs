@@ -1,0 +1,135 @@
+//! `pipe plan`: what would run and why. It takes the same path as `run`, up to where something would start.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::output::{note, print};
+use super::{Global, Target, exit, explain, load};
+use crate::exec::outcome::{Product, Standing};
+use crate::exec::site::Site;
+use crate::exec::survey::{Look, Survey, survey};
+use crate::pipeline::{Class, StepId};
+
+/// The flags of `pipe plan`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// How the plan is written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Prints the plan.
+pub fn main(global: &Global, arguments: &Arguments) -> u8 {
+    let site = match load::site(global, &arguments.target, None) {
+        Ok(site) => site,
+        Err(code) => return code,
+    };
+    let survey = match survey(&site) {
+        Ok(survey) => survey,
+        Err(error) => {
+            note(&format!("pipe: {error}"));
+            return exit::FAULT;
+        }
+    };
+    match arguments.format {
+        Format::Text => print(&text(&site, &survey)),
+        Format::Json => print(&json(&site, &survey)),
+    }
+    exit::DONE
+}
+
+/// A line for each step, the wheels of one environment as one line where they stand alike.
+fn text(site: &Site, survey: &Survey) -> String {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    let mut counts = (0, 0, 0, 0);
+    let mut wheels: Vec<(String, String, usize)> = Vec::new();
+    for &id in site.plan.order() {
+        let standing = &survey.standings[&id];
+        match standing {
+            Standing::Cached(_) => counts.0 += 1,
+            Standing::Runs(_) => counts.1 += 1,
+            Standing::Depends(_) => counts.2 += 1,
+            _ => counts.3 += 1,
+        }
+        let said = explain::standing(site, standing);
+        let step = site.step(id);
+        if let crate::pipeline::Action::FetchWheel(_) = step.action {
+            let group = step.name.rsplit_once('/').map_or(step.name.as_str(), |(group, _)| group).to_owned();
+            match wheels.iter_mut().find(|(name, text, _)| *name == group && *text == said) {
+                Some((_, _, count)) => *count += 1,
+                None => wheels.push((group, said, 1)),
+            }
+            continue;
+        }
+        lines.push((step.name.clone(), said));
+    }
+    let mut all: Vec<(String, String)> =
+        wheels.into_iter().map(|(group, said, count)| (format!("{group}/… ({count} wheels)"), said)).collect();
+    all.append(&mut lines);
+    let width = all.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(48);
+    let mut out = String::new();
+    for (name, said) in all {
+        out.push_str(&format!("  {name:width$}  {said}\n"));
+    }
+    let (cached, runs, depends, rest) = counts;
+    out.push_str(&format!("{cached} cached, {runs} to run, {depends} that depend on those, {rest} not to run\n"));
+    out
+}
+
+/// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.
+fn json(site: &Site, survey: &Survey) -> String {
+    let steps: Vec<serde_json::Value> = site
+        .plan
+        .order()
+        .iter()
+        .map(|id| step(site, survey, *id))
+        .collect();
+    let value = json!({
+        "schema": "pipe-plan/1",
+        "pipeline": site.pipeline.name,
+        "platform": site.facts.machine.platform(),
+        "sandbox": site.sandbox.name(),
+        "steps": steps,
+    });
+    serde_json::to_string_pretty(&value).unwrap_or_default()
+}
+
+fn step(site: &Site, survey: &Survey, id: StepId) -> serde_json::Value {
+    let step = site.step(id);
+    let standing = &survey.standings[&id];
+    let key = match &survey.looks[&id] {
+        Look::Known { key, .. } => Some(key.to_string()),
+        _ => None,
+    };
+    let output = match standing {
+        Standing::Cached(Product::Output(entry)) => Some(entry.to_string()),
+        _ => None,
+    };
+    let class = match step.class {
+        Class::Fetch => "fetch",
+        Class::Build => "build",
+        Class::Measure => "measure",
+    };
+    let reads: Vec<&str> = site.plan.reads(id).iter().map(|read| site.step(*read).name.as_str()).collect();
+    json!({
+        "name": step.name,
+        "also": step.also,
+        "class": class,
+        "recipe": step.recipe,
+        "cell": step.cell.as_ref().map(ToString::to_string),
+        "state": explain::word(standing),
+        "detail": explain::standing(site, standing),
+        "key": key,
+        "output": output,
+        "reads": reads,
+    })
+}

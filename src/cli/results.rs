@@ -1,0 +1,277 @@
+//! What a run leaves behind: the comparison, its report files, exports, and words about what failed.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pipe_cache::{Digest, Kind, StoreError};
+
+use super::output::{To, colour, width};
+use super::progress::time;
+use super::{Global, explain};
+use crate::exec::lookup;
+use crate::exec::outcome::{Outcome, Product};
+use crate::exec::runner::{Done, failures as failed};
+use crate::exec::site::Site;
+use crate::exec::work::ParityRecord;
+use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs};
+use crate::pipeline::{Action, CellPattern, Compare, Measure, StepId};
+use crate::record::{FORMAT, RunRecord, RunStep, Session};
+use crate::report;
+
+/// The comparison of a `compare` step, from what became of its cells.
+pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome) -> Result<Comparison, StoreError> {
+    let judged = match outcome.product() {
+        Some(Product::Compared(entry)) => ParityRecord::read(&site.store, entry)?,
+        _ => ParityRecord::default(),
+    };
+    let cells = compare
+        .of
+        .iter()
+        .filter_map(|&id| match &site.step(id).action {
+            Action::Measure(measure) => Some(cell(site, done, id, measure, &judged)),
+            _ => None,
+        })
+        .collect();
+    Ok(measure::compare(CompareInput {
+        pipeline: &site.pipeline.name,
+        about: site.pipeline.about.as_deref(),
+        compare,
+        cells,
+        facts: &site.facts,
+    }))
+}
+
+fn cell<'a>(site: &'a Site, done: &'a Done, id: StepId, measure: &'a Measure, judged: &ParityRecord) -> CellInput<'a> {
+    let step = site.step(id);
+    let outcome = match &done.outcomes[&id] {
+        Outcome::Cached(Product::Sessions(sessions)) => measured(&step.name, sessions, true, judged),
+        Outcome::Ran(Product::Sessions(sessions)) => measured(&step.name, sessions, false, judged),
+        Outcome::Unavailable(lack) => {
+            measure::Outcome::Unavailable { reason: lack.reason.clone(), remedy: lack.remedy.clone() }
+        }
+        Outcome::Failed(failure) => {
+            measure::Outcome::Failed { reason: failure.message.clone(), remedy: failure.help.clone() }
+        }
+        Outcome::Skipped { because } => measure::Outcome::Failed {
+            reason: format!("`{}`, which it needs, failed", site.step(*because).name),
+            remedy: None,
+        },
+        Outcome::NotSelected => measure::Outcome::NotSelected {
+            reason: "left out by `--only`".to_owned(),
+            remedy: Some("run without `--only`".to_owned()),
+        },
+        Outcome::Cancelled => measure::Outcome::NotSelected {
+            reason: "the run was stopped before it".to_owned(),
+            remedy: Some("run again".to_owned()),
+        },
+        Outcome::NotNeeded | Outcome::Cached(_) | Outcome::Ran(_) => {
+            measure::Outcome::NotSelected { reason: "not needed".to_owned(), remedy: None }
+        }
+    };
+    let question = done.manifests.get(&id).map(|(key, _)| *key);
+    CellInput { step: &step.name, cell: step.cell.as_ref(), measure, question, outcome }
+}
+
+fn measured<'a>(name: &str, sessions: &'a [Session], from_store: bool, judged: &ParityRecord) -> measure::Outcome<'a> {
+    let outputs = match judged.cells.get(name) {
+        Some(result) => Outputs::Judged(result.clone()),
+        None => Outputs::Missing { reason: "the comparison did not run".to_owned() },
+    };
+    measure::Outcome::Measured { sessions: Cow::Borrowed(sessions), outputs, from_store }
+}
+
+/// The terminal's table.
+pub fn table(global: &Global, comparison: &Comparison) -> String {
+    let style = report::terminal::Style { colour: colour(global.color, To::Out), width: width() as u16 };
+    report::terminal::render(comparison, style)
+}
+
+/// Writes `report.md`, `.csv`, `.json` and `.html` to `out/PIPELINE/`.
+pub fn write(global: &Global, site: &Site, id: StepId, comparison: &Comparison) -> Result<(), String> {
+    let folder = global.out.join(&site.pipeline.name);
+    std::fs::create_dir_all(&folder).map_err(|error| format!("the folder `{}` can't be made: {error}", folder.display()))?;
+    let name = site.step(id).group.replace(['/', '\\'], "-");
+    let graph = super::graph::drawing(site);
+    let files = [
+        ("md", report::markdown::render(comparison)),
+        ("csv", report::csv::render(comparison)),
+        ("json", report::json::render(comparison).map_err(|error| format!("the JSON report: {error}"))?),
+        ("html", report::html::render(comparison, Some(&graph))),
+    ];
+    for (extension, text) in files {
+        replace(&folder.join(format!("{name}.{extension}")), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes a file whole or not at all, and not where it already holds this.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let wrong = |error: std::io::Error| format!("`{}` can't be written: {error}", path.display());
+    if std::fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
+    std::io::Write::write_all(&mut file, bytes).map_err(wrong)?;
+    // A report is for reading by anybody; a temporary file is private.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode).map_err(wrong)?;
+    file.persist(path).map_err(|error| wrong(error.error))?;
+    Ok(())
+}
+
+/// Gives back what the pipeline exports, where it is missing or was edited.
+pub fn export(global: &Global, site: &Site, done: &Done) -> Result<(), String> {
+    for (&id, outcome) in &done.outcomes {
+        let step = site.step(id);
+        let (Some(name), Some(Product::Output(entry))) = (&step.export, outcome.product()) else { continue };
+        let place = global.out.join(&site.pipeline.name).join(name);
+        if site.store.same_as(entry, &place).unwrap_or(false) {
+            continue;
+        }
+        let wrong = |error: &dyn std::fmt::Display| format!("`{}` can't be given back: {error}", place.display());
+        if let Some(parent) = place.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| wrong(&error))?;
+        }
+        if place.is_dir() {
+            std::fs::remove_dir_all(&place).map_err(|error| wrong(&error))?;
+        } else if place.exists() {
+            std::fs::remove_file(&place).map_err(|error| wrong(&error))?;
+        }
+        site.store.copy_out(entry, &place).map_err(|error| wrong(&error))?;
+    }
+    Ok(())
+}
+
+/// Stores which step had which key, for `why`, estimates and garbage collection.
+pub fn remember(site: &Site, done: &Done) -> Result<(), StoreError> {
+    let ran = done.outcomes.values().any(|outcome| !matches!(outcome, Outcome::Cached(_) | Outcome::NotNeeded));
+    let keys: BTreeMap<String, Digest> =
+        done.manifests.iter().map(|(id, (key, _))| (site.step(*id).name.clone(), *key)).collect();
+    // A run that found everything as the last one left it has nothing to tell.
+    if !ran && lookup::last_keys(site)? == keys {
+        return Ok(());
+    }
+    let steps = done.manifests.iter().map(|(id, (key, manifest))| {
+        let origins = manifest
+            .leaves()
+            .iter()
+            .filter_map(|leaf| {
+                Some((leaf.path.clone(), explain::place(&site.pipeline, leaf.origin.as_ref()?)))
+            })
+            .collect();
+        let state = state(&done.outcomes[id]).to_owned();
+        (site.step(*id).name.clone(), RunStep { key: *key, state, origins })
+    });
+    let record = RunRecord {
+        format: FORMAT,
+        pipeline: site.pipeline.name.clone(),
+        started: now(),
+        steps: steps.collect(),
+    };
+    let bytes = serde_json::to_vec(&record).unwrap_or_default();
+    site.store.append(Kind::Run, &lookup::run_key(&site.pipeline.name), &bytes)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a run remembers when it was; no key and no report does")]
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or(0)
+}
+
+fn state(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Cached(_) => "cached",
+        Outcome::Ran(_) => "ran",
+        Outcome::Failed(_) => "failed",
+        Outcome::Unavailable(_) => "unavailable",
+        Outcome::Skipped { .. } => "skipped",
+        Outcome::Cancelled => "cancelled",
+        Outcome::NotNeeded => "not-needed",
+        Outcome::NotSelected => "not-selected",
+    }
+}
+
+/// Each failed step with its cause, its last lines and what to do; empty where none failed.
+pub fn failures(site: &Site, done: &Done, file: &Path) -> String {
+    let mut out = String::new();
+    let ids = failed(done);
+    for id in &ids {
+        let (step, Outcome::Failed(failure)) = (site.step(*id), &done.outcomes[id]) else { continue };
+        out.push_str(&format!("\n✗ {} failed: {}\n", step.name, failure.message));
+        for line in &failure.tail {
+            out.push_str(&format!("  | {line}\n"));
+        }
+        if let Some(command) = &failure.command {
+            out.push_str(&format!("  command: {command}\n"));
+        }
+        if let Some(workdir) = &failure.workdir {
+            out.push_str(&format!("  look around: cd {}\n", workdir.display()));
+        }
+        if let Some(help) = &failure.help {
+            out.push_str(&format!("  help: {help}\n"));
+        }
+        let skipped = done
+            .outcomes
+            .iter()
+            .filter(|(_, outcome)| matches!(outcome, Outcome::Skipped { because } if because == id))
+            .count();
+        if skipped > 0 {
+            out.push_str(&format!("  {skipped} step(s) that need it were skipped\n"));
+        }
+    }
+    if !ids.is_empty() {
+        out.push_str(&format!("\nWhat was done is kept. To go on: pipe run {}\n", file.display()));
+    }
+    out
+}
+
+/// Cells that `--require` asks for and that have no figures; empty where all have.
+pub fn unmet(site: &Site, done: &Done, required: &[CellPattern]) -> String {
+    let mut out = String::new();
+    for pattern in required {
+        let mut any = false;
+        for (&id, outcome) in &done.outcomes {
+            let step = site.step(id);
+            let (Action::Measure(_), Some(cell)) = (&step.action, &step.cell) else { continue };
+            if !pattern.matches(cell) {
+                continue;
+            }
+            any = true;
+            let reason = match outcome {
+                Outcome::Cached(_) | Outcome::Ran(_) => continue,
+                Outcome::Unavailable(lack) => format!("unavailable: {}", lack.reason),
+                other => state(other).to_owned(),
+            };
+            out.push_str(&format!("pipe: `--require '{pattern}'`: {} is {reason}\n", step.name));
+        }
+        if !any {
+            out.push_str(&format!("pipe: `--require '{pattern}'` matches no cell of this pipeline\n"));
+        }
+    }
+    out
+}
+
+/// What a stopped run kept.
+pub fn interrupted(site: &Site, done: &Done, file: &Path) -> String {
+    let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();
+    let kept = count(|o| matches!(o, Outcome::Ran(_) | Outcome::Cached(_)));
+    let open = count(|o| matches!(o, Outcome::Cancelled));
+    format!(
+        "\nStopped. {kept} finished step(s) are kept in {}, {open} were not finished and left nothing behind.\nTo go on: pipe run {}\n",
+        site.store.root().display(),
+        file.display()
+    )
+}
+
+/// The last line of a run that went well.
+pub fn summary(done: &Done) -> String {
+    let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();
+    format!(
+        "{} ran, {} cached, {} unavailable, in {}",
+        count(|o| matches!(o, Outcome::Ran(_))),
+        count(|o| matches!(o, Outcome::Cached(_))),
+        count(|o| matches!(o, Outcome::Unavailable(_))),
+        time(done.seconds)
+    )
+}

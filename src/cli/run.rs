@@ -1,0 +1,215 @@
+//! `pipe run`: does what is missing, and prints the table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::output::{To, colour, note, print};
+use super::{Global, Target, estimate, exit, explain, load, progress, results};
+use crate::event::{Event, Listener};
+use crate::exec::outcome::{Outcome, Standing};
+use crate::exec::process::Cancel;
+use crate::exec::runner::{self, Done};
+use crate::exec::site::Site;
+use crate::exec::survey::{Survey, survey};
+use crate::pipeline::{Action, CellPattern, StepId};
+
+/// The flags of `pipe run`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// Runs nothing: fails with code 4 where a result is missing
+    #[arg(long)]
+    require_cached: bool,
+    /// Fails with code 4 unless every cell that matches has been measured
+    #[arg(long, value_name = "CELL-PATTERN")]
+    require: Vec<String>,
+    /// How many processors builds may use [default: all that are usable]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: Option<u32>,
+    /// Writes what happens as JSON lines
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+}
+
+/// Runs a pipeline.
+pub fn main(global: &Global, arguments: &Arguments) -> u8 {
+    run(global, arguments).unwrap_or_else(|code| code)
+}
+
+fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
+    let site = load::site(global, &arguments.target, arguments.jobs)?;
+    let required = load::patterns(&arguments.require, "--require")?;
+    let survey = survey(&site).map_err(fault)?;
+    if arguments.require_cached {
+        require_cached(&site, &survey)?;
+    }
+    let mut listeners = listeners(global, arguments)?;
+    announce(&site, &survey, &mut listeners)?;
+    let done = work(&site, survey, &mut listeners)?;
+    end(&mut listeners, &done);
+    drop(listeners);
+    results::remember(&site, &done).map_err(fault)?;
+    conclude(global, arguments, &site, &done, &required)
+}
+
+fn fault(error: pipe_cache::StoreError) -> u8 {
+    note(&format!("pipe: {error}"));
+    exit::FAULT
+}
+
+/// Runs what is missing, until done or Ctrl-C.
+fn work(site: &Site, survey: Survey, listeners: &mut Vec<Box<dyn Listener>>) -> Result<Done, u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        note(&format!("pipe: the runner can't start: {error}"));
+        exit::FAULT
+    })?;
+    let cancel = Cancel::new();
+    let done = runtime.block_on(async {
+        tokio::spawn(cancel_on_signal(cancel.clone()));
+        runner::run(site, survey, cancel, listeners).await
+    });
+    // A wheel that is being unpacked when Ctrl-C comes is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done.map_err(fault)
+}
+
+/// Ctrl-C, a hang-up and a polite kill end the run; a second Ctrl-C does not wait for anything.
+async fn cancel_on_signal(cancel: Cancel) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    cancel.cancel();
+    interrupt.recv().await;
+    // The supervisors see their end of the pipe close and kill what they started.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+}
+
+/// Where events go.
+fn listeners(global: &Global, arguments: &Arguments) -> Result<Vec<Box<dyn Listener>>, u8> {
+    let coloured = colour(global.color, To::Err);
+    let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
+    if load::moving(global) {
+        listeners.push(Box::new(progress::Terminal::new(coloured)));
+    } else {
+        listeners.push(Box::new(progress::Plain::new(coloured)));
+    }
+    if let Some(path) = &arguments.events {
+        let events = progress::Events::create(path).map_err(|error| {
+            note(&format!("pipe: `--events {}` can't be written: {error}", path.display()));
+            exit::USAGE
+        })?;
+        listeners.push(Box::new(events));
+    }
+    Ok(listeners)
+}
+
+/// Refuses to go on where anything that the run is after has no result.
+fn require_cached(site: &Site, survey: &Survey) -> Result<(), u8> {
+    let missing: Vec<StepId> = survey
+        .standings
+        .iter()
+        .filter(|(_, standing)| matches!(standing, Standing::Runs(_) | Standing::Depends(_)))
+        .map(|(id, _)| *id)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    note(&format!("pipe: `--require-cached`, but {} step(s) have no result:", missing.len()));
+    for id in missing.iter().take(20) {
+        note(&format!("  {}: {}", site.step(*id).name, explain::standing(site, &survey.standings[id])));
+    }
+    Err(exit::REQUIRED)
+}
+
+/// Says what is ahead: steps, downloads, disk, how long it took before. Refuses where the disk is too small.
+fn announce(site: &Site, survey: &Survey, listeners: &mut Vec<Box<dyn Listener>>) -> Result<(), u8> {
+    let count = |f: fn(&Standing) -> bool| survey.standings.values().filter(|standing| f(standing)).count();
+    let estimate = estimate::estimate(site, survey);
+    listeners.hear(&Event::Planned {
+        pipeline: site.pipeline.name.clone(),
+        cached: count(|s| matches!(s, Standing::Cached(_))),
+        runs: count(|s| matches!(s, Standing::Runs(_) | Standing::Depends(_))),
+        unavailable: count(|s| matches!(s, Standing::Unavailable(_))),
+        download_bytes: estimate.download,
+    });
+    if estimate.runs == 0 {
+        return Ok(());
+    }
+    for line in estimate::lines(site, survey, &estimate) {
+        note(&line);
+    }
+    estimate::check_disk(site, &estimate).map_err(|message| {
+        note(&format!("pipe: {message}"));
+        exit::FAULT
+    })
+}
+
+fn end(listeners: &mut Vec<Box<dyn Listener>>, done: &Done) {
+    let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();
+    listeners.hear(&Event::Ended {
+        ran: count(|o| matches!(o, Outcome::Ran(_))),
+        cached: count(|o| matches!(o, Outcome::Cached(_))),
+        failed: count(|o| matches!(o, Outcome::Failed(_))),
+        unavailable: count(|o| matches!(o, Outcome::Unavailable(_))),
+        seconds: done.seconds,
+    });
+}
+
+/// The table, the report files, what failed, and the exit code.
+fn conclude(
+    global: &Global,
+    arguments: &Arguments,
+    site: &Site,
+    done: &Done,
+    required: &[CellPattern],
+) -> Result<u8, u8> {
+    let mut code = exit::DONE;
+    for (&id, outcome) in &done.outcomes {
+        let Action::Compare(compare) = &site.step(id).action else { continue };
+        let comparison = results::comparison(site, done, compare, outcome).map_err(fault)?;
+        print(&results::table(global, &comparison));
+        if !done.interrupted {
+            results::write(global, site, id, &comparison).map_err(|message| {
+                note(&format!("pipe: {message}"));
+                exit::FAULT
+            })?;
+        }
+        if comparison.gate_failed() {
+            code = code.max(exit::JUDGED);
+        }
+    }
+    results::export(global, site, done).map_err(|message| {
+        note(&format!("pipe: {message}"));
+        exit::FAULT
+    })?;
+    let failures = results::failures(site, done, &arguments.target.file);
+    if !failures.is_empty() {
+        note(&failures);
+        code = code.max(exit::STEP);
+    }
+    let unmet = results::unmet(site, done, required);
+    if !unmet.is_empty() {
+        note(&unmet);
+        code = code.max(exit::REQUIRED);
+    }
+    if done.interrupted {
+        note(&results::interrupted(site, done, &arguments.target.file));
+        code = exit::INTERRUPTED;
+    }
+    if !failures.is_empty() || !unmet.is_empty() || done.interrupted {
+        return Ok(code);
+    }
+    note(&results::summary(done));
+    Ok(code)
+}

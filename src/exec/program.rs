@@ -1,0 +1,203 @@
+//! A `run` step: a process of the user's in a folder of its own, and its outputs into the store.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pipe_cache::Entry;
+
+use super::outcome::Failure;
+use super::process::{self, Mount, ProcessSpec, Status};
+use super::sandbox;
+use super::survey::Known;
+use super::work::{Job, Made, Unmade, ended, tail};
+use super::workdir::{self, Layout};
+use super::world;
+use crate::pipeline::{Arg, Class, Input, Run, StepId};
+use crate::record::Sandbox;
+
+/// Lines of a failed step's log that its message shows.
+const TAIL: usize = 20;
+
+/// Runs the process and stores what it left in `out/`.
+pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
+    let site = job.site;
+    let step = site.step(job.id);
+    let outputs = |id: StepId| job.inputs.get(&id).cloned();
+    let layout = Layout::of(run, &Known { site, outputs: &outputs }).map_err(|clash| broken(clash.to_string()))?;
+
+    let workdir = site.store.workdir()?;
+    let root = workdir.path().to_owned();
+    let log = root.with_extension("log");
+    let spec = spec(job, run, &layout, &root, &log)?;
+    let command = command(&spec);
+    let exit = process::run(&world::launcher(site), spec, job.cancel.clone()).await?;
+    let log_entry = site.store.put_file(&log, false).ok();
+
+    if exit.status == Status::Cancelled {
+        return Err(Unmade::Cancelled);
+    }
+    if exit.status != Status::Code(0) {
+        let failure = Failure {
+            message: ended(exit.status, step.limits.timeout),
+            help: None,
+            tail: tail(&log, TAIL),
+            command: Some(command),
+            workdir: site.store.keep(workdir).ok(),
+        };
+        // What comes over a network may come the next time; a build would fail the same way again.
+        return Err(if step.class == Class::Fetch { Unmade::Passing(failure) } else { Unmade::Failed(failure) });
+    }
+    let out = root.join("out");
+    if let Err(message) = check_outputs(run, &out) {
+        let tail = tail(&log, TAIL);
+        let workdir = site.store.keep(workdir).ok();
+        return Err(Unmade::Failed(Failure { message, tail, command: Some(command), workdir, help: None }));
+    }
+    job.say("storing");
+    let store = Arc::clone(&site.store);
+    let stored = tokio::task::spawn_blocking(move || store.take_tree(&out)).await;
+    let output: Entry = match stored {
+        Ok(stored) => stored?,
+        Err(_) => return Err(broken("storing the output was broken off".to_owned())),
+    };
+    Ok(Made { output, usage: exit.usage, sandbox: site.sandbox, log: log_entry })
+}
+
+fn broken(message: String) -> Unmade {
+    Unmade::Failed(Failure { message, ..Failure::default() })
+}
+
+fn spec(job: &Job<'_>, run: &Run, layout: &Layout, root: &Path, log: &Path) -> Result<ProcessSpec, Unmade> {
+    let site = job.site;
+    let step = site.step(job.id);
+    for folder in ["in", "out", "tmp"] {
+        make_folder(&root.join(folder))?;
+    }
+    for (at, bytes) in &layout.files {
+        std::fs::write(root.join(at), bytes).map_err(|error| broken(format!("`{at}` can't be written: {error}")))?;
+    }
+    let mut tool_roots: Vec<PathBuf> = Vec::new();
+    let mut path = Vec::new();
+    let program = match &run.program.value {
+        Arg::Value(name) => {
+            let tool = world::tool(site, &name.to_string()).map_err(|lack| {
+                Unmade::Failed(Failure { message: lack.reason, help: lack.remedy, ..Failure::default() })
+            })?;
+            tool_roots.extend(tool.roots.clone());
+            path.extend(tool.real.parent().map(Path::to_owned));
+            tool.real
+        }
+        other => PathBuf::from(layout.text(other)),
+    };
+    for name in &run.tools {
+        let tool = world::tool(site, &name.value).map_err(|lack| {
+            Unmade::Failed(Failure { message: lack.reason, help: lack.remedy, ..Failure::default() })
+        })?;
+        tool_roots.extend(tool.roots.clone());
+        path.extend(tool.real.parent().map(Path::to_owned));
+    }
+    path.extend(["/usr/bin", "/bin"].map(PathBuf::from));
+
+    let seen = sandbox::seen_workdir(site.sandbox, root);
+    let mut env = workdir::fixed_env(&seen.to_string_lossy());
+    let joined = std::env::join_paths(&path).unwrap_or_default();
+    env.insert("PATH".to_owned(), joined.to_string_lossy().into_owned());
+    if run.network.value {
+        env.extend(super::builtin::network::NetworkEnv::from_vars(site.env.clone()).vars().clone());
+        copy_settings(&site.env, &root.join("tmp"));
+    }
+    for (name, value) in &run.env {
+        env.insert(name.clone(), env_text(layout, &value.value, &seen));
+    }
+
+    let mut spec = ProcessSpec::new(program, root, site.sandbox, log);
+    spec.args = run.args.iter().map(|arg| OsString::from(layout.text(&arg.value))).collect();
+    spec.env = env;
+    spec.mounts = mounts(job, layout, root)?;
+    spec.tool_roots = tool_roots;
+    spec.network = run.network.value;
+    spec.timeout = step.limits.timeout;
+    Ok(spec)
+}
+
+/// A variable that names an input needs the whole path: programs change their folder.
+fn env_text(layout: &Layout, arg: &Arg, seen: &Path) -> String {
+    match arg {
+        Arg::Input(_) | Arg::Output(_) => seen.join(layout.text(arg)).to_string_lossy().into_owned(),
+        Arg::Joined(parts) => parts.iter().map(|part| env_text(layout, part, seen)).collect(),
+        Arg::Value(_) => layout.text(arg),
+    }
+}
+
+/// Inputs as read-only checkouts of the store; copies where no sandbox keeps a step from writing to them.
+pub fn mounts(job: &Job<'_>, layout: &Layout, root: &Path) -> Result<Vec<Mount>, Unmade> {
+    let store = &job.site.store;
+    let mut mounts = Vec::new();
+    for (at, entry) in &layout.mounts {
+        if job.site.sandbox == Sandbox::Off {
+            let place = root.join(at);
+            if let Some(parent) = place.parent() {
+                make_folder(parent)?;
+            }
+            store.copy_out(entry, &place)?;
+        } else {
+            mounts.push(Mount { host: store.checkout(entry)?, at: at.clone() });
+        }
+    }
+    Ok(mounts)
+}
+
+fn make_folder(path: &Path) -> Result<(), Unmade> {
+    std::fs::create_dir_all(path).map_err(|error| broken(format!("`{}` can't be made: {error}", path.display())))
+}
+
+/// How this user's package tools reach the network, for fetch steps alone.
+fn copy_settings(env: &std::collections::BTreeMap<String, String>, home: &Path) {
+    let Some(user) = env.get("HOME") else { return };
+    for name in workdir::NETWORK_FILES {
+        let from = Path::new(user).join(name);
+        let to = home.join(name);
+        if from.is_file() && to.parent().is_some_and(|parent| std::fs::create_dir_all(parent).is_ok()) {
+            // Settings that can't be read are as good as none: the tool then says what it misses.
+            let _ = std::fs::copy(&from, &to);
+        }
+    }
+}
+
+/// Every declared output is there, and nothing else is.
+fn check_outputs(run: &Run, out: &Path) -> Result<(), String> {
+    for output in &run.outputs {
+        if std::fs::symlink_metadata(out.join(&output.value)).is_err() {
+            return Err(format!("it ended well, but did not write its output `{}` to `out/`", output.value));
+        }
+    }
+    if run.outputs.is_empty() {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(out).map_err(|error| format!("`out/` can't be read: {error}"))?;
+    for name in entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()) {
+        let declared = |output: &str| output == name || output.starts_with(&format!("{name}/"));
+        if !run.outputs.iter().any(|output| declared(&output.value)) {
+            return Err(format!("it wrote `out/{name}`, which is not declared: add `output \"{name}\"`"));
+        }
+    }
+    Ok(())
+}
+
+/// The command as a person would type it inside the step's folder.
+fn command(spec: &ProcessSpec) -> String {
+    let words = std::iter::once(spec.program.to_string_lossy().into_owned())
+        .chain(spec.args.iter().map(|arg| arg.to_string_lossy().into_owned()));
+    words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// The inputs of a step that travel with the user's file; for messages.
+pub fn is_file(input: &Input) -> bool {
+    matches!(input, Input::File { .. })
+}

@@ -1,0 +1,53 @@
+//! All that a run works with, and the answers that are asked for more than once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pipe_cache::{Entry, Store};
+
+use super::outcome::Lack;
+use super::sandbox::Bubblewrap;
+use crate::host::Facts;
+use crate::pipeline::{Pipeline, Step, StepId};
+use crate::plan::{Plan, Selection};
+use crate::record::Sandbox;
+
+/// One invocation's view of the world. `cli` fills it; nothing below reads the environment by itself.
+pub struct Site {
+    pub pipeline: Pipeline,
+    pub plan: Plan,
+    pub store: Arc<Store>,
+    pub facts: Facts,
+    pub selection: Selection,
+    /// Measure again what has samples.
+    pub remeasure: bool,
+    /// The sandbox that this run asks for, the strictest that works here unless the user said otherwise.
+    pub sandbox: Sandbox,
+    pub sandbox_why: String,
+    /// What makes the namespaces of the strict level.
+    pub bubblewrap: Option<Bubblewrap>,
+    /// The caller's environment, for the tools that need their user's settings.
+    pub env: BTreeMap<String, String>,
+    /// This program, which starts itself as supervisor.
+    pub exe: PathBuf,
+    /// Steps that may run at the same time, in processors.
+    pub slots: u32,
+    pub asked: Asked,
+}
+
+/// Answers of the host, asked for once.
+#[derive(Default)]
+pub struct Asked {
+    pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
+    pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
+    pub files: RefCell<BTreeMap<PathBuf, Option<Entry>>>,
+}
+
+impl Site {
+    /// The step of an id.
+    pub fn step(&self, id: StepId) -> &Step {
+        &self.pipeline.steps[id.0]
+    }
+}

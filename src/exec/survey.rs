@@ -1,0 +1,171 @@
+//! The dry half of a run: for every step its manifest, its key, and whether the store has its result.
+//!
+//! Approach:
+//! - Walk the steps in order. A step whose inputs are all known has a key, and the store has a record or not;
+//!   a step behind one without a result waits for it.
+//! - A measurement without samples asks whether this host could take them at all; only then is a container
+//!   runtime asked, so that cached cells stay hits while it is down.
+//! - From the targets go back to what they need. What only cached, unavailable or unselected steps would read
+//!   is not needed, and never runs.
+//!
+//! `plan` prints this; `run` starts from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pipe_cache::{Digest, Entry, Kind, StoreError};
+
+use super::lookup;
+use super::outcome::{Lack, Product, Standing, Why};
+use super::site::Site;
+use super::world;
+use crate::key::{self, Contents, Manifest};
+use crate::pipeline::{Action, Input, StepId};
+
+/// Every step's standing.
+pub struct Survey {
+    pub looks: BTreeMap<StepId, Look>,
+    pub standings: BTreeMap<StepId, Standing>,
+    pub targets: Vec<StepId>,
+    /// Steps that the targets need, cached ones included.
+    pub needed: BTreeSet<StepId>,
+}
+
+/// What a step's manifest and the store say.
+pub enum Look {
+    /// The key is known.
+    Known { manifest: Manifest, key: Digest, found: Result<Product, Why> },
+    /// These steps come first.
+    Behind(Vec<StepId>),
+    /// This host can't do it.
+    Lacking(Lack),
+    NotSelected,
+}
+
+impl Look {
+    fn product(&self) -> Option<&Product> {
+        match self {
+            Look::Known { found: Ok(product), .. } => Some(product),
+            _ => None,
+        }
+    }
+}
+
+/// The contents of inputs, as far as steps have been looked at.
+pub struct Known<'a> {
+    pub site: &'a Site,
+    pub outputs: &'a dyn Fn(StepId) -> Option<Entry>,
+}
+
+impl Contents for Known<'_> {
+    fn entry(&self, input: &Input) -> Option<Entry> {
+        match input {
+            Input::Step { step, path } => {
+                let output = (self.outputs)(*step)?;
+                if path.is_empty() { Some(output) } else { self.site.store.lookup(&output, path).ok().flatten() }
+            }
+            other => world::file(self.site, other),
+        }
+    }
+
+    fn output(&self, step: StepId) -> Option<Entry> {
+        (self.outputs)(step)
+    }
+}
+
+/// Looks at every step of the site's plan.
+pub fn survey(site: &Site) -> Result<Survey, StoreError> {
+    let mut looks: BTreeMap<StepId, Look> = BTreeMap::new();
+    for &id in site.plan.order() {
+        let look = look(site, id, &looks)?;
+        looks.insert(id, look);
+    }
+    let targets = site.plan.targets(&site.pipeline, &site.selection);
+    let stops = |id: StepId| !matches!(looks[&id], Look::Behind(_) | Look::Known { found: Err(_), .. });
+    let needed = site.plan.needed(&targets, stops);
+    let standings = looks.iter().map(|(&id, look)| (id, standing(look, needed.contains(&id)))).collect();
+    Ok(Survey { looks, standings, targets, needed })
+}
+
+fn standing(look: &Look, needed: bool) -> Standing {
+    match look {
+        Look::Known { found: Ok(product), .. } => Standing::Cached(product.clone()),
+        Look::Lacking(lack) => Standing::Unavailable(lack.clone()),
+        Look::NotSelected => Standing::NotSelected,
+        _ if !needed => Standing::NotNeeded,
+        Look::Known { found: Err(why), .. } => Standing::Runs(why.clone()),
+        Look::Behind(steps) => Standing::Depends(steps.clone()),
+    }
+}
+
+fn look(site: &Site, id: StepId, looks: &BTreeMap<StepId, Look>) -> Result<Look, StoreError> {
+    let step = site.step(id);
+    if matches!(step.action, Action::Measure(_)) && !site.selection.takes(step) {
+        return Ok(Look::NotSelected);
+    }
+    if let Action::Compare(compare) = &step.action {
+        let open: Vec<StepId> =
+            compare.of.iter().copied().filter(|cell| will_change(&looks[cell])).collect();
+        if !open.is_empty() {
+            return Ok(Look::Behind(open));
+        }
+    } else {
+        let reads = site.plan.reads(id);
+        if let Some(Look::Lacking(lack)) = reads.iter().map(|read| &looks[read]).find(|l| matches!(l, Look::Lacking(_))) {
+            return Ok(Look::Lacking(lack.clone()));
+        }
+        let open: Vec<StepId> = reads.into_iter().filter(|read| looks[read].product().is_none()).collect();
+        if !open.is_empty() {
+            // The cell can't be looked up yet; a host that could never measure it need not make what it reads.
+            return Ok(match lack_of_cell(site, id) {
+                Some(lack) => Look::Lacking(lack),
+                None => Look::Behind(open),
+            });
+        }
+    }
+    let outputs = |read: StepId| looks.get(&read).and_then(Look::product).and_then(|p| p.entry().cloned());
+    let cells = |cell: StepId| looks.get(&cell).map(state_of_cell).unwrap_or_default();
+    let world = match world::world(site, id, &cells) {
+        Ok(world) => world,
+        Err(lack) => return Ok(Look::Lacking(lack)),
+    };
+    let manifest = match key::manifest(step, &world, &Known { site, outputs: &outputs }) {
+        Ok(manifest) => manifest,
+        Err(unknown) => return Ok(Look::Lacking(world::missing_input(site, &unknown.0))),
+    };
+    let key = manifest.key();
+    let found = lookup::lookup(site, id, &manifest, &key)?;
+    if found.is_err() {
+        if let Some(lack) = lack_of_cell(site, id) {
+            return Ok(Look::Lacking(lack));
+        }
+    }
+    Ok(Look::Known { manifest, key, found })
+}
+
+/// True where a cell's samples are still to come.
+fn will_change(look: &Look) -> bool {
+    matches!(look, Look::Behind(_) | Look::Known { found: Err(_), .. })
+}
+
+/// What a comparison's key sees of a cell.
+fn state_of_cell(look: &Look) -> String {
+    match look {
+        Look::Known { key, found: Ok(Product::Sessions(sessions)), .. } => lookup::sessions_text(key, sessions),
+        Look::Known { .. } | Look::Behind(_) => "open".to_owned(),
+        Look::Lacking(_) => "unavailable".to_owned(),
+        Look::NotSelected => "not selected".to_owned(),
+    }
+}
+
+fn lack_of_cell(site: &Site, id: StepId) -> Option<Lack> {
+    match &site.step(id).action {
+        Action::Measure(measure) => world::lack(site, measure),
+        _ => None,
+    }
+}
+
+/// The manifest that ran for a key, where the store still has it.
+pub fn stored_manifest(site: &Site, key: &Digest) -> Result<Option<Manifest>, StoreError> {
+    let bytes = site.store.last(Kind::Manifest, key)?;
+    Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| Manifest::parse(&text)))
+}

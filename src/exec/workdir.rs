@@ -1,0 +1,129 @@
+//! The folder in which a step runs: what lies below `in/`, what the arguments say, what the environment holds.
+//!
+//! Everything is relative to the folder, so that neither a key nor an output ever sees where it was.
+//! Names below `in/` come from the place of an input among the arguments, never from the name of a step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pipe_cache::Entry;
+
+use crate::key::Contents;
+use crate::pipeline::{Action, Arg, Input, Run, inputs};
+
+/// What a step sees of its inputs.
+#[derive(Debug, Default)]
+pub struct Layout {
+    /// Path below the folder → content.
+    pub mounts: Vec<(String, Entry)>,
+    /// Files that travel in the binary, written into the folder: path and bytes.
+    pub files: Vec<(String, &'static [u8])>,
+    names: Vec<(Input, String)>,
+}
+
+/// Two inputs want the same name below `in/`.
+#[derive(Debug, thiserror::Error)]
+#[error("two inputs are called `{0}` below `in/`; rename one of the files, or give one another name with `as=`")]
+pub struct Clash(String);
+
+impl Layout {
+    /// The layout of a `run` step whose inputs are all known.
+    pub fn of(run: &Run, contents: &dyn Contents) -> Result<Layout, Clash> {
+        let mut layout = Layout::default();
+        for (name, input) in &run.inputs {
+            layout.place(&input.value, format!("in/{name}"), contents)?;
+        }
+        let mut count = 0;
+        for input in inputs(&Action::Run(run.clone())) {
+            if layout.path(input).is_some() {
+                continue;
+            }
+            let at = match input {
+                Input::Step { path, .. } => {
+                    count += 1;
+                    match Path::new(path).file_name() {
+                        Some(name) => format!("in/{count}/{}", name.to_string_lossy()),
+                        None => format!("in/{count}"),
+                    }
+                }
+                Input::File { name, .. } | Input::Embedded { name, .. } => format!("in/{name}"),
+                Input::EngineSources => "in/engines".to_owned(),
+            };
+            layout.place(input, at, contents)?;
+        }
+        Ok(layout)
+    }
+
+    fn place(&mut self, input: &Input, at: String, contents: &dyn Contents) -> Result<(), Clash> {
+        if self.names.iter().any(|(other, name)| *name == at && other != input) {
+            return Err(Clash(at.trim_start_matches("in/").to_owned()));
+        }
+        match input {
+            Input::Embedded { bytes, .. } => self.files.push((at.clone(), bytes)),
+            other => {
+                if let Some(entry) = contents.entry(other) {
+                    self.mounts.push((at.clone(), entry));
+                }
+            }
+        }
+        self.names.push((input.clone(), at));
+        Ok(())
+    }
+
+    /// Where an input lies, relative to the folder.
+    pub fn path(&self, input: &Input) -> Option<&str> {
+        self.names.iter().find(|(other, _)| other == input).map(|(_, path)| path.as_str())
+    }
+
+    /// The text of an argument.
+    pub fn text(&self, arg: &Arg) -> String {
+        match arg {
+            Arg::Value(value) => value.to_string(),
+            Arg::Input(input) => self.path(input).unwrap_or_default().to_owned(),
+            Arg::Output(path) if path.is_empty() => "out".to_owned(),
+            Arg::Output(path) => format!("out/{path}"),
+            Arg::Joined(parts) => parts.iter().map(|part| self.text(part)).collect(),
+        }
+    }
+}
+
+/// The environment that every step starts from, whatever the caller's is. `root` is the step's folder as the
+/// step itself sees it.
+pub fn fixed_env(root: &str) -> BTreeMap<String, String> {
+    let fixed = [
+        ("TZ", "UTC"),
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        ("PYTHONHASHSEED", "0"),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+        // The first day that a zip archive can hold.
+        ("SOURCE_DATE_EPOCH", "315532800"),
+        // Sums depend on how many threads add them up.
+        ("OMP_NUM_THREADS", "1"),
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("MKL_NUM_THREADS", "1"),
+    ];
+    let mut env: BTreeMap<String, String> = fixed.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    env.insert("HOME".to_owned(), format!("{root}/tmp"));
+    env.insert("TMPDIR".to_owned(), format!("{root}/tmp"));
+    env
+}
+
+/// Variables of the caller that a fetch step sees: how this user reaches the network. They are in no key.
+pub fn network_env(caller: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    const NAMES: [&str; 12] = [
+        "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+        "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    ];
+    const PREFIXES: [&str; 6] = ["PIP_", "UV_", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTRIES_", "CARGO_SOURCE_"];
+    caller
+        .iter()
+        .filter(|(name, _)| NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Settings files of the user's package tools, relative to the home folder; a fetch step gets copies of them
+/// in its own.
+pub const NETWORK_FILES: [&str; 4] =
+    [".cargo/config.toml", ".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml"];

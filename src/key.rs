@@ -1,0 +1,397 @@
+//! Manifests and keys: the one list of what a step's result depends on.
+//!
+//! The key of a step is the BLAKE3 digest of its [`Manifest`], a canonical text of leaves. The same leaves
+//! are read by the hasher, by `why`, and by a person. What goes in, by action:
+//!
+//! | leaf | fetch | run | tree, image | measure | compare |
+//! |---|---|---|---|---|---|
+//! | `class`, `action`, version of the action's code | ● | ● | ● | ● | ● |
+//! | platform: system, architecture, libc | wheels | ● | ● | – (machine key) | – |
+//! | digests that the file or the lock gives | ● | | | | |
+//! | program, arguments, environment, names below `in/` and `out/` | | ● | | | |
+//! | tools, by name and full version | wheels | ● | | | |
+//! | inputs, by content | | ● | ● | ● | sessions |
+//! | network allowed | | ● | | | |
+//! | host libraries, by content | | | ● | | |
+//! | layers, entry point, environment of an image | | | ● | | |
+//! | place, device, data type, threads, maths mode, tokens, warm-up rule, limits, sandbox | | | | ● | |
+//! | baseline, reference, tolerances, statistics' version | | | | | ● |
+//!
+//! In no key: names of steps, comments, formatting, descriptions, URLs, absolute paths, user, time,
+//! parallelism, retries, timeouts, sample counts, budgets. Each row has a test below.
+//!
+//! Early cut-off follows: inputs enter by content, so an upstream step that repeats its bytes changes nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use pipe_cache::{Digest, Entry};
+
+use crate::pipeline::{
+    Action, Arg, Class, Compare, Image, Input, Measure, Origin, Place, Put, PutWhat, Run, Step, StepId, TreeOf,
+};
+use crate::record::Sandbox;
+
+/// The first line of every manifest.
+const HEADER: &str = "pipe-manifest 1";
+
+/// The version of what each action's code makes of its inputs: raised when the same inputs would give other bytes.
+const UNPACK_VERSION: u32 = 1;
+const TREE_VERSION: u32 = 1;
+const IMAGE_VERSION: u32 = 1;
+const RUN_VERSION: u32 = 1;
+const MEASURE_VERSION: u32 = 1;
+const COMPARE_VERSION: u32 = 1;
+
+/// Everything that a step's result depends on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Manifest {
+    leaves: Vec<Leaf>,
+}
+
+/// One dependency of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leaf {
+    /// `run.arg.3`, `input.model`, `measure.prompt-tokens`.
+    pub path: String,
+    pub value: String,
+    /// Where the value was written; not part of the key.
+    pub origin: Option<Origin>,
+}
+
+impl Manifest {
+    fn new(class: Class, action: &str, version: u32) -> Manifest {
+        let mut manifest = Manifest::default();
+        let class = match class {
+            Class::Fetch => "fetch",
+            Class::Build => "build",
+            Class::Measure => "measure",
+        };
+        manifest.add("class", class);
+        manifest.add("action", format!("{action} {version}"));
+        manifest
+    }
+
+    fn add(&mut self, path: impl Into<String>, value: impl ToString) {
+        self.leaves.push(Leaf { path: path.into(), value: value.to_string(), origin: None });
+    }
+
+    fn add_from(&mut self, path: impl Into<String>, value: impl ToString, origin: &Origin) {
+        self.leaves.push(Leaf { path: path.into(), value: value.to_string(), origin: Some(origin.clone()) });
+    }
+
+    /// The leaves, in canonical order.
+    pub fn leaves(&self) -> &[Leaf] {
+        &self.leaves
+    }
+
+    /// The canonical text: a line for each leaf, its path and its value as a JSON string, so that no value
+    /// can look like two.
+    pub fn text(&self) -> String {
+        let mut text = String::from(HEADER);
+        text.push('\n');
+        for leaf in &self.leaves {
+            let value = serde_json::Value::String(leaf.value.clone());
+            let _ = writeln!(text, "{} {value}", leaf.path);
+        }
+        text
+    }
+
+    /// Reads the text of a stored manifest; `None` where it is of another version.
+    pub fn parse(text: &str) -> Option<Manifest> {
+        let mut lines = text.lines();
+        if lines.next()? != HEADER {
+            return None;
+        }
+        let leaves = lines
+            .map(|line| {
+                let (path, value) = line.split_once(' ')?;
+                Some(Leaf { path: path.to_owned(), value: serde_json::from_str(value).ok()?, origin: None })
+            })
+            .collect::<Option<Vec<_>>>()?;
+        Some(Manifest { leaves })
+    }
+
+    /// The key: BLAKE3 of the text, in a domain of its own.
+    pub fn key(&self) -> Digest {
+        Digest::derive("pipe 2026 step-key v1", self.text().as_bytes())
+    }
+
+    /// What differs between `old` and this, in the order of this one's leaves and then of what is gone.
+    pub fn changes_since(&self, old: &Manifest) -> Vec<Change> {
+        let before: BTreeMap<&str, &str> = old.leaves.iter().map(|l| (l.path.as_str(), l.value.as_str())).collect();
+        let now: BTreeMap<&str, &str> = self.leaves.iter().map(|l| (l.path.as_str(), l.value.as_str())).collect();
+        let mut changes: Vec<Change> = self
+            .leaves
+            .iter()
+            .filter(|leaf| before.get(leaf.path.as_str()) != Some(&leaf.value.as_str()))
+            .map(|leaf| Change {
+                path: leaf.path.clone(),
+                old: before.get(leaf.path.as_str()).map(|value| (*value).to_owned()),
+                new: Some(leaf.value.clone()),
+                origin: leaf.origin.clone(),
+            })
+            .collect();
+        let gone = old.leaves.iter().filter(|leaf| !now.contains_key(leaf.path.as_str())).map(|leaf| Change {
+            path: leaf.path.clone(),
+            old: Some(leaf.value.clone()),
+            new: None,
+            origin: None,
+        });
+        changes.extend(gone);
+        changes
+    }
+}
+
+/// One leaf that differs between two manifests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub path: String,
+    pub old: Option<String>,
+    pub new: Option<String>,
+    pub origin: Option<Origin>,
+}
+
+/// What is known of the world outside the pipeline when a step becomes ready.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Platform of the place that the step serves.
+    pub platform: String,
+    /// Tool name → full version.
+    pub tools: BTreeMap<String, String>,
+    /// Packages of the machine's own Python, for `host-packages`.
+    pub host_packages: BTreeMap<String, String>,
+    /// Host library → content.
+    pub host_libraries: BTreeMap<String, Digest>,
+    /// The sandbox that a measurement runs in.
+    pub sandbox: Option<Sandbox>,
+    /// What is known of the cells that a comparison looks at, in its order: cell, state, digests of sessions.
+    pub cells: Vec<(String, String)>,
+}
+
+/// Looks up the contents of inputs.
+pub trait Contents {
+    /// The content of `input`, where it is known.
+    fn entry(&self, input: &Input) -> Option<Entry>;
+    /// The output of a step, where it is known.
+    fn output(&self, step: StepId) -> Option<Entry>;
+}
+
+/// A manifest that can't be made yet: the content of this input is not known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unknown(pub Input);
+
+/// The manifest of `step`, or the first input whose content is not known.
+pub fn manifest(step: &Step, world: &World, contents: &dyn Contents) -> Result<Manifest, Unknown> {
+    let reader = Reader { contents };
+    match &step.action {
+        Action::FetchFile(fetch) => {
+            let mut manifest = Manifest::new(Class::Fetch, "fetch-file", 1);
+            manifest.add_from("sha256", &fetch.sha256.value, &fetch.sha256.origin);
+            manifest.add("name", &fetch.name);
+            Ok(manifest)
+        }
+        Action::FetchWheel(wheel) => {
+            let mut manifest = Manifest::new(Class::Fetch, "fetch-wheel", 1);
+            manifest.add("platform", &world.platform);
+            manifest.add("python", minor(world.tools.get("python3")));
+            manifest.add_from("package", format!("{}=={}", wheel.package, wheel.version), &wheel.origin);
+            manifest.add_from("sha256", wheel.sha256.join(" "), &wheel.origin);
+            Ok(manifest)
+        }
+        Action::UnpackWheels(unpack) => {
+            let mut manifest = Manifest::new(Class::Build, "unpack-wheels", UNPACK_VERSION);
+            for (i, wheel) in unpack.wheels.iter().enumerate() {
+                manifest.add(format!("wheel.{i}"), reader.output(*wheel)?);
+            }
+            Ok(manifest)
+        }
+        Action::HostPackages(_) => {
+            let mut manifest = Manifest::new(Class::Build, "host-packages", 1);
+            manifest.add("platform", &world.platform);
+            for (name, value) in &world.host_packages {
+                manifest.add_from(name, value, &step.origin);
+            }
+            Ok(manifest)
+        }
+        Action::Run(run) => run_manifest(step.class, run, world, &reader),
+        Action::Tree(tree) => tree_manifest(tree, world, &reader),
+        Action::Image(image) => image_manifest(image, world, &reader),
+        Action::Measure(measure) => measure_manifest(measure, world, &reader),
+        Action::Compare(compare) => Ok(compare_manifest(compare, world)),
+    }
+}
+
+struct Reader<'a> {
+    contents: &'a dyn Contents,
+}
+
+impl Reader<'_> {
+    fn entry(&self, input: &Input) -> Result<Entry, Unknown> {
+        self.contents.entry(input).ok_or_else(|| Unknown(input.clone()))
+    }
+
+    fn output(&self, step: StepId) -> Result<Entry, Unknown> {
+        self.contents.output(step).ok_or(Unknown(Input::Step { step, path: String::new() }))
+    }
+}
+
+fn run_manifest(class: Class, run: &Run, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
+    let mut manifest = Manifest::new(class, "run", RUN_VERSION);
+    manifest.add("platform", &world.platform);
+    let program = match &run.program.value {
+        Arg::Value(tool) => format!("tool {}", tool_text(&tool.to_string(), world)),
+        other => arg_text(other, reader)?,
+    };
+    manifest.add_from("run.program", program, &run.program.origin);
+    for (i, arg) in run.args.iter().enumerate() {
+        manifest.add_from(format!("run.arg.{i}"), arg_text(&arg.value, reader)?, &arg.origin);
+    }
+    for (name, value) in &run.env {
+        manifest.add_from(format!("env.{name}"), arg_text(&value.value, reader)?, &value.origin);
+    }
+    for (name, input) in &run.inputs {
+        manifest.add_from(format!("input.{name}"), reader.entry(&input.value)?, &input.origin);
+    }
+    for (i, output) in run.outputs.iter().enumerate() {
+        manifest.add_from(format!("output.{i}"), &output.value, &output.origin);
+    }
+    for tool in &run.tools {
+        manifest.add_from(format!("tool.{}", tool.value), tool_text(&tool.value, world), &tool.origin);
+    }
+    manifest.add_from("network", run.network.value, &run.network.origin);
+    Ok(manifest)
+}
+
+/// The text of an argument in a key: where it will lie *and* what it holds, never the name of a step.
+fn arg_text(arg: &Arg, reader: &Reader) -> Result<String, Unknown> {
+    Ok(match arg {
+        Arg::Value(value) => format!("value {value}"),
+        Arg::Input(input) => format!("input {}{}", input_label(input), reader.entry(input)?),
+        Arg::Output(path) => format!("output {path}"),
+        Arg::Joined(parts) => {
+            let parts: Vec<String> = parts.iter().map(|part| arg_text(part, reader)).collect::<Result<_, _>>()?;
+            serde_json::to_string(&parts).unwrap_or_default()
+        }
+    })
+}
+
+/// A file's own name can matter to what reads it (a Python module's does), so it enters; a step's does not.
+fn input_label(input: &Input) -> String {
+    match input {
+        Input::File { name, .. } | Input::Embedded { name, .. } => format!("{name} "),
+        Input::Step { .. } | Input::EngineSources => String::new(),
+    }
+}
+
+fn tool_text(name: &str, world: &World) -> String {
+    match world.tools.get(name) {
+        Some(version) => format!("{name} {version}"),
+        None => format!("{name} (unknown)"),
+    }
+}
+
+/// `3.11` of `3.11.7`: which wheel fits depends on no more.
+fn minor(version: Option<&String>) -> String {
+    version.map(|v| v.split('.').take(2).collect::<Vec<_>>().join(".")).unwrap_or_default()
+}
+
+fn tree_manifest(tree: &TreeOf, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
+    let mut manifest = Manifest::new(Class::Build, "tree", TREE_VERSION);
+    if !tree.host_libraries.is_empty() {
+        manifest.add("platform", &world.platform);
+    }
+    for (i, Put { at, what }) in tree.puts.iter().enumerate() {
+        let (value, origin) = match what {
+            PutWhat::Input(input) => (format!("input {}", reader.entry(&input.value)?), &input.origin),
+            PutWhat::Matching { folder, pattern } => {
+                (format!("match {} {}", pattern.value, reader.entry(&folder.value)?), &folder.origin)
+            }
+            PutWhat::Link(target) => (format!("link {}", target.value), &target.origin),
+            PutWhat::Text(text) => (format!("text {}", text.value), &text.origin),
+        };
+        manifest.add_from(format!("put.{i}"), format!("{} <- {value}", at.value), origin);
+    }
+    for library in &tree.host_libraries {
+        let content = world.host_libraries.get(&library.value).map(Digest::to_string).unwrap_or_default();
+        manifest.add_from(format!("host-library.{}", library.value), content, &library.origin);
+    }
+    Ok(manifest)
+}
+
+fn image_manifest(image: &Image, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
+    let mut manifest = Manifest::new(Class::Build, "image", IMAGE_VERSION);
+    manifest.add("architecture", world.platform.split('-').nth(1).unwrap_or_default());
+    for (i, (at, input)) in image.layers.iter().enumerate() {
+        manifest.add_from(
+            format!("layer.{i}"),
+            format!("{} <- {}", at.value, reader.entry(&input.value)?),
+            &input.origin,
+        );
+    }
+    for (i, word) in image.entrypoint.iter().enumerate() {
+        manifest.add_from(format!("entrypoint.{i}"), &word.value, &word.origin);
+    }
+    for (name, value) in &image.env {
+        manifest.add_from(format!("env.{name}"), &value.value, &value.origin);
+    }
+    Ok(manifest)
+}
+
+/// The question key: what is measured, apart from the machine.
+fn measure_manifest(measure: &Measure, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
+    let mut manifest = Manifest::new(Class::Measure, "measure", MEASURE_VERSION);
+    let content = [
+        ("engine", &measure.engine),
+        ("model", &measure.model),
+        ("tokens", &measure.tokens),
+    ];
+    for (name, input) in content {
+        manifest.add_from(name, reader.entry(&input.value)?, &input.origin);
+    }
+    manifest.add_from("program", &measure.program.value, &measure.program.origin);
+    if let Some(libraries) = &measure.cuda_libraries {
+        manifest.add_from("cuda-libraries", reader.entry(&libraries.value)?, &libraries.origin);
+    }
+    manifest.add("place", measure.place.name());
+    if let Place::Container { image, cpus, memory } = &measure.place {
+        manifest.add_from("container.image", reader.entry(&image.value)?, &image.origin);
+        manifest.add_from("container.cpus", cpus.value, &cpus.origin);
+        manifest.add_from("container.memory", memory.value, &memory.origin);
+    }
+    manifest.add_from("device", measure.device.value.name(), &measure.device.origin);
+    manifest.add_from("dtype", format!("{:?}", measure.dtype.value).to_lowercase(), &measure.dtype.origin);
+    manifest.add_from("threads", measure.threads.value, &measure.threads.origin);
+    manifest.add_from("reduced-precision", measure.reduced_precision.value, &measure.reduced_precision.origin);
+    manifest.add_from("prompt-tokens", measure.prompt_tokens.value, &measure.prompt_tokens.origin);
+    manifest.add_from("new-tokens", measure.new_tokens.value, &measure.new_tokens.origin);
+    manifest.add("warm-up", format!("min {} max {}", measure.warm_up.min, measure.warm_up.max));
+    manifest.add("sandbox", world.sandbox.map(Sandbox::name).unwrap_or("none"));
+    Ok(manifest)
+}
+
+fn compare_manifest(compare: &Compare, world: &World) -> Manifest {
+    let mut manifest = Manifest::new(Class::Build, "compare", COMPARE_VERSION);
+    for (cell, state) in &world.cells {
+        manifest.add(format!("cell.{cell}"), state);
+    }
+    if let Some(baseline) = &compare.baseline {
+        manifest.add_from("baseline", &baseline.value, &baseline.origin);
+    }
+    if let Some(parity) = &compare.parity {
+        manifest.add_from("parity.reference", &parity.reference.value, &parity.reference.origin);
+        for (name, limit) in [("parity.max-abs", &parity.max_abs), ("parity.max-rel", &parity.max_rel)] {
+            if let Some(limit) = limit {
+                manifest.add_from(name, limit.value, &limit.origin);
+            }
+        }
+    }
+    for (i, expect) in compare.expects.iter().enumerate() {
+        let text = format!("{} {} {:?} {:?}", expect.metric.value, expect.cell.value, expect.min, expect.max);
+        manifest.add_from(format!("expect.{i}"), text, &expect.metric.origin);
+    }
+    for (i, published) in compare.published.iter().enumerate() {
+        manifest.add(format!("published.{i}"), format!("{:?}", published.metrics));
+    }
+    manifest
+}
