@@ -75,6 +75,9 @@ fn spec(job: &Job<'_>, run: &Run, layout: &Layout, root: &Path, log: &Path) -> R
         make_folder(&root.join(folder))?;
     }
     for (at, bytes) in &layout.files {
+        if let Some(folder) = root.join(at).parent() {
+            make_folder(folder)?;
+        }
         std::fs::write(root.join(at), bytes).map_err(|error| broken(format!("`{at}` can't be written: {error}")))?;
     }
     let mut tool_roots: Vec<PathBuf> = Vec::new();
@@ -104,7 +107,7 @@ fn spec(job: &Job<'_>, run: &Run, layout: &Layout, root: &Path, log: &Path) -> R
     let joined = std::env::join_paths(&path).unwrap_or_default();
     env.insert("PATH".to_owned(), joined.to_string_lossy().into_owned());
     if run.network.value {
-        env.extend(super::builtin::network::NetworkEnv::from_vars(site.env.clone()).vars().clone());
+        env.extend(workdir::network_env(&site.env));
         copy_settings(&site.env, &root.join("tmp"));
     }
     for (name, value) in &run.env {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use pipe_cache::Entry;
 
+use super::builtin::network::NetworkEnv;
 use crate::key::Contents;
 use crate::pipeline::{Action, Arg, Input, Run, inputs};
 
@@ -94,6 +95,9 @@ pub fn fixed_env(root: &str) -> BTreeMap<String, String> {
         ("TZ", "UTC"),
         ("LANG", "C.UTF-8"),
         ("LC_ALL", "C.UTF-8"),
+        // Inside a sandbox there is no list of users to look one up in.
+        ("USER", "pipe"),
+        ("LOGNAME", "pipe"),
         ("PYTHONHASHSEED", "0"),
         ("PYTHONDONTWRITEBYTECODE", "1"),
         // The first day that a zip archive can hold.
@@ -109,16 +113,17 @@ pub fn fixed_env(root: &str) -> BTreeMap<String, String> {
     env
 }
 
-/// Variables of the caller that a fetch step sees: how this user reaches the network. They are in no key.
+/// Variables of the caller that a fetch step sees: how this user reaches the network. They are in no key. The
+/// step keeps a home and a search path of its own.
 pub fn network_env(caller: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    const NAMES: [&str; 12] = [
-        "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-        "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-    ];
-    const PREFIXES: [&str; 6] = ["PIP_", "UV_", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTRIES_", "CARGO_SOURCE_"];
+    const OWN: [&str; 6] = ["PATH", "HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_CACHE_HOME", "NETRC"];
+    const CARGO: [&str; 4] = ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTRIES_", "CARGO_SOURCE_"];
     caller
         .iter()
-        .filter(|(name, _)| NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(|(name, _)| {
+            let tools = NetworkEnv::wants(name) && !OWN.contains(&name.as_str());
+            tools || CARGO.iter().any(|prefix| name.starts_with(prefix))
+        })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }

@@ -47,7 +47,8 @@ impl<'d> Expander<'d, '_> {
         let timeout = self.setting(open, "timeout", Kind::Time).and_then(|v| as_time(&v.value));
         let retries = self.count(open, "retry").map(|n| n.value);
         self.slots[slot].limits = Limits { timeout, retries: retries.unwrap_or(0) };
-        let mut needs = Needs::default();
+        // What the expansion already knows, as the size of a wheel, stays.
+        let mut needs = self.slots[slot].needs.clone();
         for node in open.fields.nodes("needs") {
             let inner = self.inner(open, node);
             if let Some(cpu) = self.count(&inner, "cpu") {
@@ -55,6 +56,12 @@ impl<'d> Expander<'d, '_> {
             }
             if let Some(memory) = self.size(&inner, "memory") {
                 needs.memory = memory.value;
+            }
+            if let Some(download) = self.size(&inner, "download") {
+                needs.download = download.value;
+            }
+            if let Some(disk) = self.size(&inner, "disk") {
+                needs.disk = disk.value;
             }
         }
         self.slots[slot].needs = needs;

@@ -121,7 +121,7 @@ impl<'d> Expander<'d, '_> {
         let export = self.text(site, &fields, "export");
         let class = match (call.node.name.text.as_str(), fields.setting("class").and_then(Entry::text)) {
             ("fetch", _) | (_, Some("fetch")) => Class::Fetch,
-            ("measure" | "compare", _) => Class::Measure,
+            ("measure", _) => Class::Measure,
             _ => Class::Build,
         };
         let scope = &self.scopes[site.scope];
@@ -187,7 +187,7 @@ impl<'d> Expander<'d, '_> {
                 at: parent.at,
                 export: None,
                 class: Class::Fetch,
-                needs: Needs::default(),
+                needs: Needs { download: package.size, disk: package.size, ..Needs::default() },
                 limits: Limits { timeout: None, retries: 2 },
                 work: Work::Ready(action),
                 reads: Vec::new(),

@@ -1,7 +1,7 @@
 //! A Python lock: `pip` requirements with digests, as `uv pip compile --universal --generate-hashes` writes
 //! them, read for one platform.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, Requirement, VerbatimUrl, VersionOrUrl};
@@ -19,6 +19,8 @@ pub struct Package {
     pub version: String,
     /// Sorted.
     pub sha256: Vec<String>,
+    /// About how large it is, where the lock says so; 0 where not.
+    pub size: u64,
     pub at: At,
 }
 
@@ -28,11 +30,15 @@ pub fn packages(source: usize, text: &str, facts: &Facts) -> Result<Vec<Package>
         Ok(environment) => environment,
         Err(why) => return Err(vec![Diagnostic::error("pipe::bad-lock", why)]),
     };
+    let sizes = sizes(text);
     let mut found = Vec::new();
     let mut packages = Vec::new();
     for (at, line) in lines(source, text) {
         match package(&line, at, &environment) {
-            Ok(package) => packages.extend(package),
+            Ok(package) => packages.extend(package.map(|package| {
+                let size = sizes.get(&format!("{}=={}", package.name, package.version)).copied();
+                Package { size: size.unwrap_or(0), ..package }
+            })),
             Err(fault) => found.push(fault),
         }
     }
@@ -73,7 +79,7 @@ fn package(line: &str, at: At, environment: &MarkerEnvironment) -> Result<Option
     if sha256.is_empty() {
         return Err(bad(format!("`{requirement}` has no digest")));
     }
-    Ok(Some(Package { name: parsed.name.to_string(), version, sha256: sha256.into_iter().collect(), at }))
+    Ok(Some(Package { name: parsed.name.to_string(), version, sha256: sha256.into_iter().collect(), size: 0, at }))
 }
 
 fn exact_version(requirement: &Requirement<VerbatimUrl>) -> Option<String> {
@@ -81,6 +87,16 @@ fn exact_version(requirement: &Requirement<VerbatimUrl>) -> Option<String> {
     let text = specifiers.to_string();
     let version = text.strip_prefix("==")?.trim();
     (!version.contains([',', '*', '='])).then(|| version.to_owned())
+}
+
+/// What comments of the form `# size torch==2.11.0 531000000` say; only announced before a run, so a lock
+/// without them is as good.
+fn sizes(text: &str) -> BTreeMap<String, u64> {
+    let size = |line: &str| {
+        let (name, bytes) = line.strip_prefix("# size ")?.split_once(' ')?;
+        Some((name.to_owned(), bytes.trim().parse().ok()?))
+    };
+    text.lines().filter_map(size).collect()
 }
 
 /// True for 64 lower-case hexadecimal digits.

@@ -225,6 +225,8 @@ static NEEDS: NodeSpec = NodeSpec {
     settings: &[
         setting("cpu", Kind::Int, "processors"),
         setting("memory", Kind::Size, "memory, as `(GiB)4`"),
+        setting("download", Kind::Size, "about how much it fetches; said before a run"),
+        setting("disk", Kind::Size, "about how much its result takes in the store; said before a run"),
     ],
     ..NODE
 };
