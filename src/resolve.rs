@@ -7,6 +7,7 @@
 
 mod build;
 mod canonical;
+mod check;
 mod eval;
 mod expand;
 mod fields;
@@ -19,22 +20,25 @@ mod lock;
 mod matrix;
 mod order;
 mod scope;
+mod shape;
 pub mod table;
 mod value;
 mod world;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use files::{Disk, FileKind, Files, Memory};
 pub use kind::Kind;
 
-use crate::diag::Diagnostics;
+use crate::diag::{At, Diagnostic, Diagnostics};
 use crate::pipeline::{Param, Pipeline, Spanned, Value};
 use crate::syntax::Entry;
+use check::Checker;
 use expand::Expander;
 use import::Loader;
 use matrix::MatrixDecl;
-use scope::{Bound, Scope};
+use scope::{Bound, Scope, Slot, Work};
 use world::{ParamDecl, World};
 
 /// Host facts that decide what a pipeline is: markers of Python locks.
@@ -84,6 +88,14 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
             None => params.push(param),
         }
     }
+    let mut checker = Checker { world: &world, modules: &modules, matrices: &matrices, params: &params, found: Vec::new() };
+    checker.run();
+    found.append(&mut checker.found);
+    if found.iter().any(|fault| fault.code == "pipe::recipe-cycle") {
+        // Unfolding would not end.
+        return (None, Diagnostics::new(loader.sources, found));
+    }
+    let checked: BTreeSet<Option<At>> = found.iter().map(|fault| fault.labels.first().map(|label| label.at)).collect();
     let mut expander = Expander {
         world: &world,
         modules: &modules,
@@ -98,7 +110,12 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
     expander.body(0, main);
     let actions = expander.build_all();
     let Expander { slots, scopes, found: more, loader, .. } = expander;
-    found.extend(more);
+    // What the checker has said of a place is not said again of each cell that reaches it.
+    let place = |fault: &Diagnostic| fault.labels.first().map(|label| label.at);
+    found.extend(more.into_iter().filter(|fault| place(fault).is_none() || !checked.contains(&place(fault))));
+    if found.is_empty() {
+        found.extend(slots.iter().zip(&actions).filter(|(_, action)| action.is_none()).map(|(slot, _)| unmade(slot)));
+    }
     let steps = order::order(slots, actions, &mut found);
     let diagnostics = Diagnostics::new(loader.sources.clone(), found);
     let text = |entry: Option<&Entry>| entry.and_then(Entry::text).map(str::to_owned);
@@ -112,6 +129,17 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
         steps,
     };
     (Some(pipeline), diagnostics)
+}
+
+/// A step that lacks something optional that it needs.
+fn unmade(slot: &Slot<'_>) -> Diagnostic {
+    let fault = Diagnostic::error("pipe::absent-parameter", format!("step `{}` needs a parameter that is not given", slot.name));
+    let at = match &slot.work {
+        Work::Node(node) => node.header(),
+        Work::Ready(_) => slot.at,
+    };
+    let fault = fault.at(at, "something that it reads is optional, and was left out");
+    fault.help("give the parameter, or put the step into `when \"NAME\" { … }`")
 }
 
 /// A parameter as the pipeline shows it.

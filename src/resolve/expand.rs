@@ -239,7 +239,12 @@ impl<'d> Expander<'d, '_> {
             return None;
         }
         self.body(scope, recipe.node.children());
-        let entity = self.scopes[scope].names.get(recipe.result?)?;
+        let result = recipe.result?;
+        let Some(entity) = self.scopes[scope].names.get(result) else {
+            let fault = Diagnostic::error("pipe::no-result", format!("recipe `{}` makes no step `{result}` with these parameters", recipe.name));
+            self.report(call.site.scope, fault.at(header, "used here").at(recipe.at, "its `when` leaves its result out"));
+            return None;
+        };
         let [(_, target)] = entity.targets[..] else { return None };
         // The user's words about the whole belong to the step that stands for it.
         if let Some(slot) = target

@@ -552,3 +552,16 @@ pub static COMPARE: NodeSpec = NodeSpec {
 pub fn step_node(name: &str) -> Option<&'static NodeSpec> {
     STEP_NODES.iter().copied().find(|spec| spec.name == name)
 }
+
+/// The node inside which a node of this name stands.
+pub fn parent_of(name: &str) -> Option<&'static str> {
+    FILE_NODES.iter().chain(STEP_NODES).chain(RECIPE_NODES).find_map(|spec| inside(spec, name))
+}
+
+fn inside(spec: &'static NodeSpec, name: &str) -> Option<&'static str> {
+    let Body::Nodes(nodes) = spec.body else { return None };
+    if nodes.iter().any(|child| child.name == name) || spec.settings.iter().any(|setting| setting.name == name) {
+        return Some(spec.name);
+    }
+    nodes.iter().find_map(|child| inside(child, name))
+}

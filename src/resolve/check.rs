@@ -1,0 +1,580 @@
+//! Every node held against the table, and every name against what is declared: once for each place in a file,
+//! whether or not anything uses it.
+
+use std::collections::BTreeMap;
+
+use super::kind::Kind;
+use super::matrix::MatrixDecl;
+use super::shape::{Shape, Slot};
+use super::table::{self, Body, HOST_ARCH, HOST_OS, NodeSpec, WHEN};
+use super::value::{self, MEANINGS, UNITS};
+use super::world::{ParamDecl, Recipe, World, twice};
+use super::{eval, import::Module};
+use crate::diag::{At, Diagnostic, list, suggest};
+use crate::syntax::{Entry, Literal, Node};
+
+/// Settings whose value must stand there as it is: they decide what there is to resolve.
+const LITERAL: &[&str] = &["name", "for-each", "class", "type", "optional", "reason"];
+
+/// Collects what is wrong.
+pub struct Checker<'a, 'd> {
+    pub world: &'a World<'d>,
+    pub modules: &'d [Module],
+    pub matrices: &'a [MatrixDecl<'d>],
+    /// Parameters of the pipeline.
+    pub params: &'a [ParamDecl<'d>],
+    pub found: Vec<Diagnostic>,
+}
+
+/// The names that a body sees.
+struct Names<'a, 'd> {
+    module: usize,
+    recipe: Option<&'a Recipe<'d>>,
+    params: &'a [ParamDecl<'d>],
+    steps: BTreeMap<&'d str, At>,
+    /// The matrix whose axes the node has.
+    matrix: Option<&'a MatrixDecl<'d>>,
+}
+
+impl<'a, 'd> Checker<'a, 'd> {
+    /// Checks all files.
+    pub fn run(&mut self) {
+        for (index, module) in self.modules.iter().enumerate() {
+            match index {
+                0 => self.pipeline(&module.document.nodes),
+                _ => self.library(index, &module.document.nodes),
+            }
+        }
+        for recipe in &self.world.recipes {
+            self.recipe(recipe);
+        }
+        self.recipe_cycles();
+    }
+
+    fn pipeline(&mut self, nodes: &'d [Node]) {
+        if let Some(first) = nodes.first().filter(|node| node.name.text != "pipeline") {
+            let fault = Diagnostic::error("pipe::no-pipeline", "this file does not say which pipeline it is");
+            let fault = fault.at(first.header(), "`pipeline` comes first");
+            self.found.push(fault.help("begin with `pipeline \"NAME\" about=\"what it answers\"`"));
+        }
+        let mut names = Names { module: 0, recipe: None, params: self.params, steps: BTreeMap::new(), matrix: None };
+        self.step_names(nodes, &mut names, false);
+        for (index, node) in nodes.iter().enumerate() {
+            let name = node.name.text.as_str();
+            if name == "pipeline" && index > 0 {
+                let fault = Diagnostic::error("pipe::duplicate-name", "`pipeline` stands once, at the top");
+                self.found.push(fault.at(node.header(), "here").help("take it away, or move it to the top"));
+            } else if let Some(spec) = table::FILE_NODES.iter().find(|spec| spec.name == name) {
+                // Recipes are checked with those of the other files.
+                if name != "recipe" {
+                    self.node(node, &Shape::of(spec), &names);
+                } else if node.values().next().and_then(Entry::text).is_none() {
+                    self.node(node, &Shape::of(spec), &names);
+                }
+            } else {
+                self.step_node(node, &mut names, true);
+            }
+        }
+    }
+
+    fn library(&mut self, module: usize, nodes: &'d [Node]) {
+        let names = Names { module, recipe: None, params: &[], steps: BTreeMap::new(), matrix: None };
+        for node in nodes {
+            match node.name.text.as_str() {
+                "use" => self.node(node, &Shape::of(&table::USE), &names),
+                "recipe" if node.values().next().and_then(Entry::text).is_some() => {}
+                "recipe" => self.node(node, &Shape::of(&table::RECIPE), &names),
+                other => {
+                    let fault = Diagnostic::error("pipe::misplaced-node", format!("`{other}` cannot stand in a file that others use"));
+                    let fault = fault.at(node.header(), "only `use` and `recipe` can");
+                    self.found.push(fault.help("put it into a recipe, or into the pipeline"));
+                }
+            }
+        }
+    }
+
+    fn recipe(&mut self, recipe: &'a Recipe<'d>) {
+        let mut names =
+            Names { module: recipe.module, recipe: Some(recipe), params: &recipe.params, steps: BTreeMap::new(), matrix: None };
+        self.step_names(recipe.node.children(), &mut names, false);
+        for param in &recipe.params {
+            if let (true, Some(&step)) = (param.kind.takes_step(), names.steps.get(param.name)) {
+                self.found.push(twice("step", param.name, step, param.at));
+            }
+        }
+        self.header(recipe.node, &Shape::of(&table::RECIPE), &names);
+        self.recipe_body(recipe.node.children(), &mut names);
+        match recipe.node.children().iter().filter(|node| node.name.text == "result").count() {
+            0 => {
+                let fault = Diagnostic::error("pipe::missing-node", format!("recipe `{}` has no `result`", recipe.name));
+                let fault = fault.at(recipe.at, "what is its output?");
+                self.found.push(fault.help("write `result (step)\"NAME\"` with the name of one of its steps"));
+            }
+            1 => {}
+            _ => {
+                let fault = Diagnostic::error("pipe::duplicate-name", format!("recipe `{}` has several results", recipe.name));
+                self.found.push(fault.at(recipe.at, "here").help("leave one; put the parts together with a `tree`"));
+            }
+        }
+        if let Some(result) = recipe.result
+            && !names.steps.contains_key(result)
+        {
+            let node = recipe.node.children().iter().find(|node| node.name.text == "result");
+            let at = node.and_then(|node| node.values().next()).map_or(recipe.at, |entry| entry.at);
+            self.found.push(eval::unknown_step(result, at, names.steps.keys().copied().collect()));
+        }
+    }
+
+    fn recipe_body(&mut self, nodes: &'d [Node], names: &mut Names<'a, 'd>) {
+        for node in nodes {
+            match node.name.text.as_str() {
+                WHEN => {
+                    self.when(node, names);
+                    self.recipe_body(node.children(), names);
+                }
+                "param" => self.recipe_param(node, names),
+                "result" => self.node(node, &Shape::of(&table::RESULT), names),
+                "about" => self.found.extend(self.about_as_child(node)),
+                _ => self.step_node(node, names, true),
+            }
+        }
+    }
+
+    /// `about` of a recipe may stand as a child, and must be a text.
+    fn about_as_child(&self, node: &Node) -> Option<Diagnostic> {
+        let entry = node.values().next()?;
+        value::literal(entry, Kind::Text, "`about`").err()
+    }
+
+    fn recipe_param(&mut self, node: &'d Node, names: &mut Names<'a, 'd>) {
+        let shape = Shape::of(&table::RECIPE_PARAM);
+        self.header(node, &shape, names);
+        for child in node.children() {
+            match self.world.makes_step(names.module, &child.name.text) {
+                true => self.step_node(child, names, false),
+                false => self.child(child, &shape, names),
+            }
+        }
+    }
+
+    /// The names of the steps of a body; two of one name are reported where no `when` parts them.
+    fn step_names(&mut self, nodes: &'d [Node], names: &mut Names<'a, 'd>, parted: bool) {
+        for node in nodes {
+            if node.name.text == WHEN {
+                self.step_names(node.children(), names, true);
+                continue;
+            }
+            let steps = self.world.makes_step(names.module, &node.name.text);
+            let Some(entry) = node.values().next().filter(|_| steps) else { continue };
+            let Some(name) = entry.text() else { continue };
+            match names.steps.get(name) {
+                Some(first) if !parted => self.found.push(twice("step", name, entry.at, *first)),
+                Some(_) => {}
+                None => {
+                    names.steps.insert(name, entry.at);
+                }
+            }
+        }
+    }
+
+    /// A node that makes a step, or one that nobody knows.
+    fn step_node(&mut self, node: &'d Node, names: &mut Names<'a, 'd>, named: bool) {
+        let name = node.name.text.as_str();
+        let shape = match (table::step_node(name), self.world.recipe(names.module, name)) {
+            (Some(spec), _) => Shape::of_step(spec, named),
+            (None, Some(recipe)) => Shape::of_recipe(&self.world.recipes[recipe], named),
+            (None, None) => return self.unknown_node(node, names),
+        };
+        names.matrix = self.for_each(node, names);
+        self.node(node, &shape, names);
+        names.matrix = None;
+    }
+
+    fn for_each(&mut self, node: &'d Node, names: &Names<'a, 'd>) -> Option<&'a MatrixDecl<'d>> {
+        let entry = node.property_or_child("for-each")?;
+        let name = entry.text()?;
+        if names.recipe.is_some() {
+            let fault = Diagnostic::error("pipe::misplaced-node", "a step in a recipe has no `for-each`");
+            self.found.push(fault.at(entry.at, "here").help("write it where the recipe is used"));
+            return None;
+        }
+        let matrix = self.matrices.iter().find(|matrix| matrix.name == name);
+        if matrix.is_none() {
+            let fault = Diagnostic::error("pipe::unknown-matrix", format!("there is no matrix `{name}`"));
+            let help = suggest(name, self.matrices.iter().map(|m| m.name), "there are");
+            let help = help.unwrap_or_else(|| format!("declare it: `matrix \"{name}\" {{ axis \"…\" … }}`"));
+            self.found.push(fault.at(entry.at, "not declared").help(help));
+        }
+        matrix
+    }
+
+    fn unknown_node(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
+        let name = node.name.text.as_str();
+        let fault = Diagnostic::error("pipe::unknown-node", format!("there is no node or recipe `{name}`"));
+        let fault = fault.at(node.name.at, "not known here");
+        let body = match names.recipe {
+            Some(_) => table::RECIPE_NODES,
+            None => table::FILE_NODES,
+        };
+        let kernel = body.iter().chain(table::STEP_NODES).map(|spec| spec.name);
+        let known: Vec<&str> = kernel.chain(self.world.names(names.module)).collect();
+        let help = if let Some(home) = crate::stdlib::home_of(name) {
+            format!("it is a recipe of `{home}`: write `use \"{home}\"` near the top of this file")
+        } else if let Some(near) = crate::diag::nearest(name, known.iter().copied()) {
+            format!("did you mean `{near}`?")
+        } else if let Some(parent) = table::parent_of(name) {
+            format!("`{name}` stands inside `{parent}`")
+        } else if let Some((home, near)) = crate::stdlib::nearest_recipe(name) {
+            format!("did you mean `{near}`? Then write `use \"{home}\"` near the top of this file")
+        } else {
+            format!("these can stand here: {}", list(&known))
+        };
+        self.found.push(fault.help(help));
+    }
+
+    fn node(&mut self, node: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
+        self.header(node, shape, names);
+        let mut seen = BTreeMap::new();
+        self.children(node.children(), shape, names, &mut seen, false);
+        for spec in shape.nodes.iter().filter(|spec| spec.required && !shape.partial) {
+            if !has(node, spec.name) {
+                let fault = Diagnostic::error("pipe::missing-node", format!("`{}` has no `{}`", shape.name, spec.name));
+                self.found.push(fault.at(node.header(), "here").help(format!("write one between its braces: {}", spec.doc)));
+            }
+        }
+        for setting in shape.settings.iter().filter(|setting| setting.required) {
+            if node.property(setting.name).is_none() && !has(node, setting.name) {
+                self.found.push(shape.missing(setting, node.header()));
+            }
+        }
+    }
+
+    /// Values and properties.
+    fn header(&mut self, node: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
+        if let Some(word) = &node.annotation {
+            let fault = Diagnostic::error("pipe::misplaced-annotation", "a node has no annotation");
+            let help = format!("write `({})` before the value that it belongs to", word.text);
+            self.found.push(fault.at(word.at, "here").help(help));
+        }
+        self.values(node, shape, names);
+        let mut seen: Vec<&str> = Vec::new();
+        for entry in &node.entries {
+            let Some(key) = &entry.key else { continue };
+            let text = key.text.as_str();
+            if seen.contains(&text) {
+                let fault = Diagnostic::error("pipe::duplicate-setting", format!("`{text}` is set twice"));
+                self.found.push(fault.at(entry.at, "the second time").help("take one away"));
+            }
+            seen.push(text);
+            match (shape.setting(text), shape.open) {
+                (Some(slot), _) => self.slot(entry, slot, names),
+                (None, Some(kind)) => self.entry(entry, kind, &format!("`{text}`"), names),
+                (None, None) => self.found.push(shape.unknown_setting(text, key.at)),
+            }
+        }
+    }
+
+    fn values(&mut self, node: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
+        let values: Vec<&Entry> = node.values().collect();
+        for (index, entry) in values.iter().enumerate() {
+            let Some(spec) = shape.values.get(index).copied().or(shape.rest) else {
+                let fault = Diagnostic::error("pipe::too-many-values", format!("`{}` has too many values", shape.name));
+                let help = match shape.values.len() {
+                    0 => "it takes none; a setting is written `name=value`".to_owned(),
+                    _ => {
+                        let taken: Vec<&str> = shape.values.iter().map(|spec| spec.name).collect();
+                        format!("it takes {}; a setting is written `name=value`", list(&taken))
+                    }
+                };
+                self.found.push(fault.at(entry.at, "nothing stands here").help(help));
+                continue;
+            };
+            let what = format!("the {} of `{}`", spec.name, shape.name);
+            if LITERAL.contains(&spec.name) {
+                self.name(entry, &what, shape.names_things);
+            } else {
+                self.entry(entry, spec.kind, &what, names);
+            }
+        }
+        for spec in shape.values.iter().skip(values.len()).filter(|spec| spec.required) {
+            let fault = Diagnostic::error("pipe::missing-value", format!("`{}` lacks its {}", shape.name, spec.name));
+            let fault = fault.at(node.header(), format!("no {} here", spec.name));
+            self.found.push(fault.help(format!("write it behind the word: `{} {}` ({})", shape.name, spec.kind.example(), spec.doc)));
+        }
+        let few = shape.values.is_empty() && values.is_empty() && shape.open.is_none();
+        if let Some(rest) = shape.rest.filter(|_| few) {
+            let fault = Diagnostic::error("pipe::missing-value", format!("`{}` lacks its {}", shape.name, rest.name));
+            self.found.push(fault.at(node.header(), "nothing is named").help(format!("write it behind the word: {}", rest.doc)));
+        }
+    }
+
+    /// A name, which stands there as it is.
+    fn name(&mut self, entry: &Entry, what: &str, thing: bool) {
+        match (entry.annotated(), &entry.literal) {
+            (None, Literal::Text(text)) => {
+                let good = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+                let bad = text.is_empty() || !text.chars().all(good) || text.starts_with(['-', '.']);
+                if thing && bad {
+                    let fault = Diagnostic::error("pipe::bad-name", format!("`{text}` cannot be a name"));
+                    let help = "a name has letters, digits, `-`, `_` and `.`, and begins with a letter or digit";
+                    self.found.push(fault.at(entry.at, "here").help(help));
+                }
+            }
+            _ => {
+                let fault = value::wrong_type(entry, Kind::Text, what);
+                self.found.push(fault.help("a name stands there as it is: \"text\""));
+            }
+        }
+    }
+
+    fn slot(&mut self, entry: &'d Entry, slot: &Slot<'_>, names: &Names<'a, 'd>) {
+        let what = format!("`{}`", slot.name);
+        if LITERAL.contains(&slot.name) && slot.recipe.is_none() {
+            match value::literal(entry, slot.kind, &what) {
+                Ok(_) => {}
+                Err(fault) => self.found.push(fault),
+            }
+        } else {
+            self.entry(entry, slot.kind, &what, names);
+        }
+        let Some(text) = entry.text().filter(|_| entry.annotation.is_none()) else { return };
+        if !slot.choices.is_empty() && slot.kind == Kind::Text && !slot.choices.iter().any(|choice| choice == text) {
+            let fault = Diagnostic::error("pipe::not-a-choice", format!("{what} cannot be `{text}`"));
+            let help = match crate::diag::nearest(text, slot.choices.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`? It may be {}", list(&slot.choices)),
+                None => format!("it may be {}", list(&slot.choices)),
+            };
+            self.found.push(fault.at(entry.at, "here").help(help));
+        }
+    }
+
+    fn children(
+        &mut self,
+        nodes: &'d [Node],
+        shape: &Shape<'_>,
+        names: &Names<'a, 'd>,
+        seen: &mut BTreeMap<&'d str, At>,
+        parted: bool,
+    ) {
+        for child in nodes {
+            if child.name.text == WHEN {
+                self.when(child, names);
+                self.children(child.children(), shape, names, &mut BTreeMap::new(), true);
+                continue;
+            }
+            self.child(child, shape, names);
+            let once = shape.setting(&child.name.text).is_some()
+                || shape.nodes.iter().any(|spec| spec.name == child.name.text && !spec.repeats);
+            if let Some(first) = seen.insert(&child.name.text, child.name.at).filter(|_| once && !parted) {
+                let fault = Diagnostic::error("pipe::duplicate-setting", format!("`{}` stands twice in `{}`", child.name.text, shape.name));
+                self.found.push(fault.at(child.name.at, "the second").at(first, "the first").help("take one away"));
+            }
+        }
+    }
+
+    fn child(&mut self, child: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
+        let name = child.name.text.as_str();
+        if let Some(slot) = shape.setting(name) {
+            return self.setting_child(child, slot, names);
+        }
+        if let Some(spec) = shape.nodes.iter().find(|spec| spec.name == name) {
+            return self.node(child, &Shape::of(spec), names);
+        }
+        if shape.metrics {
+            let number = child.values().next().is_some_and(|e| value::literal(e, Kind::Float, "").is_ok());
+            if !number {
+                let fault = Diagnostic::error("pipe::wrong-type", format!("the metric `{name}` is a number"));
+                self.found.push(fault.at(child.header(), "here").help(format!("write `{name} 265`")));
+            }
+            return;
+        }
+        self.found.push(shape.unknown_child(name, child.name.at));
+    }
+
+    /// `retry 2`: one value, and nothing else.
+    fn setting_child(&mut self, child: &'d Node, slot: &Slot<'_>, names: &Names<'a, 'd>) {
+        let values: Vec<&Entry> = child.values().collect();
+        if let Some(entry) = values.first() {
+            self.slot(entry, slot, names);
+        }
+        let extra = child.entries.iter().find(|e| e.key.is_some()).or(values.get(1).copied());
+        if values.is_empty() || extra.is_some() || child.children.as_ref().is_some_and(|c| !c.is_empty()) {
+            let fault = Diagnostic::error("pipe::missing-value", format!("`{}` has exactly one value", slot.name));
+            let at = extra.map_or_else(|| child.header(), |entry| entry.at);
+            self.found.push(fault.at(at, "here").help(format!("write `{} {}`", slot.name, slot.kind.example())));
+        }
+    }
+
+    /// One value with its annotation.
+    fn entry(&mut self, entry: &'d Entry, kind: Kind, what: &str, names: &Names<'a, 'd>) {
+        let Some(word) = &entry.annotation else {
+            if kind.takes_plain() {
+                self.found.extend(value::literal(entry, kind, what).err());
+            } else {
+                self.found.push(value::wrong_type(entry, kind, what));
+            }
+            return;
+        };
+        let annotation = word.text.as_str();
+        if UNITS.contains(&annotation) {
+            return self.found.extend(value::literal(entry, kind, what).err());
+        }
+        if !MEANINGS.contains(&annotation) {
+            let fault = Diagnostic::error("pipe::unknown-annotation", format!("there is no annotation or unit `({annotation})`"));
+            let help = suggest(annotation, MEANINGS.iter().chain(UNITS).copied(), "there are");
+            return self.found.push(fault.at(word.at, "not known").maybe_help(help));
+        }
+        let Some(text) = entry.text() else {
+            let found = entry.literal.describe();
+            let fault = Diagnostic::error("pipe::wrong-type", format!("`({annotation})` stands before a name in quotes"));
+            return self.found.push(fault.at(entry.at, format!("this is {found}")).help(format!("write `({annotation})\"NAME\"`")));
+        };
+        match annotation {
+            "param" => self.param_reference(entry, text, kind, what, names),
+            "axis" => self.axis_reference(entry, text, kind, what, names),
+            "step" if kind.takes_step() => {
+                let name = text.split('/').next().unwrap_or_default();
+                let param = names.params.iter().any(|p| p.name == name && (p.kind.takes_step() || p.kind == Kind::File));
+                if !names.steps.contains_key(name) && !(param && names.recipe.is_some()) {
+                    let params = names.params.iter().filter(|p| names.recipe.is_some() && p.kind.takes_step()).map(|p| p.name);
+                    let known: Vec<&str> = names.steps.keys().copied().chain(params).collect();
+                    self.found.push(eval::unknown_step(name, entry.at, known));
+                }
+            }
+            "file" if kind.takes_file() => {}
+            "output" if kind == Kind::Arg => {}
+            "builtin" if matches!(kind, Kind::Input | Kind::Arg) => {
+                if text != "engine-sources" {
+                    let fault = Diagnostic::error("pipe::unknown-value", format!("nothing built in is named `{text}`"));
+                    self.found.push(fault.at(entry.at, "here").help("there is `engine-sources`"));
+                }
+            }
+            "secret" => {
+                let fault = Diagnostic::error("pipe::not-yet", "secrets cannot be used yet");
+                let help = "let a tool read its own configuration in a `fetch` step, or bring the file by hand with `(file)`";
+                self.found.push(fault.at(entry.at, "this version of `pipe` refuses them").help(help));
+            }
+            _ => self.found.push(value::wrong_type(entry, kind, what)),
+        }
+    }
+
+    fn param_reference(&mut self, entry: &Entry, text: &str, kind: Kind, what: &str, names: &Names<'a, 'd>) {
+        let Some(param) = names.params.iter().find(|param| param.name == text) else {
+            let known: Vec<&str> = names.params.iter().map(|param| param.name).collect();
+            return self.found.push(eval::unknown_param(text, entry.at, known));
+        };
+        if !kind.accepts(param.kind) {
+            let message = format!("{what} is {}, but parameter `{text}` is {}", kind.describe(), param.kind.describe());
+            let fault = Diagnostic::error("pipe::wrong-type", message).at(entry.at, "used here").at(param.at, "declared here");
+            self.found.push(fault.help("use another parameter, or change its type"));
+        }
+    }
+
+    fn axis_reference(&mut self, entry: &Entry, text: &str, kind: Kind, what: &str, names: &Names<'a, 'd>) {
+        let Some(matrix) = names.matrix else {
+            return self.found.push(eval::no_axis_here(text, entry.at, names.recipe.is_some()));
+        };
+        if matrix.axis(text).is_none() {
+            return self.found.push(matrix.unknown_axis(text, entry.at));
+        }
+        if !kind.takes_plain() {
+            self.found.push(value::wrong_type(entry, kind, what).help("an axis holds plain values; choose with `when`"));
+        }
+    }
+
+    /// A `when`: the parameters and axes that it names, and the values that they can have.
+    fn when(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
+        if node.entries.is_empty() {
+            let fault = Diagnostic::error("pipe::missing-value", "`when` says not when");
+            self.found.push(fault.at(node.header(), "here").help("write `when NAME=\"value\" { … }` with a parameter or axis"));
+        }
+        for entry in &node.entries {
+            let (name, at) = match (&entry.key, entry.text()) {
+                (Some(key), _) => (key.text.as_str(), key.at),
+                (None, Some(text)) => (text, entry.at),
+                (None, None) => {
+                    let fault = Diagnostic::error("pipe::wrong-type", "`when` names a parameter here");
+                    self.found.push(fault.at(entry.at, "this is no name").help("write `when \"NAME\"`, or `when NAME=VALUE`"));
+                    continue;
+                }
+            };
+            if let Some(axis) = names.matrix.and_then(|matrix| matrix.axis(name).map(|_| matrix)) {
+                if entry.key.is_some() {
+                    self.found.extend(axis.pair(name, at, entry).err());
+                }
+            } else if let Some(param) = names.params.iter().find(|param| param.name == name) {
+                let literal = value::literal(entry, param.kind, &format!("`{name}`"));
+                let null = entry.literal == Literal::Null && param.optional;
+                match literal {
+                    _ if entry.key.is_none() || null => {}
+                    Ok(value) => {
+                        if let Some((code, message, help)) = param.refuse(&value) {
+                            self.found.push(Diagnostic::error(code, message).at(entry.at, "never so").maybe_help(help));
+                        }
+                    }
+                    Err(fault) => self.found.push(fault),
+                }
+            } else if ![HOST_OS, HOST_ARCH].contains(&name) {
+                let fault = Diagnostic::error("pipe::unknown-parameter", format!("there is no parameter or axis `{name}` here"));
+                let axes = names.matrix.iter().flat_map(|matrix| matrix.axes.iter().map(|axis| axis.name));
+                let known: Vec<&str> = names.params.iter().map(|p| p.name).chain(axes).chain([HOST_OS, HOST_ARCH]).collect();
+                self.found.push(fault.at(at, "not known").maybe_help(suggest(name, known, "there are")));
+            }
+        }
+    }
+
+    /// Recipes that use themselves, by whatever way.
+    fn recipe_cycles(&mut self) {
+        let calls: Vec<Vec<(usize, At)>> = self.world.recipes.iter().map(|recipe| self.calls(recipe)).collect();
+        let mut done = vec![false; calls.len()];
+        for start in 0..calls.len() {
+            self.walk(start, &calls, &mut Vec::new(), &mut done);
+        }
+    }
+
+    fn walk(&mut self, at: usize, calls: &[Vec<(usize, At)>], way: &mut Vec<usize>, done: &mut [bool]) {
+        if done[at] {
+            return;
+        }
+        way.push(at);
+        for (called, place) in &calls[at] {
+            if let Some(from) = way.iter().position(|recipe| recipe == called) {
+                let name = |recipe: &usize| format!("`{}`", self.world.recipes[*recipe].name);
+                let mut names: Vec<String> = way[from..].iter().map(name).collect();
+                names.push(name(called));
+                let message = format!("recipes use each other in a circle: {}", names.join(" → "));
+                let fault = Diagnostic::error("pipe::recipe-cycle", message).at(*place, "this closes the circle");
+                self.found.push(fault.help("a recipe cannot be made of itself: take this use away"));
+            } else {
+                self.walk(*called, calls, way, done);
+            }
+        }
+        way.pop();
+        done[at] = true;
+    }
+
+    fn calls(&self, recipe: &Recipe<'d>) -> Vec<(usize, At)> {
+        fn visit(world: &World<'_>, module: usize, nodes: &[Node], out: &mut Vec<(usize, At)>) {
+            for node in nodes {
+                if let Some(called) = world.recipe(module, &node.name.text) {
+                    out.push((called, node.header()));
+                } else if matches!(node.name.text.as_str(), WHEN | "param") {
+                    visit(world, module, node.children(), out);
+                }
+            }
+        }
+        let mut out = Vec::new();
+        visit(self.world, recipe.module, recipe.node.children(), &mut out);
+        out
+    }
+}
+
+/// True where a child of this name stands in the node, under a `when` or not.
+fn has(node: &Node, name: &str) -> bool {
+    node.children().iter().any(|child| child.name.text == name || (child.name.text == WHEN && has(child, name)))
+}
+
+/// True where the body of a node takes any name.
+pub fn is_metrics(spec: &NodeSpec) -> bool {
+    matches!(spec.body, Body::Metrics)
+}
