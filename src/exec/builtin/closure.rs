@@ -145,7 +145,8 @@ impl Files {
                         queue.push_back(Loaded { path, elf, rpaths: rpaths.clone() });
                     }
                     None => {
-                        missing.insert(miss(needed, &loaded.path));
+                        let by = self.resolve(&loaded.path).unwrap_or_else(|| loaded.path.clone());
+                        missing.insert(miss(needed, &by));
                     }
                 }
             }

@@ -109,11 +109,11 @@ pub fn fetch(
     let wanted = sha256_text(&file.sha256.value)?;
     let url = file.url.value.as_str();
     let cannot_write = |source| FetchError::File { path: target.to_owned(), source };
-    let mut output = File::create_new(target).map_err(cannot_write)?;
     let mut body = match url.strip_prefix("file:") {
         Some(rest) => open_file(url, rest)?,
         None => open_web(url, env, limits)?,
     };
+    let mut output = File::create_new(target).map_err(cannot_write)?;
     let copied = copy(url, &mut body, &mut output, target, limits, control);
     let result = copied.and_then(|copied| copied.expect(url, &wanted));
     if result.is_err() {
