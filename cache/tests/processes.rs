@@ -44,7 +44,7 @@ fn child() {
     let store = Store::open(Path::new(&std::env::var(STORE).unwrap())).unwrap();
     let seed: u64 = std::env::var(SEED).unwrap().parse().unwrap();
     match role.as_str() {
-        "forever" => (0..).for_each(|step| work(&store, seed, step)),
+        "forever" => (0..u64::MAX).for_each(|step| work(&store, seed, step)),
         "brief" => (0..3).for_each(|step| work(&store, seed, step)),
         "shared" => (0..25).for_each(|step| work(&store, 0, step)),
         "single" => (0..40).for_each(|step| single(&store, step)),
@@ -71,7 +71,7 @@ fn work(store: &Store, seed: u64, step: u64) {
         fs::write(path, text).unwrap();
     }
     let entry = store.take_tree(&out).unwrap();
-    if step % 5 == 0 {
+    if step.is_multiple_of(5) {
         store.checkout(&entry).unwrap();
     }
     let key = Digest::of(format!("{seed}/{step}").as_bytes());
