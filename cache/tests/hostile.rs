@@ -353,7 +353,7 @@ fn scratch_that_nobody_may_read_is_swept() {
     let left = store.workdir().unwrap().keep();
     fs::create_dir_all(left.join("a/b")).unwrap();
     for name in ["a/b", "a"] {
-        fs::set_permissions(left.join(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(left.join(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     drop(store);
     assert_eq!(
