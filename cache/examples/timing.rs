@@ -1,5 +1,10 @@
 //! Times the store on a folder: `timing STORE FOLDER` takes the folder in (it is moved) and checks it out.
 
+#![expect(
+    clippy::disallowed_macros,
+    reason = "a program for people, and not part of the library"
+)]
+
 use std::path::Path;
 use std::time::Instant;
 

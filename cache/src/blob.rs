@@ -279,13 +279,16 @@ impl Store {
         executable: bool,
     ) -> Result<bool> {
         let path = self.blob_path(digest, executable);
-        self.rely_on(&path);
         let mut folder_made = false;
         loop {
             match fsx::rename_new(&dir, name, &path) {
-                Ok(()) => return Ok(true),
+                Ok(()) => {
+                    self.rely_on(&path);
+                    return Ok(true);
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if file_has_size(&path, size) {
+                        self.rely_on(&path);
                         return Ok(false);
                     }
                     self.quarantine(digest, &path)?;
@@ -301,6 +304,7 @@ impl Store {
     }
 
     /// Remembers that the name of this blob must be durable before a record speaks of it, whoever made it.
+    /// Called when the name is there: another thread may sync, and clear the list, at any time.
     pub(crate) fn rely_on(&self, path: &Path) {
         if let Some(folder) = path.parent() {
             held(&self.unsynced).insert(folder.to_owned());
@@ -312,11 +316,12 @@ impl Store {
         let Some(folder) = path.parent() else {
             return Ok(());
         };
-        held(&self.unsynced).insert(self.root.join("blobs"));
         match std::fs::DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other.map_err(io("make the folder", folder)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(io("make the folder", folder))?,
         }
+        held(&self.unsynced).insert(self.root.join("blobs"));
+        Ok(())
     }
 
     /// Error for content that a caller needs and the store lacks. What was taken for whole may not be.

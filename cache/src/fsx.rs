@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
 /// Modification time of everything in the store: 2 January 1980, the earliest that zip files hold in every time zone.
 const STORE_TIME: i64 = 315_619_200;
@@ -84,7 +84,7 @@ pub(crate) fn open_file(path: &Path) -> io::Result<Option<(File, rustix::fs::Sta
 
 /// Whether this is a regular file.
 pub(crate) fn is_file(stat: &rustix::fs::Stat) -> bool {
-    rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 /// Whether its owner may run it: the only mode that the store keeps.
@@ -97,6 +97,81 @@ pub(crate) fn seal(file: impl AsFd, executable: bool) -> io::Result<()> {
     let mode = if executable { 0o555 } else { 0o444 };
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     Ok(rustix::fs::futimens(&file, &store_times())?)
+}
+
+/// Removes what a file carries beside its content: capabilities and access lists would outlive the mode.
+/// Labels that the system itself insists on stay.
+pub(crate) fn strip(file: impl AsFd) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut names = [0; 4096];
+        let length = match rustix::fs::flistxattr(&file, &mut names) {
+            Err(rustix::io::Errno::NOTSUP) => 0,
+            other => other?,
+        };
+        for name in names[..length]
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty())
+        {
+            match rustix::fs::fremovexattr(&file, name) {
+                Err(_) if name == b"security.selinux" => {}
+                other => other?,
+            }
+        }
+    }
+    let _ = file;
+    Ok(())
+}
+
+/// Gives the owner all rights to a file or folder that is no link, also where they have none to open it with.
+fn open_up_at(dir: impl AsFd, name: &str) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::PermissionsExt;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+        if matches!(kind, FileType::RegularFile | FileType::Directory) {
+            // Such a descriptor allows no `fchmod`, but its name among our own descriptors can be changed.
+            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+        }
+        Ok(())
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        Ok(rustix::fs::chmodat(
+            dir,
+            name,
+            Mode::RWXU,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
+    }
+}
+
+/// Opens a folder that a step of ours made, whatever mode it left.
+pub(crate) fn open_own_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    match open_dir_at(&dir, name) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up_at(&dir, name)?;
+            open_dir_at(&dir, name)
+        }
+        other => other,
+    }
+}
+
+/// The state of a file that a step of ours made, readable for us from now on if it is a regular one.
+pub(crate) fn stat_own_at(dir: impl AsFd, name: &str) -> io::Result<rustix::fs::Stat> {
+    let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if !is_file(&stat) || Mode::from_raw_mode(stat.st_mode).contains(Mode::RUSR) {
+        return Ok(stat);
+    }
+    open_up_at(&dir, name)?;
+    let mut opened = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    // Whether it can be run is what its maker said, and not what was just set to read it.
+    opened.st_mode = stat.st_mode;
+    Ok(opened)
 }
 
 /// Gives a finished folder the mode and the time that everything in the store has.
@@ -209,14 +284,14 @@ fn make_writable(dir: &OwnedFd, depth: usize) -> io::Result<()> {
         let Ok(name) = entry.file_name().to_str() else {
             continue;
         };
-        if name != "." && name != ".." && kind_at(dir, name)? == rustix::fs::FileType::Directory {
-            make_writable(&open_dir_at(dir, name)?, depth + 1)?;
+        if name != "." && name != ".." && kind_at(dir, name)? == FileType::Directory {
+            make_writable(&open_own_dir_at(dir, name)?, depth + 1)?;
         }
     }
     Ok(())
 }
 
-fn kind_at(dir: &OwnedFd, name: &str) -> io::Result<rustix::fs::FileType> {
+fn kind_at(dir: &OwnedFd, name: &str) -> io::Result<FileType> {
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode))
+    Ok(FileType::from_raw_mode(stat.st_mode))
 }

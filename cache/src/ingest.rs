@@ -66,7 +66,17 @@ impl Store {
         let shown = path.to_string_lossy();
         let what = plain_file(path, &shown, true)?;
         let batch = Batch::default();
-        let taken = self.one(rustix::fs::CWD, path, &shown, &what, Way::Take, &batch)?;
+        let near = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let near = open_root(near, Way::Copy)?;
+        let way = if self.same_disk(&near)? {
+            Way::Take
+        } else {
+            Way::Copy
+        };
+        let taken = self.one(rustix::fs::CWD, path, &shown, &what, way, &batch)?;
         self.write_batch(&batch)?;
         if let Some(movable) = taken.movable {
             self.move_in(rustix::fs::CWD, path, &shown, &movable, true)?;
@@ -172,8 +182,11 @@ impl Store {
         if way.stores() {
             self.write_batch(&batch)?;
             // One sync of the disk covers all the names as well.
-            if moved && fsx::sync_all_of(&self.lock).map_err(io("make durable", &self.root))? {
-                held(&self.unsynced).clear();
+            if moved {
+                let mut folders = held(&self.unsynced);
+                if fsx::sync_all_of(&self.lock).map_err(io("make durable", &self.root))? {
+                    folders.clear();
+                }
             }
             self.sync_blobs()?;
         }
@@ -327,6 +340,7 @@ impl Store {
                 path: path.to_owned(),
             });
         }
+        fsx::strip(&file).map_err(io("strip the attributes of", path))?;
         fsx::seal(&file, *executable).map_err(io("set the mode of", path))?;
         if sync {
             file.sync_all().map_err(io("make durable", path))?;

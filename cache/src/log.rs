@@ -66,6 +66,8 @@ struct State {
     synced: u64,
     places: Vec<Place>,
     latest: HashMap<(u8, Digest), u32>,
+    /// Damaged stretches between frames.
+    gaps: u64,
 }
 
 impl Log {
@@ -113,18 +115,18 @@ impl Log {
         Ok(payloads)
     }
 
-    /// Visits every sound frame, or those of one kind, in the order of writing. Returns how many were damaged.
+    /// Visits every sound frame, or those of one kind, in the order of writing. Returns how many were damaged,
+    /// and with them the damaged stretches in which no frame can be told.
     pub(crate) fn each(
         &self,
         kind: Option<u8>,
         mut visit: impl FnMut(u8, &Digest, &[u8]) -> Result<()>,
     ) -> Result<u64> {
-        let (file, places) = {
+        let (file, places, mut damaged) = {
             let state = self.fresh()?;
-            (state.file.clone(), state.places.clone())
+            (state.file.clone(), state.places.clone(), state.gaps)
         };
         let Some(file) = file else { return Ok(0) };
-        let mut damaged = 0;
         for place in places
             .iter()
             .filter(|place| kind.is_none_or(|kind| kind == place.header.kind))
@@ -327,6 +329,7 @@ impl Log {
             match found {
                 Found::Frame(offset, header) => state.index(offset, header),
                 Found::Damage(from, to) => {
+                    state.gaps += 1;
                     self.warnings.add(Warning::DamagedLog {
                         path: self.path.clone(),
                         from,

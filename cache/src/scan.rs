@@ -68,16 +68,24 @@ impl Scanner<'_> {
         }
         for name in names(dir, path)? {
             let path = join(path, &name);
-            let stat = rustix::fs::statat(dir, &*name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(io("inspect", &path))?;
+            let stat = if self.make_writable {
+                fsx::stat_own_at(dir, &name)
+            } else {
+                rustix::fs::statat(dir, &*name, AtFlags::SYMLINK_NOFOLLOW).map_err(Into::into)
+            };
+            let stat = stat.map_err(io("inspect", &path))?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => {
                     let what = regular(&stat, &path, self.make_writable)?;
                     self.items.push(Item { path, what });
                 }
                 FileType::Directory => {
-                    let inner =
-                        fsx::open_dir_at(dir, &name).map_err(io("open the folder", &path))?;
+                    let inner = if self.make_writable {
+                        fsx::open_own_dir_at(dir, &name)
+                    } else {
+                        fsx::open_dir_at(dir, &name)
+                    };
+                    let inner = inner.map_err(io("open the folder", &path))?;
                     self.items.push(Item {
                         path: path.clone(),
                         what: What::Folder,

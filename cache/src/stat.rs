@@ -190,7 +190,8 @@ fn append(path: &Path, lines: &[u8]) -> std::io::Result<()> {
 }
 
 fn compact(path: &Path, known: &HashMap<(u64, u64), (Stamp, Digest)>) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // In the folder that is swept: if that happens right now, this fails and the next one does it.
+    let folder = path.with_file_name("tmp");
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     let lines: Vec<u8> = known
         .values()

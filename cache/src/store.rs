@@ -172,10 +172,13 @@ impl Store {
 
     /// Makes blobs, trees and their names durable.
     pub(crate) fn sync_blobs(&self) -> Result<()> {
-        let folders = std::mem::take(&mut *held(&self.unsynced));
-        for folder in &folders {
+        // Held to the end: whoever finds the list empty may rely on all of it being done.
+        let mut folders = held(&self.unsynced);
+        for folder in folders.iter() {
             fsx::sync_dir(folder).map_err(io("make durable", folder))?;
         }
+        folders.clear();
+        drop(folders);
         self.pack.sync()
     }
 
@@ -183,16 +186,29 @@ impl Store {
         let tmp = self.root.join("tmp");
         for entry in std::fs::read_dir(&tmp).map_err(io("list", &tmp))? {
             let path = entry.map_err(io("list", &tmp))?.path();
-            if path.extension().is_none_or(|extension| extension != "lock") {
-                continue;
-            }
-            if let TryLock::Locked(lock) = KeyLock::attempt(&path)? {
-                let folder = path.with_extension("");
-                fsx::remove_tree(&folder).map_err(io("remove", &folder))?;
-                drop(lock);
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "lock")
+            {
+                if let TryLock::Locked(_lock) = KeyLock::attempt(&path)? {
+                    self.discard(&path.with_extension(""));
+                }
+            } else if !path.with_extension("lock").exists() {
+                // A session makes its lock first and removes it last, so this belongs to nobody.
+                self.discard(&path);
             }
         }
         Ok(())
+    }
+
+    /// Removes what a killed process left. What cannot be removed takes room, and is no reason not to work.
+    fn discard(&self, path: &Path) {
+        if let Err(error) = fsx::remove_tree(path) {
+            self.warnings.add(Warning::Leftover {
+                path: path.to_owned(),
+                why: error.to_string(),
+            });
+        }
     }
 }
 
@@ -256,13 +272,17 @@ fn make(root: &Path) -> Result<()> {
     let format = root.join("format");
     if !format.exists() {
         let text = format!("{{\"version\":{FORMAT}}}\n");
-        let mut file = tempfile::NamedTempFile::new_in(root).map_err(io("make a file in", root))?;
+        let mut file = tempfile::NamedTempFile::new_in(root.join("tmp"))
+            .map_err(io("make a file in", root))?;
         std::io::Write::write_all(&mut file, text.as_bytes()).map_err(io("write", &format))?;
         file.as_file()
             .sync_all()
             .map_err(io("make durable", &format))?;
-        file.persist(&format)
-            .map_err(|error| io("write", &format)(error.error))?;
+        match file.persist(&format) {
+            // Another process that made the same store was faster, and has swept since.
+            Err(_) if format.exists() => {}
+            other => drop(other.map_err(|error| io("write", &format)(error.error))?),
+        }
     }
     let lock = root.join("lock");
     OpenOptions::new()

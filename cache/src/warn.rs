@@ -25,6 +25,13 @@ pub enum Warning {
         /// First byte that is sound again.
         to: u64,
     },
+    /// Scratch of a killed process could not be removed.
+    Leftover {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
     /// A write that had never finished was cut off the end of a log.
     TornTail {
         /// The log.
@@ -61,7 +68,14 @@ impl fmt::Display for Warning {
             Self::DamagedLog { path, from, to } => {
                 write!(
                     out,
-                    "bytes {from} to {to} of `{}` are damaged and were passed over",
+                    "bytes {from} to {to} of `{}` are damaged and were passed over; `pipe store gc` drops them",
+                    path.display()
+                )
+            }
+            Self::Leftover { path, why } => {
+                write!(
+                    out,
+                    "`{}` is left of a killed run and cannot be removed ({why}); remove it",
                     path.display()
                 )
             }

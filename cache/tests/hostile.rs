@@ -290,3 +290,76 @@ fn a_file_that_changes_between_looks_is_seen() {
         .unwrap();
     assert_ne!(store.hash_file(&path).unwrap(), first);
 }
+
+#[test]
+fn capabilities_do_not_come_along() {
+    let (folder, store) = store();
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("tool"), vec![1; 9000]).unwrap();
+    let file = fs::File::open(out.join("tool")).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    // Version 2, effective, all of the first 32 capabilities; only root may set it, anybody a plain attribute.
+    let mut capability = [0; 20];
+    capability[..8].copy_from_slice(&[1, 0, 0, 2, 0xFF, 0xFF, 0xFF, 0xFF]);
+    let _ = rustix::fs::fsetxattr(&file, "security.capability", &capability, flags);
+    let _ = rustix::fs::fsetxattr(&file, "user.note", b"x", flags);
+    let entry = store.take_tree(&out).unwrap();
+    let kept = fs::File::open(store.checkout(&entry).unwrap().join("tool")).unwrap();
+    let mut names = [0; 1000];
+    let length = rustix::fs::flistxattr(&kept, &mut names[..]).unwrap_or(0);
+    assert!(
+        !names[..length].starts_with(b"security.capability")
+            && !names[..length].starts_with(b"user.")
+    );
+}
+
+#[test]
+fn what_its_maker_cannot_read_is_read_all_the_same() {
+    let (folder, store) = store();
+    let out = folder.path().join("out");
+    fs::create_dir_all(out.join("shut/in")).unwrap();
+    fs::write(out.join("shut/in/f"), vec![1; 9000]).unwrap();
+    fs::write(out.join("shut/small"), "x").unwrap();
+    for (name, mode) in [
+        ("shut/in/f", 0o100),
+        ("shut/small", 0),
+        ("shut/in", 0),
+        ("shut", 0),
+    ] {
+        fs::set_permissions(out.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let entry = store.take_tree(&out).unwrap();
+    let at = |path| store.lookup(&entry, path).unwrap().unwrap();
+    assert!(matches!(
+        at("shut/in/f"),
+        Entry::File {
+            executable: true,
+            ..
+        }
+    ));
+    assert!(matches!(
+        at("shut/small"),
+        Entry::File {
+            executable: false,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn scratch_that_nobody_may_read_is_swept() {
+    let (folder, store) = store();
+    let left = store.workdir().unwrap().keep();
+    fs::create_dir_all(left.join("a/b")).unwrap();
+    for name in ["a/b", "a"] {
+        fs::set_permissions(left.join(name), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    drop(store);
+    assert_eq!(
+        fs::read_dir(folder.path().join("store/tmp"))
+            .unwrap()
+            .count(),
+        0
+    );
+}

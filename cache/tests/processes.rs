@@ -1,5 +1,10 @@
 //! Several processes on one store, some of them killed. Children are this very test binary, told by a variable.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the children of these tests are processes, told by variables"
+)]
+
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -44,8 +49,10 @@ fn child() {
     let store = Store::open(Path::new(&std::env::var(STORE).unwrap())).unwrap();
     let seed: u64 = std::env::var(SEED).unwrap().parse().unwrap();
     match role.as_str() {
-        "forever" => (0..).for_each(|step| work(&store, seed, step)),
+        "forever" => (0..u64::MAX).for_each(|step| work(&store, seed, step)),
         "brief" => (0..3).for_each(|step| work(&store, seed, step)),
+        "audit" => audit(&store),
+        "collect" => collect(&store, &live_keys()),
         "shared" => (0..25).for_each(|step| work(&store, 0, step)),
         "single" => (0..40).for_each(|step| single(&store, step)),
         other => panic!("no role {other}"),
@@ -71,7 +78,7 @@ fn work(store: &Store, seed: u64, step: u64) {
         fs::write(path, text).unwrap();
     }
     let entry = store.take_tree(&out).unwrap();
-    if step % 5 == 0 {
+    if step.is_multiple_of(5) {
         store.checkout(&entry).unwrap();
     }
     let key = Digest::of(format!("{seed}/{step}").as_bytes());
@@ -83,6 +90,30 @@ fn work(store: &Store, seed: u64, step: u64) {
         ])
         .unwrap();
     say(&key);
+}
+
+/// What must hold after any fault: all that is there is sound, and work goes on.
+fn audit(store: &Store) {
+    let mut keys = Vec::new();
+    store.scan(Kind::Record, |key, _| keys.push(*key)).unwrap();
+    keys.iter().for_each(|key| drop(check(store, key)));
+    work(store, 77, 0);
+    let found = store.verify(|_| ()).unwrap();
+    assert!(found.is_sound() && found.strangers.is_empty(), "{found:?}");
+}
+
+/// Half of the keys that three runs of 25 steps make.
+fn live_keys() -> Vec<Digest> {
+    (0..12)
+        .map(|step| Digest::of(format!("0/{}", step * 2).as_bytes()))
+        .collect()
+}
+
+/// Keeps these records and all that they speak of.
+fn collect(store: &Store, live: &[Digest]) {
+    let roots: Vec<Entry> = live.iter().map(|key| check(store, key)).collect();
+    let keep = |_, key: &Digest, _: &[u8]| live.contains(key);
+    store.gc(&roots, &keep, Duration::ZERO).unwrap();
 }
 
 /// One key that only one of many processes may make.
@@ -125,7 +156,7 @@ fn killed_at_any_time_nothing_acknowledged_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
     let mut total = 0;
-    for round in 0..40 {
+    for round in 0..20 {
         let mut children: Vec<_> = (0..2)
             .map(|which| start("forever", &root, round * 2 + which))
             .collect();
@@ -250,4 +281,30 @@ fn a_store_that_several_make_at_once_is_one_store() {
             assert!(child.wait_with_output().unwrap().status.success());
         }
     }
+}
+
+#[test]
+fn a_killed_collection_takes_only_garbage() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    assert!(
+        start("shared", &root, 0)
+            .wait_with_output()
+            .unwrap()
+            .status
+            .success()
+    );
+    for round in 0..12 {
+        let mut child = start("collect", &root, 0);
+        std::thread::sleep(Duration::from_millis(round * 3));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let store = Store::open(&root).unwrap();
+        live_keys().iter().for_each(|key| drop(check(&store, key)));
+    }
+    let store = Store::open(&root).unwrap();
+    collect(&store, &live_keys());
+    assert_eq!(store.keys(Kind::Record).unwrap().len(), 12);
+    assert_eq!(store.usage().unwrap().blobs, 12 * 10);
+    assert!(store.verify(|_| ()).unwrap().is_sound());
 }
