@@ -29,10 +29,7 @@ pub fn open(environment: &Environment, file: &Path, how: &Prepare) -> Result<Ope
     }
     let provider = provider(how)?;
     let listener = Arc::new(Listener::default());
-    let during = "setting up a session";
-    let plain = SessionBuilder::new(environment).map_err(fault(during))?;
-    let mut builder =
-        configure(plain, how.threads, Arc::clone(&listener)).map_err(fault(during))?;
+    let mut builder = configure(environment, how.threads, Arc::clone(&listener))?;
     if let Some(provider) = provider {
         let asked = how.device.name();
         builder = builder
@@ -57,17 +54,23 @@ pub fn open(environment: &Environment, file: &Path, how: &Prepare) -> Result<Ope
 
 /// Everything but the device.
 fn configure(
-    builder: SessionBuilder,
+    environment: &Environment,
     threads: u32,
     listener: Arc<Listener>,
-) -> Result<SessionBuilder, ort::Error<SessionBuilder>> {
-    builder
-        .with_intra_threads(threads as usize)?
-        .with_inter_threads(1)?
-        .with_parallel_execution(false)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_log_level(LogLevel::Verbose)?
-        .with_logger(Arc::new(move |_, _, _, _, line| listener.hear(line)))
+) -> Result<SessionBuilder, Fault> {
+    const DURING: &str = "setting up a session";
+    let refused = fault::<SessionBuilder>(DURING);
+    SessionBuilder::new(environment)
+        .map_err(fault(DURING))?
+        .with_intra_threads(threads as usize)
+        .and_then(|builder| builder.with_inter_threads(1))
+        .and_then(|builder| builder.with_parallel_execution(false))
+        .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::All))
+        .and_then(|builder| builder.with_log_level(LogLevel::Verbose))
+        .and_then(|builder| {
+            builder.with_logger(Arc::new(move |_, _, _, _, line| listener.hear(line)))
+        })
+        .map_err(refused)
 }
 
 /// The provider of a device; the CPU's is always there and needs no asking.
