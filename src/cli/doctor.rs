@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use super::output::{To, colour, print};
 use super::{Global, estimate, exit, load};
-use crate::exec::container;
+use crate::exec::contained;
 use crate::exec::world::best_sandbox;
 use crate::host::tools::{self, ToolEnv};
 use crate::host::{Facts, probe};
@@ -48,7 +48,7 @@ pub fn main(global: &Global) -> u8 {
         Ok(best) => good("sandbox", format!("{}: {}", best.sandbox.name(), best.reason)),
         Err(lack) => bad("sandbox", lack.reason, lack.remedy),
     });
-    lines.push(match container::ask(&env) {
+    lines.push(match contained::ask(&contained::hints(&env)) {
         Ok(runtime) => good(
             "containers",
             format!(
@@ -61,7 +61,7 @@ pub fn main(global: &Global) -> u8 {
                 runtime.memory_gib
             ),
         ),
-        Err(error) => bad("containers", error.to_string(), Some(error.remedy())),
+        Err(lack) => bad("containers", lack.reason, lack.remedy),
     });
     lines.extend(devices(&facts));
     let free = store.free_space().map(|free| format!(", {} free", estimate::size(free))).unwrap_or_default();

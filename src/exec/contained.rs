@@ -1,7 +1,148 @@
-//! temporary
+//! An engine in a container: the image into the runtime, the tokens in, the outputs out, nothing left behind.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pipe_cache::Entry;
+use pipe_engine::message::Sample;
+
+use super::container::{ContainerSpec, Hints, Owner, Runtime, RuntimeError};
 use super::engine::{self, Drive};
-use super::place::Ran;
-use super::work::{Job, Unmade};
+use super::image::Image;
+use super::measuring::store_outputs;
+use super::outcome::{Failure, Lack};
+use super::place::{Ran, TAIL, env};
+use super::work::{Job, Unmade, tail};
+use crate::host;
 use crate::pipeline::Measure;
-pub struct Asked { pub image: pipe_cache::Entry, pub cpus: u32, pub memory: u64 }
-pub async fn run(_job: &Job<'_>, _asked: &Measure, _c: Asked, _drive: impl Fn(std::time::Instant) -> Drive, _e: impl Fn(&[pipe_engine::message::Sample]) -> engine::Enough, _p: impl FnMut(engine::Progress)) -> Result<Ran, Unmade> { Err(Unmade::Cancelled) }
+
+/// Where the image holds the model.
+const MODEL: &str = "/model";
+/// How long an engine that was told to finish may take.
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a container cell asks for.
+pub struct Asked {
+    pub image: Entry,
+    pub cpus: u32,
+    pub memory: u64,
+}
+
+impl From<RuntimeError> for Unmade {
+    fn from(error: RuntimeError) -> Unmade {
+        let help = error.help().map(str::to_owned);
+        Unmade::Failed(Failure { message: error.to_string(), help, ..Failure::default() })
+    }
+}
+
+/// What the caller's environment says of a runtime.
+pub fn hints(env: &BTreeMap<String, String>) -> Hints {
+    let path = |name: &str| env.get(name).map(PathBuf::from);
+    Hints {
+        docker_host: env.get("DOCKER_HOST").cloned(),
+        docker_context: env.get("DOCKER_CONTEXT").cloned(),
+        docker_config: path("DOCKER_CONFIG"),
+        home: path("HOME"),
+        runtime_dir: path("XDG_RUNTIME_DIR"),
+    }
+}
+
+/// Asks the runtime what it is. It blocks, on a thread of its own, since both the dry half of a run and its
+/// loop ask.
+pub fn ask(hints: &Hints) -> Result<host::Runtime, Lack> {
+    let hints = hints.clone();
+    let asked = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| Lack::final_(format!("the container runtime can't be asked: {error}"))).and_then(
+            |runtime| {
+                let facts = runtime.block_on(async { Runtime::connect(&hints).await?.facts().await });
+                facts.map_err(|error| Lack { reason: error.to_string(), remedy: error.help().map(str::to_owned) })
+            },
+        )
+    });
+    asked.join().unwrap_or_else(|_| Err(Lack::final_("asking the container runtime was broken off")))
+}
+
+/// Starts the engine in a container, and drives it to its end.
+pub async fn run(
+    job: &Job<'_>,
+    asked: &Measure,
+    container: Asked,
+    drive: impl Fn(Instant) -> Drive,
+    enough: impl Fn(&[Sample]) -> engine::Enough,
+    progress: impl FnMut(engine::Progress),
+) -> Result<Ran, Unmade> {
+    let site = job.site;
+    let runtime = Runtime::connect(&hints(&site.env)).await?;
+    // What a killed run left behind would disturb this measurement.
+    runtime.reap().await?;
+    let image = Image::read(&site.store, &container.image)
+        .map_err(|error| Unmade::Failed(Failure { message: error.to_string(), ..Failure::default() }))?;
+    job.say("loading the image");
+    let name = tokio::select! {
+        name = runtime.ensure_image(&image, Arc::clone(&site.store)) => name?,
+        () = job.cancel.cancelled() => return Err(Unmade::Cancelled),
+    };
+
+    let workdir = site.store.workdir()?;
+    let (log, out) = (workdir.path().join("log"), workdir.path().join("out"));
+    std::fs::create_dir(&out).map_err(|error| {
+        Unmade::Failed(Failure { message: format!("`{}` can't be made: {error}", out.display()), ..Failure::default() })
+    })?;
+    let spec = ContainerSpec {
+        image: name,
+        cpus: container.cpus,
+        memory: container.memory,
+        env: env(asked.threads.value).into_iter().collect(),
+        args: vec![format!("/{}", asked.program.value)],
+        files: vec![("tokens.npy".to_owned(), tokens(job, asked)?)],
+        owner: Owner::current(job.key.short()),
+        log: log.clone(),
+    };
+    let started = Instant::now();
+    let mut running = tokio::select! {
+        running = runtime.start(&spec) => running?,
+        () = job.cancel.cancelled() => {
+            runtime.reap().await?;
+            return Err(Unmade::Cancelled);
+        }
+    };
+    let Some((from, to)) = running.take_link() else {
+        return Err(Unmade::Failed(Failure { message: "the container's streams are gone".to_owned(), ..Failure::default() }));
+    };
+    let mut plan = drive(started);
+    plan.prepare.model = MODEL.to_owned();
+    let collect = async |_: &_| running.fetch("out", &out).await.map_err(|error| error.to_string());
+    let driven = tokio::select! {
+        driven = engine::drive(from, to, &plan, enough, collect, progress) => Some(driven),
+        () = job.cancel.cancelled() => None,
+    };
+    let (result, outputs) = match driven {
+        None => {
+            running.stop().await;
+            return Err(Unmade::Cancelled);
+        }
+        Some(Ok(driven)) => {
+            running.wait(END_LIMIT).await;
+            (Ok(driven), Some(store_outputs(job, out).await?))
+        }
+        Some(Err(mut failure)) => {
+            let end = running.stop().await;
+            failure.fault = failure.fault.with_end(end, tail(&log, TAIL));
+            (Err(failure), None)
+        }
+    };
+    let log = site.store.put_file(&log, false).ok();
+    Ok(Ran { result, outputs, log })
+}
+
+fn tokens(job: &Job<'_>, asked: &Measure) -> Result<Vec<u8>, Unmade> {
+    let entry = job.entry(&asked.tokens.value)?;
+    let bytes = match entry.digest() {
+        Some(digest) => job.site.store.read(&digest)?,
+        None => None,
+    };
+    bytes.ok_or_else(|| Unmade::Failed(Failure { message: "the token file is gone".to_owned(), ..Failure::default() }))
+}

@@ -81,7 +81,7 @@ async fn native(
     };
     let plan = drive(started);
     let driven = tokio::select! {
-        driven = engine::drive(from, to, &plan, enough, progress) => Some(driven),
+        driven = engine::drive(from, to, &plan, enough, async |_: &_| Ok(()), progress) => Some(driven),
         () = job.cancel.cancelled() => None,
     };
     let Some(driven) = driven else {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builtin::host_libraries::{self, HostLibrary};
 use super::builtin::host_packages::{self, Inventory};
-use super::container;
+use super::contained::{self, hints};
 use super::outcome::Lack;
 use super::process::Launcher;
 use super::sandbox::{self, Bubblewrap};
@@ -262,7 +262,7 @@ pub fn runtime(site: &Site) -> Result<crate::host::Runtime, Lack> {
     if let Some(known) = &*site.asked.runtime.borrow() {
         return known.clone();
     }
-    let answer = container::ask(&site.env).map_err(|error| Lack::new(error.to_string(), error.remedy()));
+    let answer = contained::ask(&hints(&site.env));
     if let Ok(runtime) = &answer {
         let bytes = serde_json::to_vec(runtime).unwrap_or_default();
         let note = super::lookup::runtime_note();
