@@ -9,6 +9,7 @@ use pipe_cache::{Digest, Entry};
 use pipe_engine::message::{Fault, Hello, Prepared, Sample, Usage, Warmed};
 use serde::{Deserialize, Serialize};
 
+use crate::host::load::{Disturbance, DisturbanceKind};
 use crate::host::{Facts, Runtime};
 
 /// The version of [`StepRecord`], [`Session`] and [`RunRecord`].
@@ -95,6 +96,17 @@ pub struct Caution {
     pub code: CautionCode,
     /// What was seen, in a sentence with its figures.
     pub seen: String,
+}
+
+impl From<Disturbance> for Caution {
+    fn from(disturbance: Disturbance) -> Caution {
+        let code = match disturbance.kind {
+            DisturbanceKind::ForeignLoad => CautionCode::ForeignLoad,
+            DisturbanceKind::CgroupThrottled => CautionCode::CgroupThrottled,
+            DisturbanceKind::Swap => CautionCode::Swap,
+        };
+        Caution { code, seen: disturbance.seen }
+    }
 }
 
 /// The kinds of caution. *Suspect* ones are shown and can't win unmarked; *invalid* ones never satisfy a look-up.

@@ -1,13 +1,32 @@
-//! What else the machine did while something was measured, and the cautions that follow.
+//! What else the machine did while something was measured.
 //!
 //! [`Reading::now`] reads counters of the kernel and starts no process; [`Reading::between`] is pure. What a
-//! system does not count leads to no caution: the absence of one is no proof of silence.
+//! system does not count is never seen: that nothing was seen is no proof of silence. What a disturbance means for a
+//! figure is not known here.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::probe::{System, Throttling};
-use crate::record::{Caution, CautionCode};
+
+/// Something else that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disturbance {
+    pub kind: DisturbanceKind,
+    /// What was seen, in words with its figures.
+    pub seen: String,
+}
+
+/// The kinds of disturbance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisturbanceKind {
+    /// Other processes, or other machines of the same host, had processors.
+    ForeignLoad,
+    /// The control group was throttled.
+    CgroupThrottled,
+    /// Pages went to or came from swap.
+    Swap,
+}
 
 /// Ticks of `/proc/stat` in a second: the same on every architecture that we run on, whatever the kernel's own.
 const TICKS_PER_SECOND: u64 = 100;
@@ -42,10 +61,10 @@ impl Reading {
     }
 
     /// What happened from `before` to `after`, of which `own` processor time was what was measured (all of its
-    /// processes, and `pipe` itself).
-    pub fn between(before: &Reading, after: &Reading, own: Duration) -> Vec<Caution> {
+    /// processes, and `pipe` itself), as whatever the caller keeps of it.
+    pub fn between<T: From<Disturbance>>(before: &Reading, after: &Reading, own: Duration) -> Vec<T> {
         let wall = after.at.saturating_duration_since(before.at);
-        before.counters.until(&after.counters, wall, own)
+        before.counters.until(&after.counters, wall, own).into_iter().map(T::from).collect()
     }
 }
 
@@ -65,9 +84,8 @@ impl Counters {
         let line = stat.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap_or("");
         let ticks: Vec<u64> = line.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
         let tick = |at: usize| ticks.get(at).copied().unwrap_or(0);
-        let value = |key: &str| {
-            vmstat.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
-        };
+        let value =
+            |key: &str| vmstat.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0);
         Counters {
             busy: [0, 1, 2, 5, 6].into_iter().map(tick).sum(),
             stolen: tick(7),
@@ -77,34 +95,37 @@ impl Counters {
         }
     }
 
-    fn until(&self, after: &Counters, wall: Duration, own: Duration) -> Vec<Caution> {
-        let mut cautions = Vec::new();
-        let mut warn = |code, seen| cautions.push(Caution { code, seen });
+    fn until(&self, after: &Counters, wall: Duration, own: Duration) -> Vec<Disturbance> {
+        let mut found = Vec::new();
+        let mut note = |kind, seen| found.push(Disturbance { kind, seen });
         let seconds = |ticks: u64| ticks as f64 / TICKS_PER_SECOND as f64;
         let share = |cpu_seconds: f64| if wall.is_zero() { 0.0 } else { cpu_seconds / wall.as_secs_f64() };
 
         let foreign = share(seconds(after.busy.saturating_sub(self.busy)) - own.as_secs_f64());
         if foreign > QUIET {
-            warn(CautionCode::ForeignLoad, format!("other processes used {foreign:.2} processors on average"));
+            note(DisturbanceKind::ForeignLoad, format!("other processes used {foreign:.2} processors on average"));
         }
         let stolen = share(seconds(after.stolen.saturating_sub(self.stolen)));
         if stolen > QUIET {
-            warn(CautionCode::ForeignLoad, format!("the host of this machine took {stolen:.2} processors away on average"));
+            note(
+                DisturbanceKind::ForeignLoad,
+                format!("the host of this machine took {stolen:.2} processors away on average"),
+            );
         }
         let throttled = after.throttling.times.saturating_sub(self.throttling.times);
         if throttled > 0 {
             let millis = after.throttling.micros.saturating_sub(self.throttling.micros) / 1000;
-            warn(
-                CautionCode::CgroupThrottled,
+            note(
+                DisturbanceKind::CgroupThrottled,
                 format!("the control group throttled this process {throttled} times, {millis} ms in all"),
             );
         }
         let pages_in = after.swapped_in.saturating_sub(self.swapped_in);
         let pages_out = after.swapped_out.saturating_sub(self.swapped_out);
         if pages_in + pages_out > 0 {
-            warn(CautionCode::Swap, format!("{pages_in} pages came from swap and {pages_out} went there"));
+            note(DisturbanceKind::Swap, format!("{pages_in} pages came from swap and {pages_out} went there"));
         }
-        cautions
+        found
     }
 }
 
@@ -114,8 +135,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn codes(before: Counters, after: Counters, own: Duration) -> Vec<CautionCode> {
-        before.until(&after, SECOND, own).into_iter().map(|caution| caution.code).collect()
+    fn kinds(before: Counters, after: Counters, own: Duration) -> Vec<DisturbanceKind> {
+        before.until(&after, SECOND, own).into_iter().map(|one| one.kind).collect()
     }
 
     #[test]
@@ -129,20 +150,20 @@ mod tests {
     #[test]
     fn own_work_is_no_load_and_foreign_work_is() {
         let after = Counters { busy: 200, ..Counters::default() };
-        assert_eq!(codes(Counters::default(), after, 2 * SECOND), []);
-        assert_eq!(codes(Counters::default(), after, SECOND), [CautionCode::ForeignLoad]);
+        assert_eq!(kinds(Counters::default(), after, 2 * SECOND), []);
+        assert_eq!(kinds(Counters::default(), after, SECOND), [DisturbanceKind::ForeignLoad]);
     }
 
     #[test]
     fn throttling_swap_and_theft_are_seen() {
         let throttling = Throttling { times: 3, micros: 5_000 };
         let after = Counters { stolen: 20, swapped_out: 1, throttling, ..Counters::default() };
-        let expected = [CautionCode::ForeignLoad, CautionCode::CgroupThrottled, CautionCode::Swap];
-        assert_eq!(codes(Counters::default(), after, SECOND), expected);
+        let expected = [DisturbanceKind::ForeignLoad, DisturbanceKind::CgroupThrottled, DisturbanceKind::Swap];
+        assert_eq!(kinds(Counters::default(), after, SECOND), expected);
     }
 
     #[test]
-    fn counters_that_ran_backwards_and_no_time_at_all_are_no_caution() {
+    fn counters_that_ran_backwards_and_no_time_at_all_disturb_nothing() {
         let before = Counters { busy: 500, swapped_in: 9, ..Counters::default() };
         assert!(before.until(&Counters::default(), Duration::ZERO, SECOND).is_empty());
     }

@@ -101,11 +101,22 @@ impl ToolEnv {
     }
 
     /// The first executable file of that name on the search path. Relative folders of the path are passed over:
-    /// they would mean another program in every folder.
+    /// they would mean another program in every folder. So are the links by which a compiler cache stands before
+    /// the compiler: a step has no use for a cache outside its own.
     fn search(&self, name: &str) -> Option<PathBuf> {
         let path = self.get("PATH")?;
-        std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(|file| is_program(file))
+        std::env::split_paths(path)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(name))
+            .find(|file| is_program(file) && !is_compiler_cache(file))
     }
+}
+
+fn is_compiler_cache(path: &Path) -> bool {
+    const CACHES: &[&str] = &["ccache", "sccache", "distcc", "icecc"];
+    let target = path.canonicalize().ok();
+    let target = target.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    target.is_some_and(|target| CACHES.contains(&target)) && path.file_name().and_then(|name| name.to_str()) != target
 }
 
 fn is_program(path: &Path) -> bool {
@@ -186,7 +197,9 @@ impl FileStamp {
 pub fn remedy(name: &str) -> String {
     let mac = cfg!(target_os = "macos");
     let command = match (name, mac) {
-        ("cargo" | "rustc" | "rustup", _) => "install Rust from https://rustup.rs, then `rustup toolchain install stable`",
+        ("cargo" | "rustc" | "rustup", _) => {
+            "install Rust from https://rustup.rs, then `rustup toolchain install stable`"
+        }
         ("cc" | "c++" | "gcc" | "g++" | "make" | "ld" | "ar", true) => "run `xcode-select --install`",
         ("cc" | "gcc" | "ld" | "ar" | "make", false) => "run `apt-get install build-essential`",
         ("c++" | "g++", false) => "run `apt-get install g++`",

@@ -188,8 +188,7 @@ impl Directory {
                 return Err(ArchiveError::Layout("the number of entries"));
             }
             let name_length = usize::from(u16_at(rest, 28));
-            let length =
-                HEADER as usize + name_length + usize::from(u16_at(rest, 30)) + usize::from(u16_at(rest, 32));
+            let length = HEADER as usize + name_length + usize::from(u16_at(rest, 30)) + usize::from(u16_at(rest, 32));
             if rest.len() < length {
                 return Err(ArchiveError::Layout("the length of a header"));
             }

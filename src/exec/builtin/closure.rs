@@ -112,7 +112,10 @@ impl Files {
     /// Loads a program and all that it needs, breadth first, as the loader does.
     fn load(&self, path: &str, root: &Elf, reached: &mut BTreeSet<String>, missing: &mut BTreeSet<MissingLibrary>) {
         let mut names = BTreeSet::new();
-        let miss = |library: &str, needed_by: &str| MissingLibrary { library: library.to_owned(), needed_by: needed_by.to_owned() };
+        let miss = |library: &str, needed_by: &str| MissingLibrary {
+            library: library.to_owned(),
+            needed_by: needed_by.to_owned(),
+        };
         if let Some(interpreter) = &root.interpreter {
             match self.resolve(interpreter).and_then(|path| Some((path.clone(), self.elves.get(&path)?))) {
                 Some((loader, elf)) => {
@@ -125,7 +128,8 @@ impl Files {
                 }
             }
         }
-        let mut queue = std::collections::VecDeque::from([Loaded { path: path.to_owned(), elf: root, rpaths: Vec::new() }]);
+        let mut queue =
+            std::collections::VecDeque::from([Loaded { path: path.to_owned(), elf: root, rpaths: Vec::new() }]);
         reached.insert(path.to_owned());
         while let Some(loaded) = queue.pop_front() {
             // DT_RPATH does not count where DT_RUNPATH is present, neither for this file nor for what it loads.
@@ -163,7 +167,12 @@ impl Files {
         }
         let runpath = by.elf.runpath.iter().filter_map(|folder| expand(folder, origin));
         let rpath = if by.elf.runpath.is_empty() { rpaths } else { &[] };
-        rpath.iter().cloned().chain(runpath).chain(self.default_folders.iter().cloned()).find_map(|folder| at(format!("{folder}/{needed}")))
+        rpath
+            .iter()
+            .cloned()
+            .chain(runpath)
+            .chain(self.default_folders.iter().cloned())
+            .find_map(|folder| at(format!("{folder}/{needed}")))
     }
 
     /// The file behind a path of the tree, through its links; links that lead outside or in circles lead nowhere.

@@ -43,7 +43,8 @@ pub fn parse<'data, R: ReadRef<'data>>(data: R) -> object::Result<Option<Elf>> {
         }
         let Some(entries) = segment.dynamic(LittleEndian, data)? else { continue };
         let entries: Vec<_> = entries.iter().take_while(|entry| entry.d_tag(LittleEndian) != elf::DT_NULL).collect();
-        let value = |tag| entries.iter().find(|entry| entry.d_tag(LittleEndian) == tag).map(|entry| entry.d_val(LittleEndian));
+        let value =
+            |tag| entries.iter().find(|entry| entry.d_tag(LittleEndian) == tag).map(|entry| entry.d_val(LittleEndian));
         let address = value(elf::DT_STRTAB).unwrap_or(0);
         let Some(start) = segments.iter().find_map(|segment| {
             let inside = address.checked_sub(segment.p_vaddr(LittleEndian))?;

@@ -215,7 +215,8 @@ fn open_file(url: &str, rest: &str) -> Result<Box<dyn Read>, FetchError> {
     if !path.starts_with('/') {
         return Err(refuse("a `file:` URL holds an absolute path, as in `file:///data/model.bin`"));
     }
-    let path = PathBuf::from(percent_decoded(path).ok_or_else(|| refuse("its `%` signs are not followed by two digits"))?);
+    let path =
+        PathBuf::from(percent_decoded(path).ok_or_else(|| refuse("its `%` signs are not followed by two digits"))?);
     let failed = |source| FetchError::File { path: path.clone(), source };
     let metadata = std::fs::metadata(&path).map_err(failed)?;
     if !metadata.is_file() {

@@ -1,3 +1,5 @@
+//! Fetches from a server of this test on the loopback address, and from files.
+
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -107,7 +109,9 @@ fn other_bytes_are_told_with_both_digests_and_a_hint() {
 #[test]
 fn errors_of_the_server_say_whether_to_try_again() {
     let server = Server::start(|path, _| answer(&format!("{} X", &path[1..]), "", b"no"));
-    for (status, passing) in [("404", false), ("403", false), ("500", true), ("503", true), ("429", true), ("206", false)] {
+    for (status, passing) in
+        [("404", false), ("403", false), ("500", true), ("503", true), ("429", true), ("206", false)]
+    {
         let error = get(&server.url(&format!("/{status}")), &sha(b"no")).expect_err("an error");
         assert!(matches!(&error, FetchError::Status { status: s, .. } if s.to_string() == status), "{error}");
         assert_eq!(error.is_passing(), passing, "{status}");
@@ -202,7 +206,8 @@ fn a_proxy_of_the_environment_is_used_and_can_be_passed_by() {
         let vars = [("http_proxy", proxy.base.as_str()), ("no_proxy", no_proxy)];
         NetworkEnv::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned())))
     };
-    let by = |env: &NetworkEnv, wanted: &[u8]| get_with(&direct.url("/x"), &sha(wanted), Limits::default(), env).is_ok();
+    let by =
+        |env: &NetworkEnv, wanted: &[u8]| get_with(&direct.url("/x"), &sha(wanted), Limits::default(), env).is_ok();
     assert!(by(&env("127.0.0.1"), b"direct"));
     assert!(!by(&env("example.com"), b"direct"), "it went by the proxy");
     assert!(proxy.requests.load(std::sync::atomic::Ordering::SeqCst) > 0);

@@ -20,13 +20,17 @@ use super::elf;
 #[derive(Debug, Error)]
 pub enum LibraryError {
     /// The host has no such library.
-    #[error("this machine has no library `{name}` in {searched}; install the package that holds it (`apt-file search {name}` names it)")]
+    #[error(
+        "this machine has no library `{name}` in {searched}; install the package that holds it (`apt-file search {name}` names it)"
+    )]
     Missing { name: String, searched: String },
     /// The name is no file name.
     #[error("`{0}` is no file name of a library: write it as in `libm.so.6`")]
     BadName(String),
     /// No dynamic loader is known for this machine.
-    #[error("this machine has no dynamic loader that `pipe` knows, so no tree with its libraries can be made (glibc on x86_64 and aarch64 Linux only)")]
+    #[error(
+        "this machine has no dynamic loader that `pipe` knows, so no tree with its libraries can be made (glibc on x86_64 and aarch64 Linux only)"
+    )]
     NoLoader,
     /// A file can't be read.
     #[error("`{}`: {source}", path.display())]
@@ -75,8 +79,7 @@ const ARCHITECTURES: &[Architecture] = &[
 
 /// Finds the libraries below `root`, which is `/` but in tests, for one architecture.
 pub fn resolve(names: &[String], root: &Path, architecture: &str) -> Result<Vec<HostLibrary>, LibraryError> {
-    let architecture =
-        ARCHITECTURES.iter().find(|known| known.name == architecture).ok_or(LibraryError::NoLoader)?;
+    let architecture = ARCHITECTURES.iter().find(|known| known.name == architecture).ok_or(LibraryError::NoLoader)?;
     let loader = root.join(architecture.loader);
     let default = default_folder(&loader, architecture)?;
     let folders = search_folders(root, architecture);

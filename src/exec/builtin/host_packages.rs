@@ -15,7 +15,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use pep508_rs::{ExtraName, MarkerEnvironment, PackageName, Requirement, VerbatimUrl, VersionOrUrl, pep440_rs::Version};
+use pep508_rs::{
+    ExtraName, MarkerEnvironment, PackageName, Requirement, VerbatimUrl, VersionOrUrl, pep440_rs::Version,
+};
 use pipe_cache::{Digest, StoreError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -51,7 +53,9 @@ pub enum PackageError {
     #[error("Python package `{package}` requires `{line}`, which can't be read: {why}; install it anew")]
     Requirement { package: String, line: String, why: String },
     /// A package has no list of its files.
-    #[error("Python package `{package}` has no `RECORD` of its files (the system's package manager installed it?); install it by pip into a virtual environment")]
+    #[error(
+        "Python package `{package}` has no `RECORD` of its files (the system's package manager installed it?); install it by pip into a virtual environment"
+    )]
     NoRecord { package: String },
     /// A package's list of files can't be read.
     #[error("the `RECORD` of Python package `{package}` can't be read: line `{line}`; install it anew")]
@@ -155,9 +159,10 @@ impl Inventory {
 
     /// What a key sees: the interpreter, and each package with its version and the digest of its files.
     pub fn key_parts(&self) -> BTreeMap<String, String> {
-        let packages = self.packages.iter().map(|package| {
-            (format!("package {}", package.name), format!("{} {}", package.version, package.files))
-        });
+        let packages = self
+            .packages
+            .iter()
+            .map(|package| (format!("package {}", package.name), format!("{} {}", package.version, package.files)));
         let absent = self.absent.keys().map(|name| (format!("package {name}"), "absent".to_owned()));
         let interpreter = ("interpreter".to_owned(), self.interpreter.clone());
         packages.chain(absent).chain([interpreter]).collect()
@@ -205,7 +210,8 @@ impl<'a> Closure<'a> {
         }
         let mut queue = VecDeque::new();
         for text in wanted {
-            let requirement = Requirement::<VerbatimUrl>::from_str(text).map_err(|_| PackageError::BadName(text.clone()))?;
+            let requirement =
+                Requirement::<VerbatimUrl>::from_str(text).map_err(|_| PackageError::BadName(text.clone()))?;
             let name = requirement.name.to_string();
             let found = installed
                 .get(&name)
@@ -222,11 +228,12 @@ impl<'a> Closure<'a> {
             let Some(member) = installed.get(&name) else { continue };
             closure.members.insert(name.clone(), member);
             for line in &member.requires {
-                let requirement = Requirement::<VerbatimUrl>::from_str(line).map_err(|error| PackageError::Requirement {
-                    package: name.clone(),
-                    line: line.clone(),
-                    why: error.message.to_string(),
-                })?;
+                let requirement =
+                    Requirement::<VerbatimUrl>::from_str(line).map_err(|error| PackageError::Requirement {
+                        package: name.clone(),
+                        line: line.clone(),
+                        why: error.message.to_string(),
+                    })?;
                 if !requirement.evaluate_markers(&answer.markers, &extras) {
                     continue;
                 }

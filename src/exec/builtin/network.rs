@@ -50,8 +50,12 @@ const REFUSED: &[&str] = &[
 
 /// Where the certificates of the system are, on the systems that we know; a company's own certificate is put
 /// there by its administrators, and nowhere else.
-const SYSTEM_BUNDLES: &[&str] =
-    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
+const SYSTEM_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// The variables of the user's environment that fetching honours.
 #[derive(Debug, Clone, Default)]

@@ -60,7 +60,10 @@ pub struct Part {
 pub enum PartWhat {
     Entry(Entry),
     /// The single file of a folder (not of those below it) whose name matches.
-    Matching { folder: Entry, pattern: String },
+    Matching {
+        folder: Entry,
+        pattern: String,
+    },
     Link(String),
     Text(String),
 }

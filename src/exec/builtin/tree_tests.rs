@@ -1,3 +1,5 @@
+//! Trees of parts, and the loader played against ELF files that are made here and against a real program.
+
 use std::path::Path;
 
 use super::super::closure::MissingLibrary;
@@ -89,7 +91,10 @@ fn what_can_not_be_put_is_told() {
     let file = store.put_bytes(b"x").expect("a file");
     assert!(matches!(build(&store, &[part("", PartWhat::Entry(file.clone()))], &[]), Err(TreeError::NoPlace)));
     for at in ["../x", "/x", "a/../x"] {
-        assert!(matches!(build(&store, &[part(at, PartWhat::Entry(file.clone()))], &[]), Err(TreeError::Store(_))), "{at}");
+        assert!(
+            matches!(build(&store, &[part(at, PartWhat::Entry(file.clone()))], &[]), Err(TreeError::Store(_))),
+            "{at}"
+        );
     }
     let twice = [part("x", PartWhat::Entry(file)), part("x", PartWhat::Text("y".to_owned()))];
     assert!(matches!(build(&store, &twice, &[]), Err(TreeError::Store(_))));
@@ -248,7 +253,10 @@ fn libraries_that_nothing_links_are_checked_on_their_own() {
 #[test]
 fn links_in_circles_lead_nowhere_and_broken_files_are_told() {
     let files = [("bin/engine", program(&["liba.so"]).bytes()), (LOADER, loader())];
-    assert_eq!(missing(&files, &[("lib/liba.so", "libb.so"), ("lib/libb.so", "liba.so")]), [pair("liba.so", "bin/engine")]);
+    assert_eq!(
+        missing(&files, &[("lib/liba.so", "libb.so"), ("lib/libb.so", "liba.so")]),
+        [pair("liba.so", "bin/engine")]
+    );
     let (_folder, store) = store();
     let mut broken = program(&[]).bytes();
     broken[32] = 0xff;
@@ -269,7 +277,8 @@ fn a_real_program_with_the_libraries_of_this_machine() {
     names.push(loader);
     names.sort();
     names.dedup();
-    let resolve = |names: &[String]| host_libraries::resolve(names, Path::new("/"), std::env::consts::ARCH).expect("libraries");
+    let resolve =
+        |names: &[String]| host_libraries::resolve(names, Path::new("/"), std::env::consts::ARCH).expect("libraries");
     let program = part("bin/program", PartWhat::Entry(store.put_bytes(&bytes).expect("a file")));
     build(&store, std::slice::from_ref(&program), &resolve(&names)).expect("a complete tree");
 

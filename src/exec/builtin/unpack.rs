@@ -45,10 +45,14 @@ pub enum UnpackError {
     #[error("wheel `{wheel}` is refused: it would become {unpacked} bytes from {packed}, over the limit of {limit}")]
     TooLarge { wheel: String, packed: u64, unpacked: u64, limit: u64 },
     /// Two wheels claim one path.
-    #[error("wheels `{first}` and `{second}` both hold `{path}`, with different content; leave one of them out of the lock")]
+    #[error(
+        "wheels `{first}` and `{second}` both hold `{path}`, with different content; leave one of them out of the lock"
+    )]
     Conflict { first: String, second: String, path: String },
     /// Two paths that are one where case does not count.
-    #[error("`{path}` of wheel `{second}` and `{other}` of wheel `{first}` differ in case alone, so they can't both exist on every system")]
+    #[error(
+        "`{path}` of wheel `{second}` and `{other}` of wheel `{first}` differ in case alone, so they can't both exist on every system"
+    )]
     Case { first: String, second: String, path: String, other: String },
     /// A path is both a file and a folder.
     #[error("`{path}` is a file in wheel `{file}` and a folder in wheel `{folder}`")]
@@ -203,8 +207,9 @@ impl Plan {
                 hasher.update(piece);
                 Ok(())
             };
-            read_data(&mut archive, index, &AtomicBool::new(false), &mut write)
-                .map_err(|source| UnpackError::Data { wheel: shown(&wheels[wheel].name), entry: shown(&file.path), source })?;
+            read_data(&mut archive, index, &AtomicBool::new(false), &mut write).map_err(|source| {
+                UnpackError::Data { wheel: shown(&wheels[wheel].name), entry: shown(&file.path), source }
+            })?;
             Ok(hasher.finalize())
         };
         if digest(file.wheel, file.index)? == digest(wheel, index)? {
@@ -218,9 +223,7 @@ impl Plan {
     }
 
     fn make_folders(&self, target: &Path) -> Result<(), UnpackError> {
-        let make = |path: PathBuf| {
-            fs::create_dir(&path).map_err(|source| UnpackError::Write { path, source })
-        };
+        let make = |path: PathBuf| fs::create_dir(&path).map_err(|source| UnpackError::Write { path, source });
         make(target.to_owned())?;
         self.folders.iter().try_for_each(|folder| make(target.join(folder)))
     }
@@ -243,7 +246,8 @@ impl Plan {
             let mut archives: Vec<Archive> = archives.to_vec();
             while !failed.load(Ordering::Relaxed) {
                 let Some(file) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                let written = write_file(file, &wheels[file.wheel].name, &mut archives[file.wheel], target, &failed, control);
+                let written =
+                    write_file(file, &wheels[file.wheel].name, &mut archives[file.wheel], target, &failed, control);
                 if let Err(error) = written {
                     failed.store(true, Ordering::Relaxed);
                     let mut slot = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -299,15 +303,20 @@ impl Claims<'_> {
     }
 
     /// Claims a file; where an equal looking one is there already, gives back its place in the plan.
-    fn file(&mut self, wheel: usize, path: &str, size: u64, crc: u32, place: usize) -> Result<Option<usize>, UnpackError> {
+    fn file(
+        &mut self,
+        wheel: usize,
+        path: &str,
+        size: u64,
+        crc: u32,
+        place: usize,
+    ) -> Result<Option<usize>, UnpackError> {
         match self.taken.get(path) {
             Some(Claim::Folder { wheel: folder }) => Err(self.file_and_folder(wheel, *folder, path)),
             Some(Claim::File { size: s, crc: c, place, .. }) if (*s, *c) == (size, crc) => Ok(Some(*place)),
-            Some(Claim::File { wheel: first, .. }) => Err(UnpackError::Conflict {
-                first: self.name(*first),
-                second: self.name(wheel),
-                path: shown(path),
-            }),
+            Some(Claim::File { wheel: first, .. }) => {
+                Err(UnpackError::Conflict { first: self.name(*first), second: self.name(wheel), path: shown(path) })
+            }
             None => self.take(path, Claim::File { wheel, size, crc, place }).map(|()| None),
         }
     }

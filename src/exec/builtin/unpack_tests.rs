@@ -1,3 +1,5 @@
+//! Wheels made here, good and hostile: an attack corpus in which each case is refused by its reason.
+
 use std::io::Cursor;
 
 use zip::write::SimpleFileOptions;
@@ -66,7 +68,7 @@ impl Zip {
         for byte in data {
             crc ^= u32::from(*byte);
             for _ in 0..8 {
-                crc = crc >> 1 ^ (crc & 1) * 0xedb8_8320;
+                crc = (crc >> 1) ^ ((crc & 1) * 0xedb8_8320);
             }
         }
         !crc
@@ -292,7 +294,7 @@ fn names_that_lie_to_a_terminal_are_refused() {
 #[test]
 fn names_that_no_system_holds_are_refused() {
     refuses(vec![item(&"x".repeat(256), b"x")], "longer than 255");
-    refuses(vec![item(&"xx/".repeat(1_500).trim_end_matches('/').to_owned(), b"x")], "longer than 4,000");
+    refuses(vec![item("xx/".repeat(1_500).trim_end_matches('/'), b"x")], "longer than 4,000");
     refuses(vec![Item { name: b"a\xff".to_vec(), ..item("", b"x") }], "");
     refuses(vec![item("", b"x")], "");
 }
@@ -328,13 +330,16 @@ fn one_path_twice_is_refused() {
 
 #[test]
 fn wheels_that_contradict_each_other_are_refused_with_both_names() {
-    let pairs: [(&str, &[u8], &str, &[u8], &str); 3] = [
-        ("x/y", b"1", "x/y", b"2", "both hold `x/y`"),
-        ("x/y", b"1", "X/z", b"2", "differ in case alone"),
-        ("x", b"1", "x/y", b"2", "is a file in wheel `a.whl` and a folder in wheel `b.whl`"),
+    let pairs = [
+        ("x/y", "1", "x/y", "2", "both hold `x/y`"),
+        ("x/y", "1", "X/z", "2", "differ in case alone"),
+        ("x", "1", "x/y", "2", "is a file in wheel `a.whl` and a folder in wheel `b.whl`"),
     ];
     for (first, one, second, two, expected) in pairs {
-        let wheels = [("a.whl", wheel_of("a", vec![item(first, one)])), ("b.whl", wheel_of("b", vec![item(second, two)]))];
+        let wheels = [
+            ("a.whl", wheel_of("a", vec![item(first, one.as_bytes())])),
+            ("b.whl", wheel_of("b", vec![item(second, two.as_bytes())])),
+        ];
         let error = unpacked(&wheels, Limits::default()).expect_err(expected).to_string();
         assert!(error.contains(expected) && error.contains("`a.whl`") && error.contains("`b.whl`"), "{error}");
     }
@@ -381,7 +386,10 @@ fn archives_that_two_readers_see_differently_are_refused() {
     refuses_bytes([zip.bytes.clone(), zip.directory.clone(), zip.end(start, b"hello")].concat(), "end record");
 
     // A byte between directory and end.
-    refuses_bytes([zip.bytes.clone(), zip.directory.clone(), vec![0], zip.end(start, b"")].concat(), "size of the directory");
+    refuses_bytes(
+        [zip.bytes.clone(), zip.directory.clone(), vec![0], zip.end(start, b"")].concat(),
+        "size of the directory",
+    );
 
     // One entry more, and one less, than there are.
     for entries in [1, 3] {

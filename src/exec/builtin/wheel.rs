@@ -48,7 +48,9 @@ pub enum WheelError {
     #[error("pip left {count} files for `{package}=={version}` where one wheel was expected")]
     NotOne { package: String, version: String, count: usize },
     /// The wheel is not one of the lock.
-    #[error("the wheel `{file}` that pip brought has sha256 {got}, which is not in the lock; write the lock anew if the package was published again")]
+    #[error(
+        "the wheel `{file}` that pip brought has sha256 {got}, which is not in the lock; write the lock anew if the package was published again"
+    )]
     Digest { file: String, got: String },
     /// A file of the scratch folder can't be read or written.
     #[error("`{}`: {source}", path.display())]
@@ -109,7 +111,10 @@ pub async fn fetch(
         let path = path.clone();
         move || sha256(&path)
     });
-    let got = got.await.map_err(|_| WheelError::Stopped)?.map_err(|source| WheelError::File { path: path.clone(), source })?;
+    let got = got
+        .await
+        .map_err(|_| WheelError::Stopped)?
+        .map_err(|source| WheelError::File { path: path.clone(), source })?;
     if wheel.sha256.iter().any(|wanted| digits(wanted) == got) {
         return Ok(path);
     }
@@ -118,7 +123,11 @@ pub async fn fetch(
 }
 
 fn remedy() -> &'static str {
-    if cfg!(target_os = "macos") { "`python3 -m ensurepip`, or `brew install uv`" } else { "`apt-get install python3-pip`" }
+    if cfg!(target_os = "macos") {
+        "`python3 -m ensurepip`, or `brew install uv`"
+    } else {
+        "`apt-get install python3-pip`"
+    }
 }
 
 /// The line of a requirements file. Every part is checked: a line break in one would be another requirement, and
@@ -233,6 +242,10 @@ impl Drop for Group {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "pip is no step: it needs the network and the user's settings, and no sandbox"
+)]
 async fn run(
     wheel: &FetchWheel,
     line: Line,

@@ -1,3 +1,5 @@
+//! Wheels brought by scripts that play python, pip and uv.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::AtomicBool;
@@ -59,7 +61,10 @@ const LONG: Duration = Duration::from_secs(20);
 #[test]
 fn pip_is_asked_for_one_wheel_with_the_users_settings() {
     let stage = Stage::new();
-    stage.script("python", &format!("{ARGS}\necho \"$PIP_INDEX_URL $PYTHONPATH\"; cat $r; printf wheel > $d/demo-1.0.whl"));
+    stage.script(
+        "python",
+        &format!("{ARGS}\necho \"$PIP_INDEX_URL $PYTHONPATH\"; cat $r; printf wheel > $d/demo-1.0.whl"),
+    );
     assert_eq!(stage.fetch(&wheel(b"wheel"), None, LONG).expect("the wheel"), b"wheel");
     let log = fs::read_to_string(stage.folder.path().join("log")).expect("the log");
     assert!(log.starts_with("the-users \ndemo==1.0+cpu --hash=sha256:00000"), "{log}");

@@ -80,16 +80,21 @@ fn simd(architecture: &str, has: impl Fn(&str) -> bool) -> Vec<String> {
 pub fn sysctl_text() -> String {
     use std::ffi::{CString, c_char, c_int, c_void};
     unsafe extern "C" {
-        fn sysctlbyname(name: *const c_char, old: *mut c_void, length: *mut usize, new: *mut c_void, new_length: usize) -> c_int;
+        fn sysctlbyname(
+            name: *const c_char,
+            old: *mut c_void,
+            length: *mut usize,
+            new: *mut c_void,
+            new_length: usize,
+        ) -> c_int;
     }
     let ask = |name: &str| -> Option<String> {
         let c_name = CString::new(name).ok()?;
         let mut buffer = [0u8; 256];
         let mut length = buffer.len();
         // SAFETY: the buffer is valid for `length` bytes, the name ends in NUL, and nothing is set.
-        let failed = unsafe {
-            sysctlbyname(c_name.as_ptr(), buffer.as_mut_ptr().cast(), &mut length, std::ptr::null_mut(), 0)
-        };
+        let failed =
+            unsafe { sysctlbyname(c_name.as_ptr(), buffer.as_mut_ptr().cast(), &mut length, std::ptr::null_mut(), 0) };
         let bytes = buffer.get(..length).filter(|_| failed == 0)?;
         let text = std::str::from_utf8(bytes).ok().map(|text| text.trim_end_matches('\0'));
         let is_text = name.ends_with("string") || name.starts_with("kern.os");

@@ -1,3 +1,5 @@
+//! Machines that are not here, by what their files would say.
+
 use std::fs;
 
 use super::linux::{Calls, facts};

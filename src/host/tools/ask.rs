@@ -12,10 +12,14 @@ use super::{ToolEnv, ToolError};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// What `program args` writes to its standard output, of which at most 64 MiB count.
+#[expect(clippy::disallowed_methods, reason = "this is where tools are asked what they are")]
 pub fn ask(program: &Path, args: &[&str], env: &ToolEnv) -> Result<String, ToolError> {
     let silent = |why: String| ToolError::Silent {
         program: program.to_owned(),
-        command: std::iter::once(program.display().to_string()).chain(args.iter().map(|arg| (*arg).to_owned())).collect::<Vec<_>>().join(" "),
+        command: std::iter::once(program.display().to_string())
+            .chain(args.iter().map(|arg| (*arg).to_owned()))
+            .collect::<Vec<_>>()
+            .join(" "),
         why,
     };
     let failed = |error: std::io::Error| silent(error.to_string());

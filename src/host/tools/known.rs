@@ -11,13 +11,25 @@ pub fn probe(name: &str, file: &Path, env: &ToolEnv) -> Result<Tool, ToolError> 
         "python3" | "python" => python(name, file, env),
         "cargo" | "rustc" => rust(name, file, env),
         "cc" | "c++" | "gcc" | "g++" | "clang" | "clang++" => compiler(name, file, env),
-        _ => by_digest(name, file),
+        _ => by_digest(name, file, env),
     }
 }
 
-fn by_digest(name: &str, file: &Path) -> Result<Tool, ToolError> {
-    let real = real_path(file)?;
+fn by_digest(name: &str, file: &Path, env: &ToolEnv) -> Result<Tool, ToolError> {
+    let real = match pyenv_of_shim(file) {
+        Some(pyenv) => PathBuf::from(ask(&pyenv, &["which", name], env)?.trim()),
+        None => file.to_owned(),
+    };
+    let real = real_path(&real)?;
     Ok(Tool { name: name.to_owned(), version: digest_version(&real)?, roots: roots([folder_of(&real)]), real })
+}
+
+/// pyenv puts one and the same script under the name of every program of every interpreter; it alone knows which
+/// one is meant.
+fn pyenv_of_shim(file: &Path) -> Option<PathBuf> {
+    let shims = file.parent().filter(|folder| folder.ends_with("shims"))?;
+    let pyenv = shims.parent()?.join("bin/pyenv");
+    pyenv.is_file().then_some(pyenv)
 }
 
 /// `-S` keeps the start fast and `-I` keeps the user's own modules out; a prefix is known without either.
@@ -100,7 +112,11 @@ fn folder_of(file: &Path) -> PathBuf {
 
 fn unreadable(program: &Path, command: &str, answer: &str) -> ToolError {
     let answer: String = answer.chars().take(80).flat_map(char::escape_debug).collect();
-    ToolError::Silent { program: program.to_owned(), command: command.to_owned(), why: format!("it answers `{answer}`") }
+    ToolError::Silent {
+        program: program.to_owned(),
+        command: command.to_owned(),
+        why: format!("it answers `{answer}`"),
+    }
 }
 
 /// Folders that every sandbox shows anyway.

@@ -1,3 +1,5 @@
+//! A search path of scripts that play shims, compilers and other tools.
+
 use super::*;
 
 /// A search path of one folder with scripts, so that no test depends on what this machine has.
@@ -51,7 +53,10 @@ fn a_proxy_of_rustup_is_looked_behind() {
 #[test]
 fn a_compiler_is_known_by_its_version_and_target() {
     let host = Host::new();
-    host.script("bin/cc", "case $1 in --version) echo 'cc (Debian 12.2.0-14) 12.2.0';; *) echo x86_64-linux-gnu;; esac");
+    host.script(
+        "bin/cc",
+        "case $1 in --version) echo 'cc (Debian 12.2.0-14) 12.2.0';; *) echo x86_64-linux-gnu;; esac",
+    );
     let found = find("cc", &host.env(&[])).expect("a tool");
     assert_eq!(found.tool.version, "(Debian 12.2.0-14) 12.2.0 x86_64-linux-gnu");
 }
@@ -63,6 +68,26 @@ fn any_other_tool_is_known_by_its_bytes() {
     let before = find("frobnicate", &host.env(&[])).expect("a tool").tool.version;
     let bytes = fs::read(path).expect("bytes");
     assert_eq!(before, format!("blake3:{}", blake3::hash(&bytes).to_hex()));
+}
+
+#[test]
+fn the_script_that_pyenv_puts_before_a_program_is_looked_behind() {
+    let host = Host::new();
+    let real = host.script("root/versions/3.12/bin/uv", "exit 0");
+    host.script("root/bin/pyenv", &format!("[ \"$1 $2\" = 'which uv' ] && echo {}", real.display()));
+    host.script("root/shims/uv", "exit 1");
+    let path = host.folder.path().join("root/shims").display().to_string();
+    let found = find("uv", &host.env(&[("PATH", &path)])).expect("a tool");
+    assert_eq!(found.tool.real, real.canonicalize().expect("a path"));
+}
+
+#[test]
+fn a_compiler_cache_is_passed_over() {
+    let host = Host::new();
+    host.script("bin/ccache", "exit 1");
+    std::os::unix::fs::symlink("ccache", host.folder.path().join("bin/cc")).expect("a link");
+    assert!(matches!(find("cc", &host.env(&[])), Err(ToolError::Missing { .. })));
+    assert!(find("ccache", &host.env(&[])).is_ok());
 }
 
 #[test]

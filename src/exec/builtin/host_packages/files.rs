@@ -73,9 +73,13 @@ pub(super) fn parse(text: &str, info: &str) -> Result<Vec<Line>, String> {
 /// Leaves out scripts and data beside the packages' folder, byte code, and what the installer wrote.
 fn belongs(path: &str, info: &str) -> bool {
     let outside = path.starts_with('/') || path.split('/').any(|part| matches!(part, ".." | "." | ""));
-    let byte_code = path.ends_with(".pyc") || path.ends_with(".pyo") || path.split('/').any(|part| part == "__pycache__");
+    let byte_code =
+        path.ends_with(".pyc") || path.ends_with(".pyo") || path.split('/').any(|part| part == "__pycache__");
     let by_installer = path.strip_prefix(info).and_then(|rest| rest.strip_prefix('/')).is_some_and(|name| {
-        matches!(name, "RECORD" | "RECORD.jws" | "RECORD.p7s" | "INSTALLER" | "REQUESTED" | "direct_url.json" | "uv_cache.json")
+        matches!(
+            name,
+            "RECORD" | "RECORD.jws" | "RECORD.p7s" | "INSTALLER" | "REQUESTED" | "direct_url.json" | "uv_cache.json"
+        )
     });
     !(outside || byte_code || by_installer)
 }
@@ -144,7 +148,8 @@ fn all_files(inventory: &Inventory) -> Result<BTreeMap<String, Source>, PackageE
     let mut files: BTreeMap<String, Source> = BTreeMap::new();
     for package in &inventory.packages {
         for line in read(package)? {
-            let source = Source { package: package.name.clone(), file: package.root.join(&line.path), sha256: line.sha256 };
+            let source =
+                Source { package: package.name.clone(), file: package.root.join(&line.path), sha256: line.sha256 };
             match files.get(&line.path) {
                 Some(first) if first.file == source.file => {}
                 Some(first) if same_content(&first.file, &source.file)? => {}

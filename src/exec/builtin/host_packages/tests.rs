@@ -1,3 +1,5 @@
+//! Packages installed into a folder of the test, listed by a script that plays the interpreter.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -30,7 +32,9 @@ impl Site {
     /// Installs a package whose `RECORD` is as pip would write it.
     fn install(&mut self, name: &str, version: &str, requires: &[&str], files: &[(&str, &[u8])]) {
         let info = format!("{name}-{version}.dist-info");
-        let mut record = format!("../../bin/{name},sha256=x,1\n{name}/__pycache__/a.pyc,,\n{info}/INSTALLER,sha256=y,4\n{info}/RECORD,,\n");
+        let mut record = format!(
+            "../../bin/{name},sha256=x,1\n{name}/__pycache__/a.pyc,,\n{info}/INSTALLER,sha256=y,4\n{info}/RECORD,,\n"
+        );
         for (path, bytes) in files {
             self.write(path, bytes);
             record.push_str(&format!("{path},sha256={},{}\n", digest(bytes), bytes.len()));
@@ -55,7 +59,8 @@ impl Site {
         fs::write(self.folder.path().join("answer"), answer.to_string()).expect("an answer");
         let python = self.folder.path().join("python");
         if !python.exists() {
-            fs::write(&python, format!("#!/bin/sh\n/bin/cat {}/answer\n", self.folder.path().display())).expect("a script");
+            fs::write(&python, format!("#!/bin/sh\n/bin/cat {}/answer\n", self.folder.path().display()))
+                .expect("a script");
             fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).expect("a mode");
         }
         python
@@ -170,11 +175,13 @@ fn the_key_knows_contents_and_not_installers() {
     };
     let plain = digest_of(|_| ());
     let by_uv = digest_of(|site| {
-        let record = format!("a-1.dist-info/RECORD,,\na-1.dist-info/uv_cache.json,sha256=q,9\na.py,sha256={},1\n", digest(b"1"));
+        let record =
+            format!("a-1.dist-info/RECORD,,\na-1.dist-info/uv_cache.json,sha256=q,9\na.py,sha256={},1\n", digest(b"1"));
         site.write("a-1.dist-info/RECORD", record.as_bytes());
     });
     assert_eq!(plain, by_uv, "the same wheel by another installer");
-    let other = digest_of(|site| site.write("a-1.dist-info/RECORD", format!("a.py,sha256={},1\n", digest(b"2")).as_bytes()));
+    let other =
+        digest_of(|site| site.write("a-1.dist-info/RECORD", format!("a.py,sha256={},1\n", digest(b"2")).as_bytes()));
     assert_ne!(plain, other);
     let no_digest = digest_of(|site| site.write("a-1.dist-info/RECORD", b"a.py,,\n"));
     assert_eq!(plain, no_digest, "a file without a digest in the list is hashed");
@@ -204,10 +211,15 @@ fn packages_without_a_list_of_files_are_told() {
 
 #[test]
 fn lines_of_a_record() {
-    let path = |text: &str| parse(text, "a-1.dist-info").map(|lines| lines.into_iter().map(|line| line.path).collect::<Vec<_>>());
+    let path = |text: &str| {
+        parse(text, "a-1.dist-info").map(|lines| lines.into_iter().map(|line| line.path).collect::<Vec<_>>())
+    };
     assert_eq!(path("\"a,b.py\",sha256=x,1\r\n\n"), Ok(vec!["a,b.py".to_owned()]));
     assert_eq!(path("../../../bin/x,,\n/etc/passwd,,\na/../b,,\n"), Ok(vec![]));
-    assert_eq!(path("a-1.dist-info/METADATA,,\na-1.dist-info/direct_url.json,,\n"), Ok(vec!["a-1.dist-info/METADATA".to_owned()]));
+    assert_eq!(
+        path("a-1.dist-info/METADATA,,\na-1.dist-info/direct_url.json,,\n"),
+        Ok(vec!["a-1.dist-info/METADATA".to_owned()])
+    );
     assert!(path("nonsense").is_err() && path("a,b").is_err() && path(",,").is_err() && path("a,,x").is_err());
 }
 
