@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use pipe::measure::Comparison;
-use pipe::report::{csv, json, markdown, terminal};
+use pipe::report::{csv, graph, html, json, markdown, terminal};
 
 #[path = "report/fixture.rs"]
 mod fixture;
@@ -138,5 +138,28 @@ fn rows_cover_the_product_of_the_axes() {
             16
         );
         assert!(comparison.holes().all(|(_, hole)| !hole.reason.is_empty()));
+    }
+}
+
+#[test]
+fn pages_need_no_network_and_are_the_same_for_a_cached_run() {
+    for (scenario, name) in SCENARIOS {
+        let first = comparison(scenario);
+        let second = comparison(scenario);
+        let page = html::render(&first, Some(&fixture::graph(&first, false)));
+        assert!(page == html::render(&second, Some(&fixture::graph(&second, true))), "{name}: the pages differ");
+        for outside in ["<script", "src=", "href=\"http", "url(", "@import", "<link"] {
+            assert!(!page.contains(outside), "{name}: `{outside}` is in the page");
+        }
+        for row in first.measured() {
+            let anchor = row.anchor();
+            assert!(page.contains(&format!("id=\"cell-{anchor}\"")), "{name}: no samples of {anchor}");
+            assert!(page.contains(&format!("href=\"#cell-{anchor}\"")), "{name}: no link to {anchor}");
+        }
+        // For looking at: the pictures of a test run stay in the target folder.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        std::fs::write(folder.join(format!("{name}.html")), &page).expect("the page can be written");
+        let picture = graph::svg::render(&fixture::graph(&first, false)).expect("the graph can be drawn");
+        std::fs::write(folder.join(format!("{name}.svg")), picture).expect("the picture can be written");
     }
 }

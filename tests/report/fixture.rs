@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pipe::host::{Facts, Machine, Runtime};
+use pipe::measure::comparison::State;
 use pipe::measure::stats::Random;
 use pipe::measure::{CellInput, CompareInput, Comparison, Outcome, Outputs, compare};
 use pipe::pipeline::*;
+use pipe::report::graph::{Edge, GraphView, Node, NodeState};
 use pipe::record::{Caution, CautionCode, FORMAT, Sandbox, Session};
 use pipe_cache::Digest;
 use pipe_engine::message::{Hello, Inside, Prepared, Sample, Usage, Warmed};
@@ -402,4 +404,53 @@ pub fn comparison(scenario: Scenario) -> Comparison {
             .collect(),
         facts: &facts,
     })
+}
+
+/// The graph of a scenario, as a plan would give it; `seen_before` changes nothing but cache states.
+pub fn graph(comparison: &Comparison, seen_before: bool) -> GraphView {
+    let mut view = GraphView { title: comparison.pipeline.clone(), ..GraphView::default() };
+    let state = || if seen_before { NodeState::Cached } else { NodeState::Runs("never run".into()) };
+    let mut add = |name: &str, class: Class, state: NodeState, cell: Option<Cell>, reads: &[usize]| {
+        let to = view.nodes.len();
+        view.nodes.push(Node {
+            id: format!("s{to}"),
+            name: name.to_owned(),
+            group: name.split('[').next().unwrap_or_default().to_owned(),
+            recipe: None,
+            class,
+            state,
+            detail: seen_before.then(|| "1.2 GiB".to_owned()),
+            cell,
+            count: 1,
+        });
+        view.edges.extend(reads.iter().map(|&from| Edge { from, to }));
+        to
+    };
+    let wheels: Vec<usize> =
+        (0..38).map(|i| add(&format!("env/wheel-{i}"), Class::Fetch, state(), None, &[])).collect();
+    let env = add("env", Class::Build, state(), None, &wheels);
+    let model = add("model", Class::Build, state(), None, &[env]);
+    let tokens = add("tokens", Class::Build, state(), None, &[]);
+    let sources = add("engine-sources", Class::Fetch, state(), None, &[]);
+    let mut engines = Vec::new();
+    for (engine, file) in [("torch", "script"), ("onnx", "onnx")] {
+        let export = add(file, Class::Build, state(), None, &[env, model]);
+        let built = add(&format!("engine/{engine}"), Class::Build, state(), None, &[sources, env]);
+        let image = add(&format!("image/{engine}"), Class::Build, state(), None, &[built, export]);
+        engines.push((export, built, image));
+    }
+    let mut cells = Vec::new();
+    for row in &comparison.rows {
+        let (Some(step), Some(cell)) = (&row.step, &row.cell) else { continue };
+        let (export, built, image) = engines[usize::from(cell.get("engine") == Some("onnx"))];
+        let native = cell.get("place") == Some("native");
+        let reads = if native { vec![tokens, export, built] } else { vec![tokens, image] };
+        let state = match &row.state {
+            State::Unavailable(hole) => NodeState::Unavailable(hole.reason.clone()),
+            _ => state(),
+        };
+        cells.push(add(step, Class::Measure, state, Some(cell.clone()), &reads));
+    }
+    add("report", Class::Build, state(), None, &cells);
+    view
 }
