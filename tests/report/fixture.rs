@@ -332,6 +332,14 @@ fn measured(engine: &str, place: &str, scenario: Scenario) -> Outcome<'static> {
 
 /// The comparison of a scenario.
 pub fn comparison(scenario: Scenario) -> Comparison {
+    comparison_with(scenario, |_, outcome| outcome)
+}
+
+/// The same, with `change` made to each cell's outcome: it gets `torch native cpu` and what became of it.
+pub fn comparison_with(
+    scenario: Scenario,
+    change: impl Fn(&str, Outcome<'static>) -> Outcome<'static>,
+) -> Comparison {
     let matrix = matrix();
     let pattern = |text: &str| CellPattern::parse(text).expect("a pattern");
     let troubled = scenario == Scenario::Troubled;
@@ -377,12 +385,12 @@ pub fn comparison(scenario: Scenario) -> Comparison {
                 });
                 if !ruled_out {
                     let step = format!("decode[{point}]");
+                    let changed = change(&format!("{engine} {place} {device}"), outcome(engine, place, device, scenario));
                     cells.push((
                         step,
                         point,
                         measure(place, device),
-                        outcome(engine, place, device, scenario),
-                    ));
+                        changed));
                 }
             }
         }

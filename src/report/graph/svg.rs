@@ -96,7 +96,7 @@ fn layout(view: &GraphView) -> Result<Placed, LayoutError> {
     graph.set_graph(GraphLabel {
         rankdir: RankDir::LR,
         nodesep: 12.0,
-        ranksep: 84.0,
+        ranksep: 70.0,
         edgesep: 8.0,
         marginx: MARGIN,
         marginy: MARGIN,

@@ -12,10 +12,10 @@ use crate::measure::metric::Metric;
 use crate::measure::stats::{Interval, Random};
 use crate::measure::summary::series;
 
-const LEFT: f64 = 176.0;
-const PLOT: f64 = 410.0;
-const RIGHT: f64 = 134.0;
-const ROW: f64 = 34.0;
+const LEFT: f64 = 158.0;
+const PLOT: f64 = 284.0;
+const RIGHT: f64 = 148.0;
+const ROW: f64 = 30.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 26.0;
 

@@ -34,7 +34,7 @@ pub(super) fn matrix(comparison: &Comparison) -> Markup {
             }
             @if comparison.measured().next().is_some() {
                 p.soft.small {
-                    "The darker a figure's ground, the better it is among its column. Every figure links to its samples."
+                    "The stronger the green, the better the figure is among its column. Every figure links to its samples."
                 }
             }
         }
@@ -47,7 +47,7 @@ fn line(comparison: &Comparison, row: &Row) -> Markup {
         tr class=(state) {
             th scope="row" {
                 @if row.winner { span.star title="fastest of the cells that are right and within their budget" { "★ " } }
-                (row.label)
+                span.name { (row.label) }
                 div {
                     @for mark in words::marks(row) { span class={ "chip " (mark.replace(' ', "-")) } { (mark) } " " }
                 }
@@ -73,7 +73,7 @@ fn figures(comparison: &Comparison, row: &Row) -> Markup {
         (figure(comparison, row, Metric::TimeToFirstToken))
         (figure(comparison, row, Metric::TimePerOutputToken))
         (figure(comparison, row, Metric::TokensPerSecond))
-        td.n class=(shade(comparison, row, memory)) {
+        td class={ "n " (shade(comparison, row, memory)) } {
             a href={ "#cell-" (row.anchor()) } { (words::headline(row, memory)) }
             @match &row.budget {
                 Budget::Over { .. } => div.small.bad { (words::budget(&row.budget).unwrap_or_default()) },
@@ -97,7 +97,7 @@ fn figures(comparison: &Comparison, row: &Row) -> Markup {
 
 fn figure(comparison: &Comparison, row: &Row, metric: Metric) -> Markup {
     html! {
-        td.n class=(shade(comparison, row, metric)) {
+        td class={ "n " (shade(comparison, row, metric)) } {
             a href={ "#cell-" (row.anchor()) } { (words::headline(row, metric)) }
             @match (words::spread(row, metric), words::why_missing(row, metric)) {
                 (Some(spread), _) => div.small { (spread) },
@@ -130,7 +130,7 @@ fn verdict_class(row: &Row) -> &'static str {
 /// One of five grounds: where the figure lies between the worst and the best of its column, which must be
 /// apart by more than 2 % for any shade at all.
 fn shade(comparison: &Comparison, row: &Row, metric: Metric) -> &'static str {
-    if row.state == State::Wrong {
+    if row.state == State::Wrong || row.is_invalid() {
         return "";
     }
     let of = |row: &Row| row.summary.as_ref().and_then(|summary| summary.headline(metric));
