@@ -22,6 +22,6 @@ pub use compare::compare;
 pub use comparison::Comparison;
 pub use enough::{Enough, enough};
 pub use input::{CellInput, CompareInput, Outcome, Outputs};
-pub use parity_record::ParityRecord;
 pub use parity::{ParityResult, Tolerance, parity};
+pub use parity_record::ParityRecord;
 pub use summary::{Summary, summarise};

@@ -157,9 +157,8 @@ pub(crate) mod tests {
     pub(crate) fn example() -> GraphView {
         let mut view = GraphView { title: "llm-6gb".into(), ..GraphView::default() };
         let cached = || NodeState::Cached;
-        let wheels: Vec<usize> = (0..38)
-            .map(|i| add(&mut view, &format!("env/wheel-{i:02}"), Class::Fetch, cached(), &[]))
-            .collect();
+        let wheels: Vec<usize> =
+            (0..38).map(|i| add(&mut view, &format!("env/wheel-{i:02}"), Class::Fetch, cached(), &[])).collect();
         let env = add(&mut view, "env", Class::Build, cached(), &wheels);
         let model = add(&mut view, "model", Class::Build, cached(), &[env]);
         let script = add(&mut view, "script", Class::Build, cached(), &[env, model]);

@@ -72,7 +72,10 @@ pub fn render(view: &GraphView) -> Result<String, LayoutError> {
         let _ = writeln!(
             out,
             "<g class=\"{class}\"><rect x=\"{}\" y=\"{}\" width=\"14\" height=\"14\" rx=\"3\"/><text class=\"s\" x=\"{}\" y=\"{}\">{text}</text></g>",
-            at(x), at(y), at(x + 20.0), at(y + 11.0)
+            at(x),
+            at(y),
+            at(x + 20.0),
+            at(y + 11.0)
         );
         x += swatch(text);
     }
@@ -143,12 +146,7 @@ fn layout(view: &GraphView) -> Result<Placed, LayoutError> {
 
 /// Those bends of a line that lead it past the nodes of a column which it crosses; the layout's other bends
 /// only make short lines wavy.
-fn between<'a>(
-    bends: &'a [Point],
-    from: f64,
-    to: f64,
-    columns: &'a [f64],
-) -> impl Iterator<Item = (f64, f64)> + 'a {
+fn between<'a>(bends: &'a [Point], from: f64, to: f64, columns: &'a [f64]) -> impl Iterator<Item = (f64, f64)> + 'a {
     bends
         .iter()
         .map(|point| (point.x, point.y))
@@ -229,12 +227,7 @@ fn arrow(points: &[(f64, f64)], off: bool) -> String {
     let Some(&(x, y)) = points.last() else { return String::new() };
     let class = if off { "a o" } else { "a" };
     let corner = |dx: f64, dy: f64| format!("{},{}", at(x + dx), at(y + dy));
-    format!(
-        "<polygon class=\"{class}\" points=\"{} {} {}\"/>",
-        corner(0.0, 0.0),
-        corner(-7.0, 3.2),
-        corner(-7.0, -3.2)
-    )
+    format!("<polygon class=\"{class}\" points=\"{} {} {}\"/>", corner(0.0, 0.0), corner(-7.0, 3.2), corner(-7.0, -3.2))
 }
 
 /// The states that appear, with their words.

@@ -23,14 +23,34 @@ const BOTTOM: f64 = 26.0;
 pub(super) fn section(comparison: &Comparison) -> Markup {
     let rows: Vec<&Row> = comparison.measured().collect();
     let figures = [
-        ("Time per output token", "Each dot is a sequence; the bar is the median with its 95 % interval.", strip(&rows, Metric::TimePerOutputToken)),
-        ("Time to first token", "Each dot is a sequence; the bar is the median with its 95 % interval.", strip(&rows, Metric::TimeToFirstToken)),
-        ("Speed-up against the baseline", "Ratio of medians with its 99 % interval; right of 1 is faster.", forest(&rows)),
+        (
+            "Time per output token",
+            "Each dot is a sequence; the bar is the median with its 95 % interval.",
+            strip(&rows, Metric::TimePerOutputToken),
+        ),
+        (
+            "Time to first token",
+            "Each dot is a sequence; the bar is the median with its 95 % interval.",
+            strip(&rows, Metric::TimeToFirstToken),
+        ),
+        (
+            "Speed-up against the baseline",
+            "Ratio of medians with its 99 % interval; right of 1 is faster.",
+            forest(&rows),
+        ),
         ("Throughput", "Tokens per second, median with its 95 % interval.", bars(&rows, Metric::TokensPerSecond)),
         ("Peak memory", "The largest of all sessions; the line is the budget.", memory(&rows)),
         ("Cold start", "From the start of the process to the first token, model in the page cache.", cold(&rows)),
-        ("Parity", "Largest absolute error of a logit against the reference; right of the line is wrong.", parity(comparison, &rows)),
-        ("Drift over the session", "Time per output token over the time of the session, relative to the median.", drift(&rows)),
+        (
+            "Parity",
+            "Largest absolute error of a logit against the reference; right of the line is wrong.",
+            parity(comparison, &rows),
+        ),
+        (
+            "Drift over the session",
+            "Time per output token over the time of the session, relative to the median.",
+            drift(&rows),
+        ),
     ];
     html! {
         section.wide id="charts" {
@@ -112,7 +132,11 @@ impl Plot {
             at(LEFT - 10.0),
             escaped(&cut(&row.label, 24))
         ));
-        self.add(format_args!("<text class=\"figure\" x=\"{}\" y=\"{y}\">{}</text>", at(LEFT + PLOT + 10.0), escaped(figure)));
+        self.add(format_args!(
+            "<text class=\"figure\" x=\"{}\" y=\"{y}\">{}</text>",
+            at(LEFT + PLOT + 10.0),
+            escaped(figure)
+        ));
     }
 
     fn bar(&mut self, place: usize, class: &str, from: f64, to: f64) {
@@ -182,7 +206,11 @@ fn strip(rows: &[&Row], metric: Metric) -> Option<String> {
             plot.whisker(place, interval);
         }
         let (x, y) = (at(plot.x(figure.median)), plot.y(place));
-        plot.add(format_args!("<line class=\"median\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>", at(y - 11.0), at(y + 11.0)));
+        plot.add(format_args!(
+            "<line class=\"median\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>",
+            at(y - 11.0),
+            at(y + 11.0)
+        ));
         let spread = words::spread(row, metric).unwrap_or_default();
         plot.label(place, row, &format!("{} {spread}", units::time(figure.median)));
     }
@@ -359,7 +387,11 @@ fn drift(rows: &[&Row]) -> Option<String> {
         };
         any = true;
         let y = plot.y(place);
-        plot.add(format_args!("<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/>", at(LEFT + PLOT), y = at(y)));
+        plot.add(format_args!(
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\"/>",
+            at(LEFT + PLOT),
+            y = at(y)
+        ));
         let reach = values.iter().map(|value| (value / figure.median - 1.0).abs()).fold(0.01, f64::max);
         let mut path = String::new();
         for (i, value) in values.iter().enumerate() {

@@ -207,7 +207,7 @@ fn picture(view: Option<&GraphView>) -> Markup {
 fn ticked(text: &str) -> Markup {
     let pieces: Vec<&str> = text.split('`').collect();
     html! {
-        @if pieces.len() % 2 == 0 { (text) }
+        @if pieces.len().is_multiple_of(2) { (text) }
         @else {
             @for (i, piece) in pieces.iter().enumerate() {
                 @if i % 2 == 1 { code { (piece) } } @else { (piece) }

@@ -134,8 +134,7 @@ fn shade(comparison: &Comparison, row: &Row, metric: Metric) -> &'static str {
         return "";
     }
     let of = |row: &Row| row.summary.as_ref().and_then(|summary| summary.headline(metric));
-    let all: Vec<f64> =
-        comparison.rows.iter().filter(|row| row.state == State::Measured).filter_map(of).collect();
+    let all: Vec<f64> = comparison.rows.iter().filter(|row| row.state == State::Measured).filter_map(of).collect();
     let Some(own) = of(row) else { return "" };
     let least = all.iter().copied().fold(f64::INFINITY, f64::min);
     let most = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
