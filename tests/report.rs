@@ -5,37 +5,28 @@
 use std::path::Path;
 
 use pipe::measure::Comparison;
-use pipe::report::{csv, json, markdown, terminal};
+use pipe::report::{csv, graph, html, json, markdown, terminal};
 
 #[path = "report/fixture.rs"]
 mod fixture;
 
 use fixture::{Scenario, comparison};
 
-const SCENARIOS: [(Scenario, &str); 3] = [
-    (Scenario::Plain, "plain"),
-    (Scenario::Troubled, "troubled"),
-    (Scenario::NoDocker, "no-docker"),
-];
+const SCENARIOS: [(Scenario, &str); 3] =
+    [(Scenario::Plain, "plain"), (Scenario::Troubled, "troubled"), (Scenario::NoDocker, "no-docker")];
 
 /// Renders each scenario twice, from sessions made anew, and holds the text against `tests/report/NAME.EXT`.
+#[expect(clippy::disallowed_methods, reason = "a test asks whether to write its expected files anew")]
 fn check(extension: &str, render: impl Fn(&Comparison) -> String) {
     for (scenario, name) in SCENARIOS {
         let text = render(&comparison(scenario));
-        assert!(
-            text == render(&comparison(scenario)),
-            "{name}.{extension}: the second rendering differs"
-        );
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/report/{name}.{extension}"));
+        assert!(text == render(&comparison(scenario)), "{name}.{extension}: the second rendering differs");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/report/{name}.{extension}"));
         if std::env::var_os("PIPE_BLESS").is_some() {
             std::fs::write(&path, &text).expect("the expected file can be written");
         }
         let expected = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            expected == text,
-            "{name}.{extension} differs; PIPE_BLESS=1 writes it anew. Now it is:\n{text}"
-        );
+        assert!(expected == text, "{name}.{extension} differs; PIPE_BLESS=1 writes it anew. Now it is:\n{text}");
     }
 }
 
@@ -44,10 +35,7 @@ fn terminal_tables_fit_100_columns() {
     check("txt", |comparison| {
         let text = terminal::render(comparison, terminal::Style::default());
         for line in text.lines() {
-            assert!(
-                line.chars().count() <= 100,
-                "wider than 100 columns: {line}"
-            );
+            assert!(line.chars().count() <= 100, "wider than 100 columns: {line}");
         }
         text
     });
@@ -57,21 +45,11 @@ fn terminal_tables_fit_100_columns() {
 fn colour_only_adds_codes() {
     let comparison = comparison(Scenario::Troubled);
     let plain = terminal::render(&comparison, terminal::Style::default());
-    let coloured = terminal::render(
-        &comparison,
-        terminal::Style {
-            colour: true,
-            width: 100,
-        },
-    );
+    let coloured = terminal::render(&comparison, terminal::Style { colour: true, width: 100 });
     assert!(coloured.contains("\x1b["));
     let mut stripped = String::new();
     for (i, piece) in coloured.split("\x1b[").enumerate() {
-        let rest = if i == 0 {
-            piece
-        } else {
-            piece.split_once('m').map_or("", |(_, rest)| rest)
-        };
+        let rest = if i == 0 { piece } else { piece.split_once('m').map_or("", |(_, rest)| rest) };
         stripped.push_str(rest);
     }
     assert_eq!(stripped, plain);
@@ -87,10 +65,7 @@ fn csv_files() {
     check("csv", csv::render);
     let text = csv::render(&comparison(Scenario::Troubled));
     for axes in ["torch,native,cpu,", "onnx,container,coreml,"] {
-        assert!(
-            text.contains(&format!("\r\n{axes}")),
-            "no line begins with {axes}"
-        );
+        assert!(text.contains(&format!("\r\n{axes}")), "no line begins with {axes}");
     }
 }
 
@@ -102,24 +77,13 @@ fn json_reads_back_and_holds_every_sample() {
         let read: json::Report = serde_json::from_str(&text).expect("the report reads back");
         let told = json::report(&comparison);
         for (a, b) in read.cells.iter().zip(&told.cells) {
-            assert!(
-                (&a.label, &a.state, &a.reason) == (&b.label, &b.state, &b.reason),
-                "{} differs",
-                b.label
-            );
+            assert!((&a.label, &a.state, &a.reason) == (&b.label, &b.state, &b.reason), "{} differs", b.label);
             assert!(a.sessions == b.sessions, "{}: samples differ", b.label);
         }
-        assert_eq!(
-            (read.schema.as_str(), read.cells.len()),
-            ("pipe-report/1", comparison.rows.len())
-        );
-        let samples =
-            |cell: &json::CellJson| cell.sessions.iter().map(|s| s.samples.len()).sum::<usize>();
+        assert_eq!((read.schema.as_str(), read.cells.len()), ("pipe-report/1", comparison.rows.len()));
+        let samples = |cell: &json::CellJson| cell.sessions.iter().map(|s| s.samples.len()).sum::<usize>();
         assert_eq!(samples(&read.cells[0]), 24);
-        assert!(
-            !text.contains("cached") && !text.contains("1790000000"),
-            "cache states or times are in it"
-        );
+        assert!(!text.contains("cached") && !text.contains("1790000000"), "cache states or times are in it");
     }
 }
 
@@ -127,16 +91,32 @@ fn json_reads_back_and_holds_every_sample() {
 fn rows_cover_the_product_of_the_axes() {
     for (scenario, _) in SCENARIOS {
         let comparison = comparison(scenario);
-        let cells = comparison
-            .rows
-            .iter()
-            .filter(|row| row.cell.is_some())
-            .count();
+        let cells = comparison.rows.iter().filter(|row| row.cell.is_some()).count();
         assert_eq!(cells, 16);
-        assert_eq!(
-            comparison.holes().count() + comparison.measured().count(),
-            16
-        );
+        assert_eq!(comparison.holes().count() + comparison.measured().count(), 16);
         assert!(comparison.holes().all(|(_, hole)| !hole.reason.is_empty()));
+    }
+}
+
+#[test]
+fn pages_need_no_network_and_are_the_same_for_a_cached_run() {
+    for (scenario, name) in SCENARIOS {
+        let first = comparison(scenario);
+        let second = comparison(scenario);
+        let page = html::render(&first, Some(&fixture::graph(&first, false)));
+        assert!(page == html::render(&second, Some(&fixture::graph(&second, true))), "{name}: the pages differ");
+        for outside in ["<script", "src=", "href=\"http", "url(", "@import", "<link"] {
+            assert!(!page.contains(outside), "{name}: `{outside}` is in the page");
+        }
+        for row in first.measured() {
+            let anchor = row.anchor();
+            assert!(page.contains(&format!("id=\"cell-{anchor}\"")), "{name}: no samples of {anchor}");
+            assert!(page.contains(&format!("href=\"#cell-{anchor}\"")), "{name}: no link to {anchor}");
+        }
+        // For looking at: the pictures of a test run stay in the target folder.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        std::fs::write(folder.join(format!("{name}.html")), &page).expect("the page can be written");
+        let picture = graph::svg::render(&fixture::graph(&first, false)).expect("the graph can be drawn");
+        std::fs::write(folder.join(format!("{name}.svg")), picture).expect("the picture can be written");
     }
 }

@@ -6,12 +6,9 @@
 //! - parity first, since a cell whose outputs are wrong is no baseline, has no speed-up and can't win;
 //! - all ratios against the baseline, corrected together, then the winners, then what the file expects.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::comparison::{
-    Anchor, Budget, Comparison, Hole, Parity, Row, SamplingRule, Setup, SpeedUp, State,
-};
+use super::comparison::{Anchor, Budget, Comparison, Hole, Parity, Row, SamplingRule, Setup, SpeedUp, State};
 use super::gates;
 use super::input::{CellInput, CompareInput, Outcome, Outputs};
 use super::metric::Metric;
@@ -34,43 +31,24 @@ pub fn compare(input: CompareInput<'_>) -> Comparison {
     });
     let (mut rows, outputs) = rows(&input);
 
-    let reference = asked
-        .parity
-        .as_ref()
-        .map(|parity| anchor(&parity.reference.value, &rows));
+    let reference = asked.parity.as_ref().map(|parity| anchor(&parity.reference.value, &rows));
     if let (Some(reference), Some(tolerance)) = (&reference, &tolerance) {
         judge_parity(&mut rows, &outputs, reference, tolerance);
     }
-    let baseline = asked
-        .baseline
-        .as_ref()
-        .map(|baseline| anchor(&baseline.value, &rows));
+    let baseline = asked.baseline.as_ref().map(|baseline| anchor(&baseline.value, &rows));
     if let Some(baseline) = &baseline {
-        let varied: Vec<&str> = asked
-            .matrix
-            .iter()
-            .flat_map(|m| &m.axes)
-            .map(|(axis, _)| axis.as_str())
-            .collect();
+        let varied: Vec<&str> = asked.matrix.iter().flat_map(|m| &m.axes).map(|(axis, _)| axis.as_str()).collect();
         judge_speed(&mut rows, baseline, &varied);
     }
     mark_winners(&mut rows);
-    let expects = asked
-        .expects
-        .iter()
-        .map(|expect| gates::expect(expect, &rows))
-        .collect();
+    let expects = asked.expects.iter().map(|expect| gates::expect(expect, &rows)).collect();
 
     Comparison {
         pipeline: input.pipeline.to_owned(),
         about: input.about.map(str::to_owned),
         group: asked.group.clone(),
         facts: input.facts.clone(),
-        axes: asked
-            .matrix
-            .as_ref()
-            .map(|matrix| matrix.axes.clone())
-            .unwrap_or_default(),
+        axes: asked.matrix.as_ref().map(|matrix| matrix.axes.clone()).unwrap_or_default(),
         baseline,
         reference,
         tolerance,
@@ -97,10 +75,7 @@ fn rows<'a>(input: &'a CompareInput<'_>) -> (Vec<Row>, Vec<Option<&'a Outputs<'a
         push(cell, input, &mut rows, &mut outputs);
     }
     for published in &input.compare.published {
-        let state = State::Published {
-            source: published.source.clone(),
-            metrics: published.metrics.clone(),
-        };
+        let state = State::Published { source: published.source.clone(), metrics: published.metrics.clone() };
         rows.push(bare(published.label.clone(), None, state));
         outputs.push(None);
     }
@@ -139,11 +114,7 @@ fn points(matrix: &Matrix) -> Vec<Cell> {
 
 /// `onnx native cpu`.
 fn label(cell: &Cell) -> String {
-    cell.0
-        .iter()
-        .map(|(_, value)| value.as_str())
-        .collect::<Vec<_>>()
-        .join(" ")
+    cell.0.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 fn bare(label: String, cell: Option<Cell>, state: State) -> Row {
@@ -168,20 +139,12 @@ fn bare(label: String, cell: Option<Cell>, state: State) -> Row {
 
 fn row_without_step(point: Cell, matrix: Option<&Matrix>) -> Row {
     let excluded = matrix.into_iter().flat_map(|matrix| &matrix.excluded);
-    let covers = |part: &Cell| {
-        part.0
-            .iter()
-            .all(|(axis, value)| point.get(axis) == Some(value))
-    };
+    let covers = |part: &Cell| part.0.iter().all(|(axis, value)| point.get(axis) == Some(value));
     let state = match excluded.into_iter().find(|(part, _)| covers(part)) {
-        Some((_, reason)) => State::Excluded(Hole {
-            reason: reason.clone(),
-            remedy: None,
-        }),
-        None => State::NotSelected(Hole {
-            reason: "the comparison does not look at this cell".to_owned(),
-            remedy: None,
-        }),
+        Some((_, reason)) => State::Excluded(Hole { reason: reason.clone(), remedy: None }),
+        None => {
+            State::NotSelected(Hole { reason: "the comparison does not look at this cell".to_owned(), remedy: None })
+        }
     };
     bare(label(&point), Some(point), state)
 }
@@ -192,23 +155,12 @@ fn row_of(input: &CellInput<'_>, all: &CompareInput<'_>) -> Row {
     row.step = Some(input.step.to_owned());
     row.setup = Some(setup(input.measure));
     row.question = input.question;
-    let hole = |reason: &String, remedy: &Option<String>| Hole {
-        reason: reason.clone(),
-        remedy: remedy.clone(),
-    };
+    let hole = |reason: &String, remedy: &Option<String>| Hole { reason: reason.clone(), remedy: remedy.clone() };
     match &input.outcome {
         Outcome::Failed { reason, remedy } => row.state = State::Failed(hole(reason, remedy)),
-        Outcome::Unavailable { reason, remedy } => {
-            row.state = State::Unavailable(hole(reason, remedy))
-        }
-        Outcome::NotSelected { reason, remedy } => {
-            row.state = State::NotSelected(hole(reason, remedy))
-        }
-        Outcome::Measured {
-            sessions,
-            from_store,
-            ..
-        } => {
+        Outcome::Unavailable { reason, remedy } => row.state = State::Unavailable(hole(reason, remedy)),
+        Outcome::NotSelected { reason, remedy } => row.state = State::NotSelected(hole(reason, remedy)),
+        Outcome::Measured { sessions, from_store, .. } => {
             row.from_store = *from_store;
             fill(&mut row, sessions, input.measure, all);
         }
@@ -217,20 +169,14 @@ fn row_of(input: &CellInput<'_>, all: &CompareInput<'_>) -> Row {
 }
 
 /// Puts what was measured into a row; sessions in which nothing was sampled make it a failed one.
-fn fill(row: &mut Row, sessions: &Cow<'_, [Session]>, measure: &Measure, all: &CompareInput<'_>) {
+fn fill(row: &mut Row, sessions: &[Session], measure: &Measure, all: &CompareInput<'_>) {
     row.cautions = cautions(sessions);
     row.sessions = sessions.to_vec();
     if sessions.iter().all(|session| session.samples.is_empty()) {
         let fault = sessions.iter().find_map(|session| session.fault.as_ref());
         row.state = State::Failed(match fault {
-            Some(fault) => Hole {
-                reason: fault.message.clone(),
-                remedy: None,
-            },
-            None => Hole {
-                reason: "no sequence was measured".to_owned(),
-                remedy: None,
-            },
+            Some(fault) => Hole { reason: fault.message.clone(), remedy: None },
+            None => Hole { reason: "no sequence was measured".to_owned(), remedy: None },
         });
         return;
     }
@@ -272,30 +218,19 @@ fn setup(measure: &Measure) -> Setup {
 fn cautions(sessions: &[Session]) -> Vec<Caution> {
     let mut found: Vec<Caution> = Vec::new();
     let mut add = |code: CautionCode, seen: &str| {
-        let caution = Caution {
-            code,
-            seen: seen.to_owned(),
-        };
+        let caution = Caution { code, seen: seen.to_owned() };
         if !found.contains(&caution) {
             found.push(caution);
         }
     };
     for session in sessions {
-        session
-            .cautions
-            .iter()
-            .for_each(|caution| add(caution.code, &caution.seen));
+        session.cautions.iter().for_each(|caution| add(caution.code, &caution.seen));
         let has = |code| session.cautions.iter().any(|caution| caution.code == code);
         if session.hello.simulated && !has(CautionCode::Simulated) {
             add(CautionCode::Simulated, "the engine invents its figures");
         }
-        if session.warmed.as_ref().is_some_and(|warmed| !warmed.steady)
-            && !has(CautionCode::NotSteady)
-        {
-            add(
-                CautionCode::NotSteady,
-                "the warm-up ended at its maximum without becoming steady",
-            );
+        if session.warmed.as_ref().is_some_and(|warmed| !warmed.steady) && !has(CautionCode::NotSteady) {
+            add(CautionCode::NotSteady, "the warm-up ended at its maximum without becoming steady");
         }
     }
     found.sort_by(|a, b| (a.code, &a.seen).cmp(&(b.code, &b.seen)));
@@ -304,11 +239,8 @@ fn cautions(sessions: &[Session]) -> Vec<Caution> {
 
 /// The first cell that `pattern` matches and that has figures, or why there is none.
 fn anchor(pattern: &CellPattern, rows: &[Row]) -> Anchor {
-    let matching = || {
-        rows.iter()
-            .enumerate()
-            .filter(|(_, row)| row.cell.as_ref().is_some_and(|cell| pattern.matches(cell)))
-    };
+    let matching =
+        || rows.iter().enumerate().filter(|(_, row)| row.cell.as_ref().is_some_and(|cell| pattern.matches(cell)));
     let row = match matching().find(|(_, row)| row.state == State::Measured) {
         Some((place, _)) => Ok(place),
         None => Err(match matching().next() {
@@ -320,27 +252,13 @@ fn anchor(pattern: &CellPattern, rows: &[Row]) -> Anchor {
             },
         }),
     };
-    Anchor {
-        pattern: pattern.to_string(),
-        row,
-    }
+    Anchor { pattern: pattern.to_string(), row }
 }
 
-fn judge_parity(
-    rows: &mut [Row],
-    outputs: &[Option<&Outputs<'_>>],
-    reference: &Anchor,
-    tolerance: &Tolerance,
-) {
-    for (place, row) in rows
-        .iter_mut()
-        .enumerate()
-        .filter(|(_, row)| row.state == State::Measured)
-    {
+fn judge_parity(rows: &mut [Row], outputs: &[Option<&Outputs<'_>>], reference: &Anchor, tolerance: &Tolerance) {
+    for (place, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.state == State::Measured) {
         row.parity = match &reference.row {
-            Err(why) => Parity::NotJudged {
-                reason: format!("reference {why}"),
-            },
+            Err(why) => Parity::NotJudged { reason: format!("reference {why}") },
             Ok(at) if *at == place => Parity::Reference,
             Ok(at) => parity_of(outputs[*at], outputs[place], tolerance),
         };
@@ -350,40 +268,26 @@ fn judge_parity(
     }
 }
 
-fn parity_of(
-    reference: Option<&Outputs<'_>>,
-    own: Option<&Outputs<'_>>,
-    tolerance: &Tolerance,
-) -> Parity {
+fn parity_of(reference: Option<&Outputs<'_>>, own: Option<&Outputs<'_>>, tolerance: &Tolerance) -> Parity {
     let result = match (reference, own) {
         (_, Some(Outputs::Judged(result))) => result.clone(),
         (_, None) => {
-            return Parity::NotJudged {
-                reason: "no outputs were kept".to_owned(),
-            };
+            return Parity::NotJudged { reason: "no outputs were kept".to_owned() };
         }
         (_, Some(Outputs::Missing { reason })) => {
-            return Parity::NotJudged {
-                reason: reason.clone(),
-            };
+            return Parity::NotJudged { reason: reason.clone() };
         }
         (Some(Outputs::Logits(a)), Some(Outputs::Logits(b))) => parity(a, b, tolerance),
         (Some(Outputs::Missing { reason }), _) => {
-            return Parity::NotJudged {
-                reason: format!("reference without outputs: {reason}"),
-            };
+            return Parity::NotJudged { reason: format!("reference without outputs: {reason}") };
         }
         _ => {
-            return Parity::NotJudged {
-                reason: "the reference's outputs were not kept".to_owned(),
-            };
+            return Parity::NotJudged { reason: "the reference's outputs were not kept".to_owned() };
         }
     };
     match (result.verdict, result.figures) {
         (ParityVerdict::Pass, Some(figures)) => Parity::Right(figures),
-        (ParityVerdict::Pass, None) => Parity::NotJudged {
-            reason: "nothing was compared".to_owned(),
-        },
+        (ParityVerdict::Pass, None) => Parity::NotJudged { reason: "nothing was compared".to_owned() },
         (ParityVerdict::Fail { why }, figures) => Parity::Wrong { why, figures },
     }
 }
@@ -406,25 +310,14 @@ fn judge_speed(rows: &mut [Row], baseline: &Anchor, varied: &[&str]) {
             match outcome {
                 Ok(ratio) => ratios.push((place, metric, ratio)),
                 Err(reason) => {
-                    rows[place]
-                        .speed_ups
-                        .insert(metric, SpeedUp::NotAvailable { reason });
+                    rows[place].speed_ups.insert(metric, SpeedUp::NotAvailable { reason });
                 }
             }
         }
     }
-    let adjusted = holm(
-        &ratios
-            .iter()
-            .map(|(_, _, ratio)| ratio.p)
-            .collect::<Vec<_>>(),
-    );
+    let adjusted = holm(&ratios.iter().map(|(_, _, ratio)| ratio.p).collect::<Vec<_>>());
     for ((place, metric, ratio), adjusted_p) in ratios.into_iter().zip(adjusted) {
-        let speed_up = SpeedUp::Compared {
-            ratio,
-            verdict: verdict(&ratio, adjusted_p),
-            adjusted_p,
-        };
+        let speed_up = SpeedUp::Compared { ratio, verdict: verdict(&ratio, adjusted_p), adjusted_p };
         rows[place].speed_ups.insert(metric, speed_up);
     }
 }
@@ -432,11 +325,7 @@ fn judge_speed(rows: &mut [Row], baseline: &Anchor, varied: &[&str]) {
 /// The baseline's time by the row's, where the two may be compared.
 fn against(row: &Row, baseline: &Row, metric: Metric, varied: &[&str]) -> Result<Ratio, String> {
     if row.is_invalid() || baseline.is_invalid() {
-        let whose = if row.is_invalid() {
-            "this cell"
-        } else {
-            "the baseline"
-        };
+        let whose = if row.is_invalid() { "this cell" } else { "the baseline" };
         return Err(format!("the measurement of {whose} is invalid"));
     }
     if row.elsewhere != baseline.elsewhere {
@@ -445,15 +334,9 @@ fn against(row: &Row, baseline: &Row, metric: Metric, varied: &[&str]) -> Result
     if let (Some(a), Some(b)) = (&row.setup, &baseline.setup) {
         comparable(a, b, varied)?;
     }
-    let (own, base) = (
-        series(metric, &row.sessions),
-        series(metric, &baseline.sessions),
-    );
+    let (own, base) = (series(metric, &row.sessions), series(metric, &baseline.sessions));
     ratio_of_medians(&base, &own).ok_or_else(|| {
-        let (n, need) = (
-            own.len().min(base.len()),
-            stats::needed_for_median(super::ratio::CONFIDENCE),
-        );
+        let (n, need) = (own.len().min(base.len()), stats::needed_for_median(super::ratio::CONFIDENCE));
         match n {
             0 => format!("{} was not measured", metric.title()),
             _ => format!("too few samples (n={n}, need {need})"),
@@ -464,33 +347,13 @@ fn against(row: &Row, baseline: &Row, metric: Metric, varied: &[&str]) -> Result
 /// Says in what two cells differ that is not a compared axis.
 fn comparable(a: &Setup, b: &Setup, varied: &[&str]) -> Result<(), String> {
     let differ = |axis: &str, a: String, b: String| {
-        if a == b || varied.contains(&axis) {
-            Ok(())
-        } else {
-            Err(format!("not comparable: {axis} {a} against {b}"))
-        }
+        if a == b || varied.contains(&axis) { Ok(()) } else { Err(format!("not comparable: {axis} {a} against {b}")) }
     };
-    differ(
-        "prompt-tokens",
-        a.prompt_tokens.to_string(),
-        b.prompt_tokens.to_string(),
-    )?;
-    differ(
-        "new-tokens",
-        a.new_tokens.to_string(),
-        b.new_tokens.to_string(),
-    )?;
-    differ(
-        "dtype",
-        format!("{:?}", a.dtype).to_lowercase(),
-        format!("{:?}", b.dtype).to_lowercase(),
-    )?;
+    differ("prompt-tokens", a.prompt_tokens.to_string(), b.prompt_tokens.to_string())?;
+    differ("new-tokens", a.new_tokens.to_string(), b.new_tokens.to_string())?;
+    differ("dtype", format!("{:?}", a.dtype).to_lowercase(), format!("{:?}", b.dtype).to_lowercase())?;
     differ("threads", a.threads.to_string(), b.threads.to_string())?;
-    differ(
-        "reduced-precision",
-        a.reduced_precision.to_string(),
-        b.reduced_precision.to_string(),
-    )
+    differ("reduced-precision", a.reduced_precision.to_string(), b.reduced_precision.to_string())
 }
 
 /// Marks the fastest right cell within its budget, and every one that can't be told from it.
@@ -516,11 +379,7 @@ fn mark_winners(rows: &mut [Row]) {
         _ => false,
     };
     // A race of one, or between cells that did different work, has no winner.
-    if ranked.len() < 2
-        || !ranked
-            .iter()
-            .all(|(i, m, _)| *m == metric && same_work(&rows[*i]))
-    {
+    if ranked.len() < 2 || !ranked.iter().all(|(i, m, _)| *m == metric && same_work(&rows[*i])) {
         return;
     }
     let fastest = series(metric, &rows[best].sessions);

@@ -111,10 +111,9 @@ impl State {
     /// The hole, for states without figures.
     pub fn hole(&self) -> Option<&Hole> {
         match self {
-            State::Failed(hole)
-            | State::Unavailable(hole)
-            | State::Excluded(hole)
-            | State::NotSelected(hole) => Some(hole),
+            State::Failed(hole) | State::Unavailable(hole) | State::Excluded(hole) | State::NotSelected(hole) => {
+                Some(hole)
+            }
             State::Measured | State::Wrong | State::Published { .. } => None,
         }
     }
@@ -243,52 +242,32 @@ impl Row {
     /// The speed-up in the metric that ranks the row.
     pub fn speed_up(&self) -> &SpeedUp {
         let primary = self.summary.as_ref().and_then(Summary::primary);
-        primary
-            .and_then(|metric| self.speed_ups.get(&metric))
-            .unwrap_or(&SpeedUp::NotAsked)
+        primary.and_then(|metric| self.speed_ups.get(&metric)).unwrap_or(&SpeedUp::NotAsked)
     }
 
     /// True where a caution says that the figures mean something else.
     pub fn is_invalid(&self) -> bool {
-        self.cautions
-            .iter()
-            .any(|caution| caution.code.is_invalid())
+        self.cautions.iter().any(|caution| caution.code.is_invalid())
     }
 
     /// True where a caution says that the figures may be off.
     pub fn is_suspect(&self) -> bool {
-        self.cautions
-            .iter()
-            .any(|caution| !caution.code.is_invalid())
+        self.cautions.iter().any(|caution| !caution.code.is_invalid())
     }
 
     /// True where the engine invents its figures.
     pub fn is_simulated(&self) -> bool {
-        self.cautions
-            .iter()
-            .any(|caution| caution.code == CautionCode::Simulated)
+        self.cautions.iter().any(|caution| caution.code == CautionCode::Simulated)
     }
 
     /// The name of the row in a link: `engine-onnx.place-native.device-cpu`.
     pub fn anchor(&self) -> String {
         let plain = |text: &str| -> String {
-            text.chars()
-                .map(|c| {
-                    if c.is_ascii_alphanumeric() || "._".contains(c) {
-                        c
-                    } else {
-                        '-'
-                    }
-                })
-                .collect()
+            text.chars().map(|c| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '-' }).collect()
         };
         match &self.cell {
             Some(cell) => {
-                let parts: Vec<String> = cell
-                    .0
-                    .iter()
-                    .map(|(axis, value)| plain(&format!("{axis}-{value}")))
-                    .collect();
+                let parts: Vec<String> = cell.0.iter().map(|(axis, value)| plain(&format!("{axis}-{value}"))).collect();
                 parts.join(".")
             }
             None => plain(&self.label),
@@ -299,9 +278,7 @@ impl Row {
 impl Comparison {
     /// True where an `expect` or the parity gate failed, which is exit code 1.
     pub fn gate_failed(&self) -> bool {
-        self.expects
-            .iter()
-            .any(|expect| expect.verdict == ExpectVerdict::Fail)
+        self.expects.iter().any(|expect| expect.verdict == ExpectVerdict::Fail)
             || self.rows.iter().any(|row| row.state == State::Wrong)
     }
 
@@ -312,8 +289,6 @@ impl Comparison {
 
     /// Cells without figures, in the order of the matrix.
     pub fn holes(&self) -> impl Iterator<Item = (&Row, &Hole)> {
-        self.rows
-            .iter()
-            .filter_map(|row| row.state.hole().map(|hole| (row, hole)))
+        self.rows.iter().filter_map(|row| row.state.hole().map(|hole| (row, hole)))
     }
 }

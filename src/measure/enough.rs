@@ -49,11 +49,7 @@ pub fn enough(samples: &[Sample], sampling: &Sampling) -> Enough {
 
 /// The time inside one sample.
 fn time(sample: &Sample) -> Duration {
-    Duration::from_nanos(
-        sample
-            .prefill_ns
-            .saturating_add(sample.decode_ns.iter().sum()),
-    )
+    Duration::from_nanos(sample.prefill_ns.saturating_add(sample.decode_ns.iter().sum()))
 }
 
 /// How many samples of `mean` fit into `rest`.
@@ -64,27 +60,15 @@ fn fits(rest: Duration, mean: Duration, round: fn(f64) -> f64) -> u32 {
 /// How many more samples the target interval needs: its width falls with the root of their number. At most
 /// as many as there are, since the estimate itself is rough; none where every value is already inside.
 fn missing_for_width(samples: &[Sample], target: f64) -> u32 {
-    let prefill = || {
-        samples
-            .iter()
-            .map(|sample| sample.prefill_ns as f64)
-            .collect::<Vec<_>>()
-    };
+    let prefill = || samples.iter().map(|sample| sample.prefill_ns as f64).collect::<Vec<_>>();
     let per_token: Vec<f64> = samples.iter().filter_map(time_per_token).collect();
-    let values = if per_token.is_empty() {
-        prefill()
-    } else {
-        per_token
-    };
+    let values = if per_token.is_empty() { prefill() } else { per_token };
     let count = values.len() as u32;
     let need = stats::needed_for_median(0.95);
     if count < need {
         return need - count;
     }
-    let (Some(interval), Some(middle)) = (
-        stats::median_interval(&values, 0.95),
-        stats::median(&values),
-    ) else {
+    let (Some(interval), Some(middle)) = (stats::median_interval(&values, 0.95), stats::median(&values)) else {
         return 0;
     };
     let width = interval.relative_half_width(middle);
@@ -102,12 +86,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn sampling() -> Sampling {
-        Sampling {
-            min_samples: 10,
-            min_time: Duration::from_secs(1),
-            target: 0.02,
-            max_time: Duration::from_secs(10),
-        }
+        Sampling { min_samples: 10, min_time: Duration::from_secs(1), target: 0.02, max_time: Duration::from_secs(10) }
     }
 
     fn samples(count: u32, noise: f64) -> Vec<Sample> {
@@ -115,11 +94,7 @@ mod tests {
         (0..count)
             .map(|i| {
                 let token = (10.0 * MS as f64 * (1.0 + noise * random.normal())) as u64;
-                Sample {
-                    at_ns: u64::from(i) * 100 * MS,
-                    prefill_ns: 20 * MS,
-                    decode_ns: vec![token; 8],
-                }
+                Sample { at_ns: u64::from(i) * 100 * MS, prefill_ns: 20 * MS, decode_ns: vec![token; 8] }
             })
             .collect()
     }
@@ -137,45 +112,26 @@ mod tests {
 
     #[test]
     fn goes_on_until_the_time_is_reached() {
-        let longer = Sampling {
-            min_time: Duration::from_secs(3),
-            ..sampling()
-        };
+        let longer = Sampling { min_time: Duration::from_secs(3), ..sampling() };
         assert_eq!(enough(&samples(20, 0.001), &longer), Enough::More(10));
     }
 
     #[test]
     fn goes_on_until_the_interval_is_narrow_and_at_most_doubles() {
-        let Enough::More(more) = enough(&samples(12, 0.2), &sampling()) else {
-            panic!("must go on")
-        };
+        let Enough::More(more) = enough(&samples(12, 0.2), &sampling()) else { panic!("must go on") };
         assert!((1..=12).contains(&more), "{more}");
     }
 
     #[test]
     fn ends_when_the_time_is_up() {
-        let short = Sampling {
-            max_time: Duration::from_millis(1210),
-            ..sampling()
-        };
+        let short = Sampling { max_time: Duration::from_millis(1210), ..sampling() };
         assert_eq!(enough(&samples(12, 0.3), &short), Enough::TimeUp);
-        assert_eq!(
-            enough(&samples(12, 0.001), &short),
-            Enough::Yes,
-            "what is reached is reached"
-        );
+        assert_eq!(enough(&samples(12, 0.001), &short), Enough::Yes, "what is reached is reached");
     }
 
     #[test]
     fn an_engine_without_time_does_not_loop_for_ever() {
-        let still = vec![
-            Sample {
-                at_ns: 0,
-                prefill_ns: 0,
-                decode_ns: vec![0]
-            };
-            10
-        ];
+        let still = vec![Sample { at_ns: 0, prefill_ns: 0, decode_ns: vec![0] }; 10];
         assert_eq!(enough(&still, &sampling()), Enough::Yes);
         assert_eq!(enough(&still[..3], &sampling()), Enough::More(7));
     }

@@ -3,9 +3,7 @@
 //! An `expect` fails only where the whole interval lies outside its bounds; where the interval straddles one
 //! it is undecided, and where there is nothing to judge it says why.
 
-use super::comparison::{
-    Budget, ExpectCell, ExpectResult, ExpectVerdict, Row, Setup, SpeedUp, State,
-};
+use super::comparison::{Budget, ExpectCell, ExpectResult, ExpectVerdict, Row, Setup, SpeedUp, State};
 use super::metric::Metric;
 use super::stats::Interval;
 use super::summary::{Measured, Summary};
@@ -16,28 +14,14 @@ pub(super) fn budget(asked: Option<u64>, setup: &Setup, summary: &Summary) -> Bu
     let Some(budget) = asked else {
         return Budget::NotAsked;
     };
-    let metric = if setup.device == Device::Cuda {
-        Metric::PeakDevice
-    } else {
-        Metric::PeakResident
-    };
+    let metric = if setup.device == Device::Cuda { Metric::PeakDevice } else { Metric::PeakResident };
     match summary.metrics.get(&metric) {
         Some(Measured::Figure(figure)) => {
             let peak = figure.max as u64;
-            if peak <= budget {
-                Budget::Within { budget, peak }
-            } else {
-                Budget::Over { budget, peak }
-            }
+            if peak <= budget { Budget::Within { budget, peak } } else { Budget::Over { budget, peak } }
         }
-        Some(Measured::NotMeasured { reason }) => Budget::NotJudged {
-            budget,
-            reason: reason.clone(),
-        },
-        None => Budget::NotJudged {
-            budget,
-            reason: "no memory was measured".to_owned(),
-        },
+        Some(Measured::NotMeasured { reason }) => Budget::NotJudged { budget, reason: reason.clone() },
+        None => Budget::NotJudged { budget, reason: "no memory was measured".to_owned() },
     }
 }
 
@@ -45,14 +29,8 @@ pub(super) fn budget(asked: Option<u64>, setup: &Setup, summary: &Summary) -> Bu
 pub(super) fn expect(expect: &Expect, rows: &[Row]) -> ExpectResult {
     let pattern = &expect.cell.value;
     let name = expect.metric.value.as_str();
-    let matched: Vec<usize> = (0..rows.len())
-        .filter(|&i| {
-            rows[i]
-                .cell
-                .as_ref()
-                .is_some_and(|cell| pattern.matches(cell))
-        })
-        .collect();
+    let matched: Vec<usize> =
+        (0..rows.len()).filter(|&i| rows[i].cell.as_ref().is_some_and(|cell| pattern.matches(cell))).collect();
     let cells: Vec<ExpectCell> = matched
         .iter()
         .filter(|&&i| rows[i].state.has_figures())
@@ -64,12 +42,7 @@ pub(super) fn expect(expect: &Expect, rows: &[Row]) -> ExpectResult {
         (Some(_), _) => None,
         (None, None) => Some(format!("no cell matches `{pattern}`")),
         (None, Some(&i)) => Some(match rows[i].state.hole() {
-            Some(hole) => format!(
-                "`{}` is {}: {}",
-                rows[i].label,
-                rows[i].state.name(),
-                hole.reason
-            ),
+            Some(hole) => format!("`{}` is {}: {}", rows[i].label, rows[i].state.name(), hole.reason),
             None => format!("`{}` has no figures", rows[i].label),
         }),
     };
@@ -93,10 +66,7 @@ fn judge_cell(expect: &Expect, name: &str, place: usize, row: &Row) -> ExpectCel
         reason: Some(reason),
     };
     if row.state == State::Wrong {
-        return not_judged(format!(
-            "`{}` is wrong: its outputs are not the reference's",
-            row.label
-        ));
+        return not_judged(format!("`{}` is wrong: its outputs are not the reference's", row.label));
     }
     if row.is_invalid() {
         return not_judged(format!("`{}` has an invalid measurement", row.label));
@@ -114,13 +84,7 @@ fn judge_cell(expect: &Expect, name: &str, place: usize, row: &Row) -> ExpectCel
         (ExpectVerdict::Undecided, _) => Some("the interval straddles the bound".to_owned()),
         _ => None,
     };
-    ExpectCell {
-        row: place,
-        verdict,
-        value: Some(value),
-        interval,
-        reason,
-    }
+    ExpectCell { row: place, verdict, value: Some(value), interval, reason }
 }
 
 /// The value and the interval that an `expect` of this name looks at, in the unit that pipelines use.
@@ -128,13 +92,7 @@ fn value_of(name: &str, row: &Row) -> Result<(f64, Option<Interval>), String> {
     if name == "speed-up" {
         return match row.speed_up() {
             SpeedUp::Compared { ratio, .. } => Ok((ratio.ratio, Some(ratio.interval))),
-            SpeedUp::Baseline => Ok((
-                1.0,
-                Some(Interval {
-                    low: 1.0,
-                    high: 1.0,
-                }),
-            )),
+            SpeedUp::Baseline => Ok((1.0, Some(Interval { low: 1.0, high: 1.0 }))),
             SpeedUp::NotAvailable { reason } => Err(reason.clone()),
             SpeedUp::NotAsked => Err("the comparison names no `baseline`".to_owned()),
         };
@@ -142,30 +100,13 @@ fn value_of(name: &str, row: &Row) -> Result<(f64, Option<Interval>), String> {
     let Some(metric) = Metric::parse(name) else {
         return Err(format!("`{name}` is no metric of this measurement"));
     };
-    match row
-        .summary
-        .as_ref()
-        .and_then(|summary| summary.metrics.get(&metric))
-    {
+    match row.summary.as_ref().and_then(|summary| summary.metrics.get(&metric)) {
         Some(Measured::Figure(figure)) => {
             let scale = metric.from_written(1.0);
-            let interval = if metric.is_peak() {
-                Some(Interval {
-                    low: figure.max,
-                    high: figure.max,
-                })
-            } else {
-                figure.interval
-            };
-            let value = if metric.is_peak() {
-                figure.max
-            } else {
-                figure.median
-            };
-            let scaled = interval.map(|i| Interval {
-                low: i.low / scale,
-                high: i.high / scale,
-            });
+            let interval =
+                if metric.is_peak() { Some(Interval { low: figure.max, high: figure.max }) } else { figure.interval };
+            let value = if metric.is_peak() { figure.max } else { figure.median };
+            let scaled = interval.map(|i| Interval { low: i.low / scale, high: i.high / scale });
             Ok((value / scale, scaled))
         }
         Some(Measured::NotMeasured { reason }) => Err(reason.clone()),
@@ -201,10 +142,7 @@ mod tests {
 
     #[test]
     fn only_a_whole_interval_outside_fails() {
-        let interval = Interval {
-            low: 0.9,
-            high: 1.1,
-        };
+        let interval = Interval { low: 0.9, high: 1.1 };
         assert_eq!(judge(interval, Some(0.8), None), ExpectVerdict::Pass);
         assert_eq!(judge(interval, Some(1.0), None), ExpectVerdict::Undecided);
         assert_eq!(judge(interval, Some(1.2), None), ExpectVerdict::Fail);

@@ -1,8 +1,8 @@
 //! From raw samples to a comparison: pure functions, no clock, no file, no screen.
 //!
 //! In reading order: [`stats`] medians, intervals and tests; [`metric`] what is measured and in which unit;
-//! [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`] and [`parity`]
-//! how far two outputs are apart; [`ratio`] two cells against each other; [`input`], [`comparison`] and
+//! [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`], [`parity`] and
+//! [`parity_record`] how far two outputs are apart; [`ratio`] two cells against each other; [`input`], [`comparison`] and
 //! [`compare`] the whole matrix. This module knows nothing of stores, of processes or of how a report looks.
 
 pub mod compare;
@@ -13,6 +13,7 @@ pub mod input;
 pub mod metric;
 pub mod npy;
 pub mod parity;
+pub mod parity_record;
 pub mod ratio;
 pub mod stats;
 pub mod summary;
@@ -22,4 +23,5 @@ pub use comparison::Comparison;
 pub use enough::{Enough, enough};
 pub use input::{CellInput, CompareInput, Outcome, Outputs};
 pub use parity::{ParityResult, Tolerance, parity};
+pub use parity_record::ParityRecord;
 pub use summary::{Summary, summarise};

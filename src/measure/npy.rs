@@ -53,41 +53,22 @@ pub fn read(bytes: &[u8]) -> Result<Matrix<'_>, NpyError> {
     let &[rows, columns] = shape.as_slice() else {
         return Err(NpyError::Dimensions(shape.len()));
     };
-    let needed = rows
-        .checked_mul(columns)
-        .and_then(|n| n.checked_mul(4))
-        .ok_or(NpyError::Header("shape"))?;
+    let needed = rows.checked_mul(columns).and_then(|n| n.checked_mul(4)).ok_or(NpyError::Header("shape"))?;
     if data.len() != needed {
-        return Err(NpyError::Length {
-            found: data.len(),
-            needed,
-        });
+        return Err(NpyError::Length { found: data.len(), needed });
     }
-    Ok(Matrix {
-        rows,
-        columns,
-        data,
-    })
+    Ok(Matrix { rows, columns, data })
 }
 
 /// The header's text and what follows it.
 fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let rest = bytes.strip_prefix(b"\x93NUMPY")?;
     let (length, rest) = match rest.first()? {
-        1 => (
-            usize::from(u16::from_le_bytes(rest.get(2..4)?.try_into().ok()?)),
-            rest.get(4..)?,
-        ),
-        2 | 3 => (
-            u32::from_le_bytes(rest.get(2..6)?.try_into().ok()?) as usize,
-            rest.get(6..)?,
-        ),
+        1 => (usize::from(u16::from_le_bytes(rest.get(2..4)?.try_into().ok()?)), rest.get(4..)?),
+        2 | 3 => (u32::from_le_bytes(rest.get(2..6)?.try_into().ok()?) as usize, rest.get(6..)?),
         _ => return None,
     };
-    Some((
-        std::str::from_utf8(rest.get(..length)?).ok()?,
-        rest.get(length..)?,
-    ))
+    Some((std::str::from_utf8(rest.get(..length)?).ok()?, rest.get(length..)?))
 }
 
 /// What stands after `'name':`, up to the next comma.
@@ -96,17 +77,8 @@ fn text_of<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn shape(header: &str) -> Option<Vec<usize>> {
-    let inner = after(header, "shape")?
-        .trim_start()
-        .strip_prefix('(')?
-        .split(')')
-        .next()?;
-    inner
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(|part| part.parse().ok())
-        .collect()
+    let inner = after(header, "shape")?.trim_start().strip_prefix('(')?.split(')').next()?;
+    inner.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect()
 }
 
 fn after<'a>(header: &'a str, name: &str) -> Option<&'a str> {
@@ -117,8 +89,7 @@ fn after<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 /// Writes a matrix, for tests.
 #[cfg(test)]
 pub(crate) fn write(rows: usize, columns: usize, values: &[f32]) -> Vec<u8> {
-    let mut header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     while (header.len() + 11) % 64 != 0 {
         header.push(' ');
     }
@@ -147,19 +118,10 @@ mod tests {
     fn says_what_is_wrong() {
         let good = write(2, 2, &[0.0; 4]);
         assert_eq!(read(b"hello"), Err(NpyError::NotNpy));
-        assert_eq!(
-            read(&good[..good.len() - 1]),
-            Err(NpyError::Length {
-                found: 15,
-                needed: 16
-            })
-        );
+        assert_eq!(read(&good[..good.len() - 1]), Err(NpyError::Length { found: 15, needed: 16 }));
         let wrong = |from: &str, to: &str| {
             let text: Vec<u8> = good.clone();
-            let at = text
-                .windows(from.len())
-                .position(|w| w == from.as_bytes())
-                .unwrap();
+            let at = text.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
             let mut text = text;
             text.splice(at..at + from.len(), to.bytes());
             read(&text).unwrap_err()

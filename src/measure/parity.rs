@@ -57,20 +57,14 @@ pub struct Agreement {
 impl Agreement {
     /// The share; 1 of none, since none disagrees.
     pub fn share(self) -> f64 {
-        if self.of == 0 {
-            1.0
-        } else {
-            self.agree as f64 / self.of as f64
-        }
+        if self.of == 0 { 1.0 } else { self.agree as f64 / self.of as f64 }
     }
 }
 
 /// Compares two `logits.npy` files, given as bytes.
 pub fn parity(reference: &[u8], candidate: &[u8], tolerance: &Tolerance) -> ParityResult {
-    let read =
-        |bytes, whose: &str| npy::read(bytes).map_err(|error| format!("{whose} output: {error}"));
-    let pair =
-        read(reference, "the reference's").and_then(|a| Ok((a, read(candidate, "this cell's")?)));
+    let read = |bytes, whose: &str| npy::read(bytes).map_err(|error| format!("{whose} output: {error}"));
+    let pair = read(reference, "the reference's").and_then(|a| Ok((a, read(candidate, "this cell's")?)));
     let result = pair.and_then(|(a, b)| {
         if (a.rows, a.columns) == (b.rows, b.columns) {
             Ok(figures(&a, &b, tolerance))
@@ -82,18 +76,9 @@ pub fn parity(reference: &[u8], candidate: &[u8], tolerance: &Tolerance) -> Pari
         }
     });
     match result {
-        Err(why) => ParityResult {
-            figures: None,
-            verdict: ParityVerdict::Fail { why },
-        },
-        Ok(Err(why)) => ParityResult {
-            figures: None,
-            verdict: ParityVerdict::Fail { why },
-        },
-        Ok(Ok(figures)) => ParityResult {
-            figures: Some(figures),
-            verdict: judge(&figures, tolerance),
-        },
+        Err(why) => ParityResult { figures: None, verdict: ParityVerdict::Fail { why } },
+        Ok(Err(why)) => ParityResult { figures: None, verdict: ParityVerdict::Fail { why } },
+        Ok(Ok(figures)) => ParityResult { figures: Some(figures), verdict: judge(&figures, tolerance) },
     }
 }
 
@@ -130,14 +115,8 @@ fn figures(a: &Matrix<'_>, b: &Matrix<'_>, tolerance: &Tolerance) -> Result<Pari
     for (position, (left, right)) in rows.enumerate() {
         let row = compare_rows(left, right);
         if row.finite.is_nan() {
-            let whose = if all_finite(left) {
-                "this cell's"
-            } else {
-                "the reference's"
-            };
-            return Err(format!(
-                "{whose} output has a NaN or an infinity at position {position}"
-            ));
+            let whose = if all_finite(left) { "this cell's" } else { "the reference's" };
+            return Err(format!("{whose} output has a NaN or an infinity at position {position}"));
         }
         let scale = f64::from(row.scale);
         let max_abs = f64::from(row.max_abs);
@@ -149,10 +128,7 @@ fn figures(a: &Matrix<'_>, b: &Matrix<'_>, tolerance: &Tolerance) -> Result<Pari
         }
         sum += row.sum_abs;
         let agrees = row.best.0 == row.other_best.0;
-        let bound = tolerance
-            .max_abs
-            .or(tolerance.max_rel.map(|rel| rel * scale))
-            .unwrap_or(0.0);
+        let bound = tolerance.max_abs.or(tolerance.max_rel.map(|rel| rel * scale)).unwrap_or(0.0);
         let clear = f64::from(row.best.1) - f64::from(row.second) > 10.0 * bound;
         count(&mut found.top1, agrees);
         if clear {
@@ -205,38 +181,22 @@ fn compare_rows(left: &[u8], right: &[u8]) -> Row {
 }
 
 fn all_finite(row: &[u8]) -> bool {
-    row.chunks_exact(4)
-        .all(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]).is_finite())
+    row.chunks_exact(4).all(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]).is_finite())
 }
 
 fn judge(figures: &ParityFigures, tolerance: &Tolerance) -> ParityVerdict {
     let mut why = Vec::new();
     if let Some(bound) = tolerance.max_abs.filter(|bound| figures.max_abs > *bound) {
-        why.push(format!(
-            "largest absolute error {:.2e} is above {bound:e}",
-            figures.max_abs
-        ));
+        why.push(format!("largest absolute error {:.2e} is above {bound:e}", figures.max_abs));
     }
     if let Some(bound) = tolerance.max_rel.filter(|bound| figures.max_rel > *bound) {
-        why.push(format!(
-            "largest relative error {:.2e} is above {bound:e}",
-            figures.max_rel
-        ));
+        why.push(format!("largest relative error {:.2e} is above {bound:e}", figures.max_rel));
     }
     let Agreement { agree, of } = figures.top1_clear;
     if agree < of {
-        why.push(format!(
-            "it prefers another token at {} of {of} clear positions",
-            of - agree
-        ));
+        why.push(format!("it prefers another token at {} of {of} clear positions", of - agree));
     }
-    if why.is_empty() {
-        ParityVerdict::Pass
-    } else {
-        ParityVerdict::Fail {
-            why: why.join("; "),
-        }
-    }
+    if why.is_empty() { ParityVerdict::Pass } else { ParityVerdict::Fail { why: why.join("; ") } }
 }
 
 #[cfg(test)]
@@ -244,10 +204,7 @@ mod tests {
     use super::super::npy::write;
     use super::*;
 
-    const TOLERANCE: Tolerance = Tolerance {
-        max_abs: Some(1e-3),
-        max_rel: None,
-    };
+    const TOLERANCE: Tolerance = Tolerance { max_abs: Some(1e-3), max_rel: None };
 
     fn why(result: ParityResult) -> String {
         match result.verdict {
@@ -295,40 +252,19 @@ mod tests {
         let a = write(1, 2, &[1.0, 2.0]);
         let nan = write(1, 2, &[1.0, f32::NAN]);
         let wide = write(2, 1, &[1.0, 2.0]);
-        assert_eq!(
-            why(parity(&a, &nan, &TOLERANCE)),
-            "this cell's output has a NaN or an infinity at position 0"
-        );
-        assert_eq!(
-            why(parity(&nan, &a, &TOLERANCE)),
-            "the reference's output has a NaN or an infinity at position 0"
-        );
-        assert_eq!(
-            why(parity(&a, &wide, &TOLERANCE)),
-            "the output has the shape 2 × 1, the reference's 1 × 2"
-        );
-        assert_eq!(
-            why(parity(&a, b"", &TOLERANCE)),
-            "this cell's output: not a `.npy` file"
-        );
-        assert_eq!(
-            why(parity(&write(0, 2, &[]), &write(0, 2, &[]), &TOLERANCE)),
-            "the output holds no values"
-        );
+        assert_eq!(why(parity(&a, &nan, &TOLERANCE)), "this cell's output has a NaN or an infinity at position 0");
+        assert_eq!(why(parity(&nan, &a, &TOLERANCE)), "the reference's output has a NaN or an infinity at position 0");
+        assert_eq!(why(parity(&a, &wide, &TOLERANCE)), "the output has the shape 2 × 1, the reference's 1 × 2");
+        assert_eq!(why(parity(&a, b"", &TOLERANCE)), "this cell's output: not a `.npy` file");
+        assert_eq!(why(parity(&write(0, 2, &[]), &write(0, 2, &[]), &TOLERANCE)), "the output holds no values");
     }
 
     #[test]
     fn the_relative_bound_is_judged_by_the_row() {
         let a = write(1, 2, &[100.0, 0.0]);
         let b = write(1, 2, &[100.0, 0.5]);
-        let loose = Tolerance {
-            max_abs: None,
-            max_rel: Some(0.01),
-        };
-        let tight = Tolerance {
-            max_abs: None,
-            max_rel: Some(0.001),
-        };
+        let loose = Tolerance { max_abs: None, max_rel: Some(0.01) };
+        let tight = Tolerance { max_abs: None, max_rel: Some(0.001) };
         assert_eq!(parity(&a, &b, &loose).verdict, ParityVerdict::Pass);
         assert!(why(parity(&a, &b, &tight)).contains("relative error 5.00e-3 is above 1e-3"));
     }

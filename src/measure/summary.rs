@@ -82,20 +82,12 @@ impl Summary {
 
     /// The figure that a table shows: the median, or the largest of a peak.
     pub fn headline(&self, metric: Metric) -> Option<f64> {
-        self.figure(metric).map(|figure| {
-            if metric.is_peak() {
-                figure.max
-            } else {
-                figure.median
-            }
-        })
+        self.figure(metric).map(|figure| if metric.is_peak() { figure.max } else { figure.median })
     }
 
     /// The metric by which cells are ranked: the time per output token, or to the first where none is decoded.
     pub fn primary(&self) -> Option<Metric> {
-        [Metric::TimePerOutputToken, Metric::TimeToFirstToken]
-            .into_iter()
-            .find(|metric| self.figure(*metric).is_some())
+        [Metric::TimePerOutputToken, Metric::TimeToFirstToken].into_iter().find(|metric| self.figure(*metric).is_some())
     }
 }
 
@@ -107,9 +99,7 @@ pub fn summarise(sessions: &[Session], device: Device) -> Summary {
             let values = series(metric, sessions);
             let measured = figure(metric, &values)
                 .map(Measured::Figure)
-                .unwrap_or_else(|| Measured::NotMeasured {
-                    reason: why_missing(metric, sessions, device),
-                });
+                .unwrap_or_else(|| Measured::NotMeasured { reason: why_missing(metric, sessions, device) });
             (metric, measured)
         })
         .collect();
@@ -127,10 +117,7 @@ pub fn series(metric: Metric, sessions: &[Session]) -> Vec<f64> {
     match metric {
         Metric::TimeToFirstToken => samples().map(|s| s.prefill_ns as f64).collect(),
         Metric::TimePerOutputToken => samples().filter_map(time_per_token).collect(),
-        Metric::TokensPerSecond => samples()
-            .filter_map(time_per_token)
-            .map(|ns| 1e9 / ns)
-            .collect(),
+        Metric::TokensPerSecond => samples().filter_map(time_per_token).map(|ns| 1e9 / ns).collect(),
         Metric::ProcessStart => each(|s| Some(s.start_ns as f64)),
         Metric::Load => each(load),
         Metric::FirstInference => each(first_inference),
@@ -147,19 +134,11 @@ pub fn time_per_token(sample: &Sample) -> Option<f64> {
 }
 
 fn load(session: &Session) -> Option<f64> {
-    session
-        .prepared
-        .as_ref()
-        .map(|prepared| prepared.load_ns as f64)
+    session.prepared.as_ref().map(|prepared| prepared.load_ns as f64)
 }
 
 fn first_inference(session: &Session) -> Option<f64> {
-    session
-        .warmed
-        .as_ref()?
-        .samples
-        .first()
-        .map(|sample| sample.prefill_ns as f64)
+    session.warmed.as_ref()?.samples.first().map(|sample| sample.prefill_ns as f64)
 }
 
 /// Figures of `values`; `None` of none.
@@ -189,10 +168,7 @@ fn percentiles(sorted: &[f64]) -> Vec<Percentile> {
             let part = f64::from(level) / 1000.0;
             let value = match stats::percentile(sorted, part) {
                 Some((estimate, bound)) => PercentileValue::Known { estimate, bound },
-                None => PercentileValue::TooFew {
-                    n: sorted.len() as u32,
-                    need: stats::needed_for_percentile(part),
-                },
+                None => PercentileValue::TooFew { n: sorted.len() as u32, need: stats::needed_for_percentile(part) },
             };
             Percentile { level, value }
         })

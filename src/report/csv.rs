@@ -57,10 +57,7 @@ pub fn render(comparison: &Comparison) -> String {
                 }
             }
             (state, None) => {
-                let reason = state
-                    .hole()
-                    .map(|hole| hole.reason.clone())
-                    .unwrap_or_default();
+                let reason = state.hole().map(|hole| hole.reason.clone()).unwrap_or_default();
                 whole(&mut out, comparison, row, &[(26, reason)]);
             }
         }
@@ -68,17 +65,8 @@ pub fn render(comparison: &Comparison) -> String {
     out
 }
 
-fn measured_line(
-    out: &mut String,
-    comparison: &Comparison,
-    row: &Row,
-    metric: Metric,
-    measured: &Measured,
-) {
-    let mut fields = vec![
-        (2, metric.name().to_owned()),
-        (3, metric.unit().name().to_owned()),
-    ];
+fn measured_line(out: &mut String, comparison: &Comparison, row: &Row, metric: Metric, measured: &Measured) {
+    let mut fields = vec![(2, metric.name().to_owned()), (3, metric.unit().name().to_owned())];
     match measured {
         Measured::Figure(figure) => figure_fields(&mut fields, figure),
         Measured::NotMeasured { reason } => fields.push((26, reason.clone())),
@@ -106,10 +94,7 @@ fn figure_fields(fields: &mut Vec<(usize, String)>, figure: &Figure) {
         (10, figure.max.to_string()),
     ]);
     if let Some(interval) = figure.interval {
-        fields.extend([
-            (6, interval.low.to_string()),
-            (7, interval.high.to_string()),
-        ]);
+        fields.extend([(6, interval.low.to_string()), (7, interval.high.to_string())]);
     }
     for percentile in &figure.percentiles {
         let at = match percentile.level {
@@ -122,30 +107,16 @@ fn figure_fields(fields: &mut Vec<(usize, String)>, figure: &Figure) {
             PercentileValue::Known { estimate, bound } => {
                 fields.extend([(at, estimate.to_string()), (at + 1, bound.to_string())]);
             }
-            PercentileValue::TooFew { n, need } => {
-                fields.push((at, format!("n/a (n={n}, need {need})")))
-            }
+            PercentileValue::TooFew { n, need } => fields.push((at, format!("n/a (n={n}, need {need})"))),
         }
     }
 }
 
-fn published(
-    out: &mut String,
-    comparison: &Comparison,
-    row: &Row,
-    source: &str,
-    name: &str,
-    value: f64,
-) {
+fn published(out: &mut String, comparison: &Comparison, row: &Row, source: &str, name: &str, value: f64) {
     let metric = Metric::parse(name);
     let unit = metric.map_or("", |metric| metric.unit().name());
     let value = metric.map_or(value, |metric| metric.from_written(value));
-    let fields = [
-        (2, name.to_owned()),
-        (3, unit.to_owned()),
-        (5, value.to_string()),
-        (26, source.to_owned()),
-    ];
+    let fields = [(2, name.to_owned()), (3, unit.to_owned()), (5, value.to_string()), (26, source.to_owned())];
     whole(out, comparison, row, &fields);
 }
 
@@ -155,30 +126,16 @@ fn whole(out: &mut String, comparison: &Comparison, row: &Row, fields: &[(usize,
     cells[0] = row.label.clone();
     cells[1] = row.state.name().to_owned();
     cells[23] = match &row.parity {
-        Parity::Right(figures)
-        | Parity::Wrong {
-            figures: Some(figures),
-            ..
-        } => figures.max_abs.to_string(),
+        Parity::Right(figures) | Parity::Wrong { figures: Some(figures), .. } => figures.max_abs.to_string(),
         _ => String::new(),
     };
     cells[24] = if row.winner { "yes" } else { "" }.to_owned();
-    let cautions: Vec<&str> = row
-        .cautions
-        .iter()
-        .map(|caution| caution.code.name())
-        .collect();
+    let cautions: Vec<&str> = row.cautions.iter().map(|caution| caution.code.name()).collect();
     cells[25] = cautions.join(" ");
     for (place, text) in fields {
         cells[*place] = text.clone();
     }
-    let value = |axis: &str| {
-        row.cell
-            .as_ref()
-            .and_then(|cell| cell.get(axis))
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let value = |axis: &str| row.cell.as_ref().and_then(|cell| cell.get(axis)).unwrap_or_default().to_owned();
     let axes = comparison.axes.iter().map(|(axis, _)| value(axis));
     line(out, axes.chain(cells));
 }
@@ -194,16 +151,7 @@ fn line(out: &mut String, cells: impl Iterator<Item = String>) {
 
 /// Quotes where the format needs it, and disarms what a spreadsheet would run as a formula.
 fn quoted(cell: &str) -> String {
-    let risky = cell.starts_with(['=', '+', '@', '\t'])
-        || (cell.starts_with('-') && cell.parse::<f64>().is_err());
-    let cell = if risky {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    };
-    if cell.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell
-    }
+    let risky = cell.starts_with(['=', '+', '@', '\t']) || (cell.starts_with('-') && cell.parse::<f64>().is_err());
+    let cell = if risky { format!("'{cell}") } else { cell.to_owned() };
+    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
 }

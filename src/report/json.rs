@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::words;
 use crate::host::{Facts, Runtime};
 use crate::measure::Comparison;
-use crate::measure::comparison::{
-    Anchor, Budget, ExpectResult, Parity, Row, Setup, SpeedUp, State,
-};
+use crate::measure::comparison::{Anchor, Budget, ExpectResult, Parity, Row, Setup, SpeedUp, State};
 use crate::measure::parity::ParityFigures;
 use crate::measure::ratio::Verdict;
 use crate::measure::stats::Interval;
@@ -254,29 +252,13 @@ pub fn report(comparison: &Comparison) -> Report {
         axes: comparison
             .axes
             .iter()
-            .map(|(name, values)| Axis {
-                name: name.clone(),
-                values: values.clone(),
-            })
+            .map(|(name, values)| Axis { name: name.clone(), values: values.clone() })
             .collect(),
-        baseline: comparison
-            .baseline
-            .as_ref()
-            .map(|anchor| anchor_json(anchor, comparison)),
-        reference: comparison
-            .reference
-            .as_ref()
-            .map(|anchor| anchor_json(anchor, comparison)),
-        tolerance: comparison.tolerance.map(|t| ToleranceJson {
-            max_abs: t.max_abs,
-            max_rel: t.max_rel,
-        }),
+        baseline: comparison.baseline.as_ref().map(|anchor| anchor_json(anchor, comparison)),
+        reference: comparison.reference.as_ref().map(|anchor| anchor_json(anchor, comparison)),
+        tolerance: comparison.tolerance.map(|t| ToleranceJson { max_abs: t.max_abs, max_rel: t.max_rel }),
         cells: comparison.rows.iter().map(cell).collect(),
-        expects: comparison
-            .expects
-            .iter()
-            .map(|expect| expect_json(expect, comparison))
-            .collect(),
+        expects: comparison.expects.iter().map(|expect| expect_json(expect, comparison)).collect(),
         gate_failed: comparison.gate_failed(),
     }
 }
@@ -284,11 +266,7 @@ pub fn report(comparison: &Comparison) -> Report {
 fn anchor_json(anchor: &Anchor, comparison: &Comparison) -> AnchorJson {
     AnchorJson {
         pattern: anchor.pattern.clone(),
-        cell: anchor
-            .row
-            .as_ref()
-            .ok()
-            .map(|place| comparison.rows[*place].label.clone()),
+        cell: anchor.row.as_ref().ok().map(|place| comparison.rows[*place].label.clone()),
         reason: anchor.row.as_ref().err().cloned(),
     }
 }
@@ -300,19 +278,13 @@ fn ends(interval: Interval) -> [f64; 2] {
 fn cell(row: &Row) -> CellJson {
     let hole = row.state.hole();
     let (source, published) = match &row.state {
-        State::Published { source, metrics } => {
-            (Some(source.clone()), metrics.iter().cloned().collect())
-        }
+        State::Published { source, metrics } => (Some(source.clone()), metrics.iter().cloned().collect()),
         _ => (None, BTreeMap::new()),
     };
     CellJson {
         label: row.label.clone(),
         step: row.step.clone(),
-        cell: row
-            .cell
-            .iter()
-            .flat_map(|cell| cell.0.iter().cloned())
-            .collect(),
+        cell: row.cell.iter().flat_map(|cell| cell.0.iter().cloned()).collect(),
         state: row.state.name().to_owned(),
         reason: hole.map(|hole| hole.reason.clone()),
         remedy: hole.and_then(|hole| hole.remedy.clone()),
@@ -324,19 +296,12 @@ fn cell(row: &Row) -> CellJson {
             .summary
             .iter()
             .flat_map(|summary| &summary.metrics)
-            .map(|(metric, measured)| {
-                (
-                    metric.name().to_owned(),
-                    metric_json(metric.unit().name(), measured),
-                )
-            })
+            .map(|(metric, measured)| (metric.name().to_owned(), metric_json(metric.unit().name(), measured)))
             .collect(),
         speed_ups: row
             .speed_ups
             .iter()
-            .filter_map(|(metric, speed_up)| {
-                Some((metric.name().to_owned(), speed_up_json(speed_up)?))
-            })
+            .filter_map(|(metric, speed_up)| Some((metric.name().to_owned(), speed_up_json(speed_up)?)))
             .collect(),
         parity: parity(&row.parity),
         memory_budget: budget(&row.budget),
@@ -401,18 +366,12 @@ fn metric_json(unit: &str, measured: &Measured) -> MetricJson {
                 .map(|percentile| {
                     let name = percentile.name();
                     match percentile.value {
-                        PercentileValue::Known { estimate, bound } => PercentileJson {
-                            name,
-                            estimate: Some(estimate),
-                            bound: Some(bound),
-                            need: None,
-                        },
-                        PercentileValue::TooFew { need, .. } => PercentileJson {
-                            name,
-                            estimate: None,
-                            bound: None,
-                            need: Some(need),
-                        },
+                        PercentileValue::Known { estimate, bound } => {
+                            PercentileJson { name, estimate: Some(estimate), bound: Some(bound), need: None }
+                        }
+                        PercentileValue::TooFew { need, .. } => {
+                            PercentileJson { name, estimate: None, bound: None, need: Some(need) }
+                        }
                     }
                 })
                 .collect();
@@ -435,11 +394,7 @@ fn speed_up_json(speed_up: &SpeedUp) -> Option<SpeedUpJson> {
         SpeedUp::NotAsked => return None,
         SpeedUp::Baseline => bare("baseline", None),
         SpeedUp::NotAvailable { reason } => bare("n/a", Some(reason.clone())),
-        SpeedUp::Compared {
-            ratio,
-            verdict,
-            adjusted_p,
-        } => SpeedUpJson {
+        SpeedUp::Compared { ratio, verdict, adjusted_p } => SpeedUpJson {
             verdict: verdict.name().to_owned(),
             ratio: Some(ratio.ratio),
             interval: Some(ends(ratio.interval)),
@@ -483,12 +438,7 @@ fn budget(budget: &Budget) -> Option<BudgetJson> {
         Budget::Over { budget, peak } => (*budget, Some(*peak), "over", None),
         Budget::NotJudged { budget, reason } => (*budget, None, "not judged", Some(reason.clone())),
     };
-    Some(BudgetJson {
-        budget,
-        peak,
-        verdict: verdict.to_owned(),
-        reason,
-    })
+    Some(BudgetJson { budget, peak, verdict: verdict.to_owned(), reason })
 }
 
 fn expect_json(expect: &ExpectResult, comparison: &Comparison) -> ExpectJson {
@@ -518,11 +468,7 @@ fn session(session: &Session) -> SessionJson {
     let samples = |samples: &[pipe_engine::message::Sample]| -> Vec<SampleJson> {
         samples
             .iter()
-            .map(|s| SampleJson {
-                at_ns: s.at_ns,
-                prefill_ns: s.prefill_ns,
-                decode_ns: s.decode_ns.clone(),
-            })
+            .map(|s| SampleJson { at_ns: s.at_ns, prefill_ns: s.prefill_ns, decode_ns: s.decode_ns.clone() })
             .collect()
     };
     SessionJson {
@@ -541,11 +487,7 @@ fn session(session: &Session) -> SessionJson {
         peak_resident: session.usage.as_ref().and_then(|usage| usage.peak_resident),
         peak_device: session.usage.as_ref().and_then(|usage| usage.peak_device),
         steady: session.warmed.as_ref().map(|warmed| warmed.steady),
-        warm_up: session
-            .warmed
-            .as_ref()
-            .map(|warmed| samples(&warmed.samples))
-            .unwrap_or_default(),
+        warm_up: session.warmed.as_ref().map(|warmed| samples(&warmed.samples)).unwrap_or_default(),
         samples: samples(&session.samples),
     }
 }

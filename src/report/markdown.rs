@@ -11,18 +11,14 @@ pub fn render(comparison: &Comparison) -> String {
     if let Some(about) = &comparison.about {
         out.push_str(&format!("{}\n\n", text(about)));
     }
-    out.push_str(&format!(
-        "{}, on {}.\n\n",
-        words::tally(comparison),
-        text(&comparison.facts.machine.line())
-    ));
+    out.push_str(&format!("{}, on {}.\n\n", words::tally(comparison), text(&comparison.facts.machine.line())));
     figures(comparison, &mut out);
     if comparison.measured().next().is_some() {
-        out.push_str("Under a figure: half the width of its median's 95 % interval, and the 99 % interval of a speed-up.");
+        out.push_str(
+            "Under a figure: half the width of its median's 95 % interval, and the 99 % interval of a speed-up.",
+        );
         if comparison.rows.iter().any(|row| row.winner) {
-            out.push_str(
-                " ★ marks the fastest of the cells that are right and within their budget.",
-            );
+            out.push_str(" ★ marks the fastest of the cells that are right and within their budget.");
         }
         out.push_str("\n\n");
         cold_start(comparison, &mut out);
@@ -32,31 +28,18 @@ pub fn render(comparison: &Comparison) -> String {
     list(
         &mut out,
         "Notes",
-        words::notes(comparison)
-            .into_iter()
-            .map(|(label, note)| format!("**{}**: {}", text(&label), text(&note))),
+        words::notes(comparison).into_iter().map(|(label, note)| format!("**{}**: {}", text(&label), text(&note))),
     );
     list(
         &mut out,
         "Expected",
         comparison.expects.iter().map(|expect| {
             let outcome = words::outcome(comparison, expect);
-            format!(
-                "**{}**: {} ({})",
-                expect.verdict.name(),
-                code_or_text(&words::expectation(expect)),
-                text(&outcome)
-            )
+            format!("**{}**: {} ({})", expect.verdict.name(), code_or_text(&words::expectation(expect)), text(&outcome))
         }),
     );
     holes(comparison, &mut out);
-    list(
-        &mut out,
-        "How it was measured",
-        words::method(comparison)
-            .iter()
-            .map(|line| code_or_text(line)),
-    );
+    list(&mut out, "How it was measured", words::method(comparison).iter().map(|line| code_or_text(line)));
     while out.ends_with("\n\n") {
         out.pop();
     }
@@ -68,30 +51,14 @@ fn row_of(out: &mut String, cells: &[String]) {
 }
 
 fn header(out: &mut String, names: &[&str], right: std::ops::Range<usize>) {
-    row_of(
-        out,
-        &names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>(),
-    );
+    row_of(out, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
     let rule = |i: usize| if right.contains(&i) { "--:" } else { "---" };
-    out.push_str(&format!(
-        "|{}|\n",
-        (0..names.len()).map(rule).collect::<Vec<_>>().join("|")
-    ));
+    out.push_str(&format!("|{}|\n", (0..names.len()).map(rule).collect::<Vec<_>>().join("|")));
 }
 
 fn figures(comparison: &Comparison, out: &mut String) {
-    let names = [
-        "cell",
-        "time to first token",
-        "time per output token",
-        "tokens/s",
-        "peak memory",
-        "speed-up",
-        "parity",
-    ];
+    let names =
+        ["cell", "time to first token", "time per output token", "tokens/s", "peak memory", "speed-up", "parity"];
     header(out, &names, 1..5);
     for row in &comparison.rows {
         let cells = match &row.state {
@@ -146,25 +113,10 @@ fn figures_of(row: &Row) -> Vec<String> {
 
 fn cold_start(comparison: &Comparison, out: &mut String) {
     out.push_str("## Cold start\n\n");
-    header(
-        out,
-        &[
-            "cell",
-            "process",
-            "model load",
-            "first inference",
-            "together",
-        ],
-        1..5,
-    );
+    header(out, &["cell", "process", "model load", "first inference", "together"], 1..5);
     for row in comparison.measured() {
         let mut cells = vec![text(&row.label)];
-        let metrics = [
-            Metric::ProcessStart,
-            Metric::Load,
-            Metric::FirstInference,
-            Metric::ColdStart,
-        ];
+        let metrics = [Metric::ProcessStart, Metric::Load, Metric::FirstInference, Metric::ColdStart];
         cells.extend(metrics.map(|metric| words::headline(row, metric)));
         row_of(out, &cells);
     }
@@ -173,35 +125,15 @@ fn cold_start(comparison: &Comparison, out: &mut String) {
 
 fn percentiles(comparison: &Comparison, out: &mut String) {
     out.push_str("## Distribution of the time per output token\n\n");
-    header(
-        out,
-        &[
-            "cell",
-            "n",
-            "median",
-            "95 % interval",
-            "MAD",
-            "min",
-            "max",
-            "percentiles",
-        ],
-        1..2,
-    );
+    header(out, &["cell", "n", "median", "95 % interval", "MAD", "min", "max", "percentiles"], 1..2);
     for row in comparison.measured() {
         let metric = Metric::TimePerOutputToken;
-        let Some(figure) = row
-            .summary
-            .as_ref()
-            .and_then(|summary| summary.figure(metric))
-        else {
+        let Some(figure) = row.summary.as_ref().and_then(|summary| summary.figure(metric)) else {
             continue;
         };
         let show = |value: f64| units::value(value, metric.unit());
-        let percentiles: Vec<String> = figure
-            .percentiles
-            .iter()
-            .map(|percentile| words::percentile(percentile, metric))
-            .collect();
+        let percentiles: Vec<String> =
+            figure.percentiles.iter().map(|percentile| words::percentile(percentile, metric)).collect();
         row_of(
             out,
             &[
@@ -248,16 +180,8 @@ fn parity(comparison: &Comparison, out: &mut String) {
                 units::error(f.max_abs),
                 units::error(f.max_rel),
                 units::error(f.mean_abs),
-                format!(
-                    "{} of {}",
-                    units::count(f.top1.agree),
-                    units::count(f.top1.of)
-                ),
-                format!(
-                    "{} of {}",
-                    units::count(f.greedy_prefix),
-                    units::count(f.positions)
-                ),
+                format!("{} of {}", units::count(f.top1.agree), units::count(f.top1.of)),
+                format!("{} of {}", units::count(f.greedy_prefix), units::count(f.positions)),
             ]),
             None => cells.extend(std::iter::repeat_n(String::new(), 5)),
         }
@@ -275,15 +199,7 @@ fn holes(comparison: &Comparison, out: &mut String) {
     header(out, &["cells", "state", "reason", "what fills them"], 0..0);
     for (state, hole, labels) in groups {
         let remedy = hole.remedy.as_deref().map(code_or_text).unwrap_or_default();
-        row_of(
-            out,
-            &[
-                text(&labels.join(", ")),
-                state.to_owned(),
-                text(&hole.reason),
-                remedy,
-            ],
-        );
+        row_of(out, &[text(&labels.join(", ")), state.to_owned(), text(&hole.reason), remedy]);
     }
     out.push('\n');
 }
@@ -323,11 +239,7 @@ fn code_or_text(plain: &str) -> String {
     let shown = pieces.iter().enumerate().map(|(i, piece)| {
         let piece = piece.replace(['\n', '\r'], " ");
         // A bar would end the table's cell even inside of code.
-        if i % 2 == 1 {
-            format!("`{}`", piece.replace('|', "\\|"))
-        } else {
-            text(&piece)
-        }
+        if i % 2 == 1 { format!("`{}`", piece.replace('|', "\\|")) } else { text(&piece) }
     });
     shown.collect()
 }

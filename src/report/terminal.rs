@@ -21,30 +21,16 @@ pub struct Style {
 
 impl Default for Style {
     fn default() -> Self {
-        Style {
-            colour: false,
-            width: 100,
-        }
+        Style { colour: false, width: 100 }
     }
 }
 
 /// Renders the whole comparison.
 pub fn render(comparison: &Comparison, style: Style) -> String {
     let width = usize::from(style.width);
-    let mut out = format!(
-        "{}: {}\n",
-        words::title(comparison),
-        words::tally(comparison)
-    );
-    push_wrapped(
-        &mut out,
-        &format!("on {}", comparison.facts.machine.line()),
-        width,
-        "",
-        "",
-    );
-    let has_figures =
-        |row: &Row| row.state.has_figures() || matches!(row.state, State::Published { .. });
+    let mut out = format!("{}: {}\n", words::title(comparison), words::tally(comparison));
+    push_wrapped(&mut out, &format!("on {}", comparison.facts.machine.line()), width, "", "");
+    let has_figures = |row: &Row| row.state.has_figures() || matches!(row.state, State::Published { .. });
     if comparison.rows.iter().any(has_figures) {
         out.push('\n');
         push_table(&mut out, &figures(comparison), width);
@@ -67,13 +53,9 @@ fn table(header: &[(&str, CellAlignment)]) -> Table {
     let mut table = Table::new();
     let mut lines = UTF8_HORIZONTAL_ONLY;
     lines = lines.header_separator(LineStyle::none().fill('─').junction('─'));
-    lines = lines
-        .top_border(LineStyle::none())
-        .bottom_border(LineStyle::none());
+    lines = lines.top_border(LineStyle::none()).bottom_border(LineStyle::none());
     lines = lines.row_separator(LineStyle::none());
-    table
-        .load_style(lines)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(lines).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().map(|(name, _)| Cell::new(name)));
     for (column, (_, alignment)) in table.column_iter_mut().zip(header) {
         column.set_cell_alignment(*alignment);
@@ -126,9 +108,7 @@ fn figures(comparison: &Comparison) -> Table {
 
 fn published(metrics: &[(String, f64)], metric: Metric) -> String {
     let found = metrics.iter().find(|(name, _)| name == metric.name());
-    found
-        .map(|(_, value)| units::value(metric.from_written(*value), metric.unit()))
-        .unwrap_or_default()
+    found.map(|(_, value)| units::value(metric.from_written(*value), metric.unit())).unwrap_or_default()
 }
 
 fn figures_of(row: &Row) -> Vec<String> {
@@ -166,12 +146,7 @@ fn cold_start(comparison: &Comparison) -> Table {
         ("together", Right),
     ]);
     for row in comparison.measured() {
-        let metrics = [
-            Metric::ProcessStart,
-            Metric::Load,
-            Metric::FirstInference,
-            Metric::ColdStart,
-        ];
+        let metrics = [Metric::ProcessStart, Metric::Load, Metric::FirstInference, Metric::ColdStart];
         let mut cells = vec![format!("  {}", row.label)];
         cells.extend(metrics.map(|metric| words::headline(row, metric)));
         table.add_row(cells);
@@ -185,9 +160,7 @@ fn notes(comparison: &Comparison, out: &mut String, width: usize) {
     if winners > 0 {
         let text = match winners {
             1 => "★ fastest of the cells that are right and within their budget",
-            _ => {
-                "★ fastest of the cells that are right and within their budget; their difference is too small to tell"
-            }
+            _ => "★ fastest of the cells that are right and within their budget; their difference is too small to tell",
         };
         out.push('\n');
         push_wrapped(out, text, width, "", "  ");
@@ -208,11 +181,7 @@ fn expectations(comparison: &Comparison, out: &mut String, width: usize) {
     section(out, "Expected");
     for expect in &comparison.expects {
         let outcome = words::outcome(comparison, expect);
-        let text = format!(
-            "{}: {} ({outcome})",
-            expect.verdict.name(),
-            words::expectation(expect)
-        );
+        let text = format!("{}: {} ({outcome})", expect.verdict.name(), words::expectation(expect));
         push_wrapped(out, &text, width, "  ", "    ");
     }
 }
@@ -224,13 +193,7 @@ fn holes(comparison: &Comparison, out: &mut String, width: usize) {
     }
     section(out, "Not measured");
     for (state, hole, labels) in groups {
-        push_wrapped(
-            out,
-            &format!("{state}: {}", labels.join(", ")),
-            width,
-            "  ",
-            "    ",
-        );
+        push_wrapped(out, &format!("{state}: {}", labels.join(", ")), width, "  ", "    ");
         push_wrapped(out, &hole.reason, width, "    ", "    ");
         if let Some(remedy) = &hole.remedy {
             push_wrapped(out, &format!("→ {remedy}"), width, "    ", "      ");

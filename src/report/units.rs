@@ -24,9 +24,7 @@ pub fn count(n: u64) -> String {
 }
 
 fn thousands(text: &str) -> String {
-    let (sign, digits) = text
-        .strip_prefix('-')
-        .map_or(("", text), |rest| ("-", rest));
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
     let mut out = String::from(sign);
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
@@ -54,23 +52,12 @@ fn scaled(x: f64, units: &[(f64, &str)]) -> String {
 
 fn scale_of<'a>(x: f64, units: &[(f64, &'a str)]) -> (f64, &'a str) {
     let fits = |(size, _): &&(f64, &str)| round3(x.abs() / size) >= 1.0;
-    units
-        .iter()
-        .rev()
-        .find(fits)
-        .or(units.first())
-        .copied()
-        .unwrap_or((1.0, ""))
+    units.iter().rev().find(fits).or(units.first()).copied().unwrap_or((1.0, ""))
 }
 
 const TIMES: [(f64, &str); 4] = [(1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")];
-const SIZES: [(f64, &str); 5] = [
-    (1.0, "B"),
-    (1024.0, "KiB"),
-    (1048576.0, "MiB"),
-    (1073741824.0, "GiB"),
-    (1099511627776.0, "TiB"),
-];
+const SIZES: [(f64, &str); 5] =
+    [(1.0, "B"), (1024.0, "KiB"), (1048576.0, "MiB"), (1073741824.0, "GiB"), (1099511627776.0, "TiB")];
 
 /// Nanoseconds: `29.9 ms`.
 pub fn time(ns: f64) -> String {
@@ -85,11 +72,7 @@ pub fn bytes(n: f64) -> String {
 /// A size that somebody chose: `6 GiB`, not `6.00 GiB`.
 pub fn size(n: u64) -> String {
     let (unit, name) = scale_of(n as f64, &SIZES);
-    if n > 0 && n.is_multiple_of(unit as u64) {
-        format!("{} {name}", n / unit as u64)
-    } else {
-        bytes(n as f64)
-    }
+    if n > 0 && n.is_multiple_of(unit as u64) { format!("{} {name}", n / unit as u64) } else { bytes(n as f64) }
 }
 
 /// A raw value of `unit`, with its unit where it has one: a rate's stands in the heading.
@@ -132,11 +115,7 @@ pub fn ratio_interval(interval: Interval) -> String {
 
 /// Two decimals, more below a tenth, since 0.04× and 0.01× are far apart.
 fn two(x: f64) -> String {
-    if x >= 100.0 || (x < 0.1 && x > 0.0) {
-        three(x)
-    } else {
-        format!("{x:.2}")
-    }
+    if x >= 100.0 || (x < 0.1 && x > 0.0) { three(x) } else { format!("{x:.2}") }
 }
 
 /// An error: `8.1e-5`, `0.42`, `0`.
@@ -150,11 +129,7 @@ pub fn error(x: f64) -> String {
 
 /// A bound as a person wrote it: `0.001`, `1e-7`.
 pub fn bound(x: f64) -> String {
-    if x != 0.0 && x.abs() < 1e-4 {
-        format!("{x:e}")
-    } else {
-        format!("{x}")
-    }
+    if x != 0.0 && x.abs() < 1e-4 { format!("{x:e}") } else { format!("{x}") }
 }
 
 #[cfg(test)]
@@ -163,33 +138,13 @@ mod tests {
 
     #[test]
     fn three_digits_and_a_fitting_unit() {
-        let times = [
-            1.0,
-            999.6,
-            29_912_345.0,
-            999_900_000.0,
-            1_234_500_000.0,
-            123e9,
-        ]
-        .map(time);
-        assert_eq!(
-            times,
-            ["1.00 ns", "1.00 µs", "29.9 ms", "1.00 s", "1.23 s", "123 s"]
-        );
+        let times = [1.0, 999.6, 29_912_345.0, 999_900_000.0, 1_234_500_000.0, 123e9].map(time);
+        assert_eq!(times, ["1.00 ns", "1.00 µs", "29.9 ms", "1.00 s", "1.23 s", "123 s"]);
         let sizes = [0.0, 512.0, 851_443_712.0, 6_442_450_944.0].map(bytes);
         assert_eq!(sizes, ["0 B", "512 B", "812 MiB", "6.00 GiB"]);
-        assert_eq!(
-            [0.0, 0.001234, 33.42, 1234.0, 99_999.0].map(three),
-            ["0", "0.00123", "33.4", "1,230", "100,000"]
-        );
-        assert_eq!(
-            [0.0, 0.0004, 0.014, 0.2].map(percent),
-            ["0.0 %", "< 0.1 %", "1.4 %", "20 %"]
-        );
-        assert_eq!(
-            [1.434, 0.0123, 250.4].map(ratio),
-            ["1.43×", "0.0123×", "250×"]
-        );
+        assert_eq!([0.0, 0.001234, 33.42, 1234.0, 99_999.0].map(three), ["0", "0.00123", "33.4", "1,230", "100,000"]);
+        assert_eq!([0.0, 0.0004, 0.014, 0.2].map(percent), ["0.0 %", "< 0.1 %", "1.4 %", "20 %"]);
+        assert_eq!([1.434, 0.0123, 250.4].map(ratio), ["1.43×", "0.0123×", "250×"]);
         assert_eq!([0.0, 8.1e-5, 0.42].map(error), ["0", "8.1e-5", "0.42"]);
         assert_eq!([6 << 30, 1_500 << 20].map(size), ["6 GiB", "1.46 GiB"]);
         assert_eq!([0.001, 1e-7].map(bound), ["0.001", "1e-7"]);

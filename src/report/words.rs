@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::units;
 use crate::measure::Comparison;
-use crate::measure::comparison::{
-    Budget, ExpectResult, ExpectVerdict, Hole, Parity, Row, Setup, SpeedUp, State,
-};
+use crate::measure::comparison::{Budget, ExpectResult, ExpectVerdict, Hole, Parity, Row, Setup, SpeedUp, State};
 use crate::measure::metric::Metric;
 use crate::measure::ratio::Verdict;
 use crate::measure::summary::{Figure, Measured, Percentile, PercentileValue};
@@ -20,39 +18,20 @@ pub fn title(comparison: &Comparison) -> String {
 
 /// `4 measured, 1 wrong, 3 unavailable, 8 excluded`.
 pub fn tally(comparison: &Comparison) -> String {
-    let names = [
-        "measured",
-        "wrong",
-        "failed",
-        "unavailable",
-        "not selected",
-        "excluded",
-        "published",
-    ];
+    let names = ["measured", "wrong", "failed", "unavailable", "not selected", "excluded", "published"];
     let parts: Vec<String> = names
         .iter()
         .filter_map(|name| {
-            let n = comparison
-                .rows
-                .iter()
-                .filter(|row| row.state.name() == *name)
-                .count();
+            let n = comparison.rows.iter().filter(|row| row.state.name() == *name).count();
             (n > 0).then(|| format!("{n} {name}"))
         })
         .collect();
-    if parts.is_empty() {
-        "no cells".to_owned()
-    } else {
-        parts.join(", ")
-    }
+    if parts.is_empty() { "no cells".to_owned() } else { parts.join(", ") }
 }
 
 /// How the figures were made, a sentence each.
 pub fn method(comparison: &Comparison) -> Vec<String> {
-    let setups: Vec<&Setup> = comparison
-        .measured()
-        .filter_map(|row| row.setup.as_ref())
-        .collect();
+    let setups: Vec<&Setup> = comparison.measured().filter_map(|row| row.setup.as_ref()).collect();
     if setups.is_empty() {
         return vec!["Nothing was measured.".to_owned()];
     }
@@ -60,9 +39,7 @@ pub fn method(comparison: &Comparison) -> Vec<String> {
     lines.extend(places(comparison, &setups));
     lines.extend(parity_rule(comparison));
     if comparison.baseline.is_some() {
-        let metric = comparison
-            .measured()
-            .find_map(|row| row.summary.as_ref()?.primary());
+        let metric = comparison.measured().find_map(|row| row.summary.as_ref()?.primary());
         let title = metric.map_or("time", Metric::title);
         lines.push(format!(
             "Speed-up: ratio of the medians of the {title}, with its 99 % interval; a verdict takes p < 0.01 \
@@ -73,22 +50,12 @@ pub fn method(comparison: &Comparison) -> Vec<String> {
 }
 
 fn workload(setups: &[&Setup]) -> String {
-    let prompt = several(
-        setups.iter().map(|s| u64::from(s.prompt_tokens)),
-        units::count,
-    );
+    let prompt = several(setups.iter().map(|s| u64::from(s.prompt_tokens)), units::count);
     let new = several(setups.iter().map(|s| u64::from(s.new_tokens)), units::count);
     let threads = several(setups.iter().map(|s| u64::from(s.threads)), units::count);
-    let dtypes: BTreeSet<String> = setups
-        .iter()
-        .map(|s| format!("{:?}", s.dtype).to_lowercase())
-        .collect();
+    let dtypes: BTreeSet<String> = setups.iter().map(|s| format!("{:?}", s.dtype).to_lowercase()).collect();
     let dtypes = dtypes.into_iter().collect::<Vec<_>>().join(" or ");
-    let reduced = if setups.iter().any(|s| s.reduced_precision) {
-        "allowed"
-    } else {
-        "off"
-    };
+    let reduced = if setups.iter().any(|s| s.reduced_precision) { "allowed" } else { "off" };
     let thread_word = if threads == "1" { "thread" } else { "threads" };
     format!(
         "One sample is one sequence: a pass over a prompt of {prompt} tokens, then {new} tokens decoded one \
@@ -98,10 +65,7 @@ fn workload(setups: &[&Setup]) -> String {
 
 fn sampling(comparison: &Comparison, setups: &[&Setup]) -> String {
     let first = setups[0];
-    let rule = if setups
-        .iter()
-        .all(|s| s.warm_up == first.warm_up && s.sampling == first.sampling)
-    {
+    let rule = if setups.iter().all(|s| s.warm_up == first.warm_up && s.sampling == first.sampling) {
         let s = &first.sampling;
         format!(
             "Warm-up: {} to {} sequences, until steady, kept apart; then at least {} sequences and {}, until \
@@ -116,14 +80,9 @@ fn sampling(comparison: &Comparison, setups: &[&Setup]) -> String {
     } else {
         "Warm-up and sampling rules differ between cells".to_owned()
     };
-    let sequences: Vec<u64> = comparison
-        .measured()
-        .filter_map(|row| Some(u64::from(row.summary.as_ref()?.sequences)))
-        .collect();
-    format!(
-        "{rule}; taken: {} a cell, in a process of its own.",
-        range(&sequences, "sequence")
-    )
+    let sequences: Vec<u64> =
+        comparison.measured().filter_map(|row| Some(u64::from(row.summary.as_ref()?.sequences))).collect();
+    format!("{rule}; taken: {} a cell, in a process of its own.", range(&sequences, "sequence"))
 }
 
 fn places(comparison: &Comparison, setups: &[&Setup]) -> Option<String> {
@@ -145,37 +104,22 @@ fn places(comparison: &Comparison, setups: &[&Setup]) -> Option<String> {
         .map(|runtime| format!("{} {}, {}", runtime.name, runtime.version, runtime.platform))
         .collect();
     let runtimes = runtimes.into_iter().collect::<Vec<_>>().join("; ");
-    let by = if runtimes.is_empty() {
-        String::new()
-    } else {
-        format!(" ({runtimes})")
-    };
+    let by = if runtimes.is_empty() { String::new() } else { format!(" ({runtimes})") };
     Some(format!("Containers have {}{by}.", limits.join(" or ")))
 }
 
 fn parity_rule(comparison: &Comparison) -> Option<String> {
     let tolerance = comparison.tolerance?;
     let mut bounds = Vec::new();
-    bounds.extend(
-        tolerance
-            .max_abs
-            .map(|b| format!("max abs error ≤ {}", units::bound(b))),
-    );
-    bounds.extend(
-        tolerance
-            .max_rel
-            .map(|b| format!("max relative error ≤ {}", units::bound(b))),
-    );
+    bounds.extend(tolerance.max_abs.map(|b| format!("max abs error ≤ {}", units::bound(b))));
+    bounds.extend(tolerance.max_rel.map(|b| format!("max relative error ≤ {}", units::bound(b))));
     bounds.push("the same best token wherever the reference is clear".to_owned());
     let whom = match comparison.reference.as_ref().map(|anchor| &anchor.row) {
         Some(Ok(place)) => format!("`{}`", comparison.rows[*place].label),
         Some(Err(why)) => format!("a reference that is {why}"),
         None => return None,
     };
-    Some(format!(
-        "Parity: logits of every position against {whom}: {}.",
-        bounds.join(", ")
-    ))
+    Some(format!("Parity: logits of every position against {whom}: {}.", bounds.join(", ")))
 }
 
 /// `5 s`, `0.5 s`.
@@ -186,11 +130,7 @@ fn seconds(time: Duration) -> String {
 /// Distinct values in order, parted by `or`.
 fn several(values: impl Iterator<Item = u64>, show: fn(u64) -> String) -> String {
     let values: BTreeSet<u64> = values.collect();
-    values
-        .into_iter()
-        .map(show)
-        .collect::<Vec<_>>()
-        .join(" or ")
+    values.into_iter().map(show).collect::<Vec<_>>().join(" or ")
 }
 
 /// `12 to 34 sequences`.
@@ -201,11 +141,7 @@ fn range(values: &[u64], what: &str) -> String {
     if least == most {
         format!("{} {what}{plural}", units::count(most))
     } else {
-        format!(
-            "{} to {} {what}{plural}",
-            units::count(least),
-            units::count(most)
-        )
+        format!("{} to {} {what}{plural}", units::count(least), units::count(most))
     }
 }
 
@@ -243,15 +179,8 @@ pub fn speed_up_in(row: &Row, speed_up: &SpeedUp) -> (String, Option<String>) {
         SpeedUp::NotAvailable { .. } => ("n/a".to_owned(), None),
         SpeedUp::Compared { ratio, verdict, .. } => {
             let interval = units::ratio_interval(ratio.interval);
-            let word = if row.state == State::Wrong {
-                "but wrong"
-            } else {
-                verdict.name()
-            };
-            (
-                format!("{} {word}", units::ratio(ratio.ratio)),
-                Some(interval),
-            )
+            let word = if row.state == State::Wrong { "but wrong" } else { verdict.name() };
+            (format!("{} {word}", units::ratio(ratio.ratio)), Some(interval))
         }
     }
 }
@@ -259,10 +188,9 @@ pub fn speed_up_in(row: &Row, speed_up: &SpeedUp) -> (String, Option<String>) {
 /// What stands behind a verdict of no difference: `detectable: 3.1 %`.
 pub fn detectable(speed_up: &SpeedUp) -> Option<String> {
     match speed_up {
-        SpeedUp::Compared {
-            verdict: Verdict::NoDifference { detectable },
-            ..
-        } => Some(format!("detectable: {}", units::percent(*detectable))),
+        SpeedUp::Compared { verdict: Verdict::NoDifference { detectable }, .. } => {
+            Some(format!("detectable: {}", units::percent(*detectable)))
+        }
         _ => None,
     }
 }
@@ -273,10 +201,7 @@ pub fn parity(parity: &Parity) -> String {
         Parity::NotAsked => "–".to_owned(),
         Parity::Reference => "reference".to_owned(),
         Parity::Right(figures) => format!("ok {}", units::error(figures.max_abs)),
-        Parity::Wrong {
-            figures: Some(figures),
-            ..
-        } => format!("wrong {}", units::error(figures.max_abs)),
+        Parity::Wrong { figures: Some(figures), .. } => format!("wrong {}", units::error(figures.max_abs)),
         Parity::Wrong { figures: None, .. } => "wrong".to_owned(),
         Parity::NotJudged { .. } => "n/a".to_owned(),
     }
@@ -284,35 +209,20 @@ pub fn parity(parity: &Parity) -> String {
 
 /// The figure of a metric as a table shows it, `n/a` where there is none.
 pub fn headline(row: &Row, metric: Metric) -> String {
-    let value = row
-        .summary
-        .as_ref()
-        .and_then(|summary| summary.headline(metric));
-    value.map_or_else(
-        || "n/a".to_owned(),
-        |value| units::value(value, metric.unit()),
-    )
+    let value = row.summary.as_ref().and_then(|summary| summary.headline(metric));
+    value.map_or_else(|| "n/a".to_owned(), |value| units::value(value, metric.unit()))
 }
 
 /// `± 0.8 %`, of a metric's median.
 pub fn spread(row: &Row, metric: Metric) -> Option<String> {
     let figure = row.summary.as_ref()?.figure(metric)?;
-    figure
-        .interval
-        .map(|interval| units::plus_minus(interval, figure.median))
+    figure.interval.map(|interval| units::plus_minus(interval, figure.median))
 }
 
 /// The peak that counts on the row's device, and its budget where it is over.
 pub fn memory_metric(row: &Row) -> Metric {
-    let has_device = row
-        .summary
-        .as_ref()
-        .is_some_and(|s| s.figure(Metric::PeakDevice).is_some());
-    if has_device {
-        Metric::PeakDevice
-    } else {
-        Metric::PeakResident
-    }
+    let has_device = row.summary.as_ref().is_some_and(|s| s.figure(Metric::PeakDevice).is_some());
+    if has_device { Metric::PeakDevice } else { Metric::PeakResident }
 }
 
 /// `within 6.00 GiB`, `over 6.00 GiB`.
@@ -330,17 +240,11 @@ pub fn percentile(percentile: &Percentile, metric: Metric) -> String {
     let name = percentile.name();
     match percentile.value {
         PercentileValue::TooFew { n, need } => {
-            format!(
-                "{name} n/a (n={}, need {})",
-                units::count(n.into()),
-                units::count(need.into())
-            )
+            format!("{name} n/a (n={}, need {})", units::count(n.into()), units::count(need.into()))
         }
-        PercentileValue::Known { estimate, bound } => format!(
-            "{name} {} (≤ {})",
-            units::value(estimate, metric.unit()),
-            units::value(bound, metric.unit())
-        ),
+        PercentileValue::Known { estimate, bound } => {
+            format!("{name} {} (≤ {})", units::value(estimate, metric.unit()), units::value(bound, metric.unit()))
+        }
     }
 }
 
@@ -356,9 +260,7 @@ pub fn notes(comparison: &Comparison) -> Vec<(String, String)> {
             None => notes.push((row.label.clone(), text)),
         };
         match &row.parity {
-            Parity::Wrong { why, .. } => {
-                note(format!("wrong, so its speed counts for nothing: {why}"))
-            }
+            Parity::Wrong { why, .. } => note(format!("wrong, so its speed counts for nothing: {why}")),
             Parity::NotJudged { reason } => note(format!("parity n/a ({reason})")),
             _ => {}
         }
@@ -366,11 +268,9 @@ pub fn notes(comparison: &Comparison) -> Vec<(String, String)> {
             note(format!("speed-up n/a ({reason})"));
         }
         match &row.budget {
-            Budget::Over { budget, peak } => note(format!(
-                "over its memory budget: {} of {}",
-                units::bytes(*peak as f64),
-                units::size(*budget)
-            )),
+            Budget::Over { budget, peak } => {
+                note(format!("over its memory budget: {} of {}", units::bytes(*peak as f64), units::size(*budget)))
+            }
             Budget::NotJudged { reason, .. } => note(format!("memory budget not judged: {reason}")),
             _ => {}
         }
@@ -378,16 +278,8 @@ pub fn notes(comparison: &Comparison) -> Vec<(String, String)> {
             note(format!("measured on another machine: {machine}"));
         }
         for caution in &row.cautions {
-            let weight = if caution.code.is_invalid() {
-                "invalid"
-            } else {
-                "caution"
-            };
-            note(format!(
-                "{weight} {}: {}",
-                caution.code.name(),
-                caution.seen
-            ));
+            let weight = if caution.code.is_invalid() { "invalid" } else { "caution" };
+            note(format!("{weight} {}: {}", caution.code.name(), caution.seen));
         }
     }
     notes
@@ -396,20 +288,14 @@ pub fn notes(comparison: &Comparison) -> Vec<(String, String)> {
 /// What a caution means for a figure.
 pub fn meaning(code: CautionCode) -> &'static str {
     match code {
-        CautionCode::ForeignLoad => {
-            "other processes competed for the processors: times may be too long"
-        }
+        CautionCode::ForeignLoad => "other processes competed for the processors: times may be too long",
         CautionCode::CgroupThrottled => "the quota stopped the process at times: times hold pauses",
         CautionCode::Swap => "memory went to disk: times may be far too long",
         CautionCode::NotSteady => "times still moved when measuring began: the median may drift",
         CautionCode::FewSamples => "the interval is wider than was asked for",
         CautionCode::Simulated => "a test engine invents its figures: they mean nothing",
-        CautionCode::Emulated => {
-            "another processor was emulated: the figure is no property of this machine"
-        }
-        CautionCode::Fallback => {
-            "some work ran elsewhere than asked: the figure is not that device's"
-        }
+        CautionCode::Emulated => "another processor was emulated: the figure is no property of this machine",
+        CautionCode::Fallback => "some work ran elsewhere than asked: the figure is not that device's",
     }
 }
 
@@ -418,19 +304,13 @@ pub fn grouped_holes(comparison: &Comparison) -> Vec<(&'static str, Hole, Vec<St
     let mut groups: Vec<(&'static str, Hole, Vec<String>)> = Vec::new();
     for (row, hole) in comparison.holes() {
         let name = row.state.name();
-        match groups
-            .iter_mut()
-            .find(|(state, other, _)| *state == name && other == hole)
-        {
+        match groups.iter_mut().find(|(state, other, _)| *state == name && other == hole) {
             Some((_, _, labels)) => labels.push(row.label.clone()),
             None => groups.push((name, hole.clone(), vec![row.label.clone()])),
         }
     }
-    let weight = |state: &str| {
-        ["failed", "unavailable", "not selected", "excluded"]
-            .iter()
-            .position(|name| *name == state)
-    };
+    let weight =
+        |state: &str| ["failed", "unavailable", "not selected", "excluded"].iter().position(|name| *name == state);
     groups.sort_by_key(|(state, _, _)| weight(state));
     groups
 }
@@ -444,12 +324,7 @@ pub fn expectation(expect: &ExpectResult) -> String {
     };
     bounds.extend(expect.min.map(|min| format!("at least {}", show(min))));
     bounds.extend(expect.max.map(|max| format!("at most {}", show(max))));
-    format!(
-        "{} of `{}` {}",
-        expect.metric,
-        expect.pattern,
-        bounds.join(" and ")
-    )
+    format!("{} of `{}` {}", expect.metric, expect.pattern, bounds.join(" and "))
 }
 
 /// How an expectation came out, with the cells that decided it.
@@ -461,10 +336,7 @@ pub fn outcome(comparison: &Comparison, expect: &ExpectResult) -> String {
         Some(metric) => units::value(metric.from_written(value), metric.unit()),
         None => units::ratio(value),
     };
-    let worst = expect
-        .cells
-        .iter()
-        .filter(|cell| cell.verdict == expect.verdict);
+    let worst = expect.cells.iter().filter(|cell| cell.verdict == expect.verdict);
     let parts: Vec<String> = worst
         .map(|cell| {
             let label = &comparison.rows[cell.row].label;
@@ -495,11 +367,7 @@ pub fn why_missing(row: &Row, metric: Metric) -> Option<&str> {
 pub fn interval(figure: &Figure, metric: Metric) -> String {
     match figure.interval {
         Some(i) => {
-            format!(
-                "{} to {}",
-                units::value(i.low, metric.unit()),
-                units::value(i.high, metric.unit())
-            )
+            format!("{} to {}", units::value(i.low, metric.unit()), units::value(i.high, metric.unit()))
         }
         None => format!("n/a (n={}, need 6)", figure.n),
     }
@@ -511,17 +379,9 @@ pub fn published(metrics: &[(String, f64)]) -> String {
         .iter()
         .map(|(name, value)| match Metric::parse(name) {
             Some(metric) => {
-                format!(
-                    "{} {}",
-                    metric.title(),
-                    units::value(metric.from_written(*value), metric.unit())
-                )
+                format!("{} {}", metric.title(), units::value(metric.from_written(*value), metric.unit()))
             }
-            None => format!(
-                "{} {}",
-                name.replace("-per-second", "/s"),
-                units::three(*value)
-            ),
+            None => format!("{} {}", name.replace("-per-second", "/s"), units::three(*value)),
         })
         .collect();
     parts.join(", ")

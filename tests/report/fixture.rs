@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pipe::host::{Facts, Machine, Runtime};
+use pipe::measure::comparison::State;
 use pipe::measure::stats::Random;
 use pipe::measure::{CellInput, CompareInput, Comparison, Outcome, Outputs, compare};
 use pipe::pipeline::*;
 use pipe::record::{Caution, CautionCode, FORMAT, Sandbox, Session};
+use pipe::report::graph::{Edge, GraphView, Node, NodeState};
 use pipe_cache::Digest;
 use pipe_engine::message::{Hello, Inside, Prepared, Sample, Usage, Warmed};
 
@@ -26,10 +28,7 @@ pub enum Scenario {
 }
 
 fn spanned<T>(value: T) -> Spanned<T> {
-    Spanned {
-        value,
-        origin: Origin::Builtin("a test"),
-    }
+    Spanned { value, origin: Origin::Builtin("a test") }
 }
 
 pub fn facts() -> Facts {
@@ -54,13 +53,7 @@ pub fn facts() -> Facts {
 
 fn matrix() -> Matrix {
     let axis = |name: &str, values: &[&str]| {
-        (
-            name.to_owned(),
-            values
-                .iter()
-                .map(|value| (*value).to_owned())
-                .collect::<Vec<_>>(),
-        )
+        (name.to_owned(), values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>())
     };
     let excluded = |pairs: &[(&str, &str)], reason: &str| (cell(pairs), reason.to_owned());
     let coreml = "CoreML is part of macOS; a Linux container cannot reach it";
@@ -77,10 +70,7 @@ fn matrix() -> Matrix {
                 &[("engine", "onnx"), ("device", "mps")],
                 "ONNX Runtime reaches Apple GPUs through CoreML: device coreml",
             ),
-            excluded(
-                &[("engine", "torch"), ("device", "coreml")],
-                "CoreML is an ONNX Runtime provider",
-            ),
+            excluded(&[("engine", "torch"), ("device", "coreml")], "CoreML is an ONNX Runtime provider"),
             excluded(&[("place", "container"), ("device", "mps")], metal),
             excluded(&[("place", "container"), ("device", "coreml")], coreml),
         ],
@@ -88,12 +78,7 @@ fn matrix() -> Matrix {
 }
 
 fn cell(pairs: &[(&str, &str)]) -> Cell {
-    Cell(
-        pairs
-            .iter()
-            .map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned()))
-            .collect(),
-    )
+    Cell(pairs.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())).collect())
 }
 
 fn measure(place: &str, device: &str) -> Measure {
@@ -106,11 +91,7 @@ fn measure(place: &str, device: &str) -> Measure {
         cuda_libraries: None,
         place: match place {
             "native" => Place::Native,
-            _ => Place::Container {
-                image: input(),
-                cpus: spanned(2),
-                memory: spanned(8 << 30),
-            },
+            _ => Place::Container { image: input(), cpus: spanned(2), memory: spanned(8 << 30) },
         },
         device: spanned(device.parse().expect("a device")),
         dtype: spanned(Dtype::Fp32),
@@ -136,38 +117,20 @@ fn key(text: &str) -> Digest {
 fn sample(random: &mut Random, at: u64, prefill: f64, token: f64) -> Sample {
     let drift = 1.0 + 0.012 * random.normal();
     let slow = if random.unit() < 0.04 { 1.15 } else { 1.0 };
-    let mut time =
-        |middle: f64| (middle * slow * drift * (1.0 + 0.01 * random.normal()) * MS) as u64;
-    Sample {
-        at_ns: at,
-        prefill_ns: time(prefill),
-        decode_ns: (0..32).map(|_| time(token)).collect(),
-    }
+    let mut time = |middle: f64| (middle * slow * drift * (1.0 + 0.01 * random.normal()) * MS) as u64;
+    Sample { at_ns: at, prefill_ns: time(prefill), decode_ns: (0..32).map(|_| time(token)).collect() }
 }
 
 /// One session of `engine`, whose sequences take about `prefill` and 32 × `token` milliseconds.
-fn session(
-    engine: &str,
-    place: &str,
-    prefill: f64,
-    token: f64,
-    count: u64,
-    resident: u64,
-) -> Session {
-    let mut random =
-        Random::seeded(u64::from(engine == "onnx") * 2 + u64::from(place == "native") + 17);
+fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resident: u64) -> Session {
+    let mut random = Random::seeded(u64::from(engine == "onnx") * 2 + u64::from(place == "native") + 17);
     let mut at = 0;
     let mut next = |slower: f64, random: &mut Random| {
         let sample = sample(random, at, prefill * slower, token);
         at += sample.prefill_ns + sample.decode_ns.iter().sum::<u64>();
         sample
     };
-    let warm = vec![
-        next(2.4, &mut random),
-        next(1.05, &mut random),
-        next(1.0, &mut random),
-        next(1.0, &mut random),
-    ];
+    let warm = vec![next(2.4, &mut random), next(1.05, &mut random), next(1.0, &mut random), next(1.0, &mut random)];
     let samples = (0..count).map(|_| next(1.0, &mut random)).collect();
     let facts = facts();
     let runtime = (place == "container").then(|| Runtime {
@@ -178,11 +141,7 @@ fn session(
         cpus: 2,
         memory_gib: 24,
     });
-    let version = if engine == "torch" {
-        ("libtorch", "2.11.0")
-    } else {
-        ("onnxruntime", "1.24.1")
-    };
+    let version = if engine == "torch" { ("libtorch", "2.11.0") } else { ("onnxruntime", "1.24.1") };
     Session {
         format: FORMAT,
         question: key(&format!("{engine} {place} cpu")),
@@ -190,46 +149,19 @@ fn session(
         facts,
         runtime,
         started: 1_790_000_000,
-        sandbox: if place == "native" {
-            Sandbox::Strict
-        } else {
-            Sandbox::Off
-        },
-        hello: Hello {
-            protocol: 1,
-            engine: engine.into(),
-            version: "0.1.0".into(),
-            simulated: false,
-        },
-        start_ns: if place == "native" {
-            41_000_000
-        } else {
-            512_000_000
-        },
+        sandbox: if place == "native" { Sandbox::Strict } else { Sandbox::Off },
+        hello: Hello { protocol: 1, engine: engine.into(), version: "0.1.0".into(), simulated: false },
+        start_ns: if place == "native" { 41_000_000 } else { 512_000_000 },
         prepared: Some(Prepared {
             process_ns: Some(21_000_000),
-            load_ns: if engine == "torch" {
-                1_234_000_000
-            } else {
-                711_000_000
-            },
-            libraries: BTreeMap::from([
-                (version.0.to_owned(), version.1.to_owned()),
-                ("simd".into(), "avx2".into()),
-            ]),
+            load_ns: if engine == "torch" { 1_234_000_000 } else { 711_000_000 },
+            libraries: BTreeMap::from([(version.0.to_owned(), version.1.to_owned()), ("simd".into(), "avx2".into())]),
             threads: 2,
             reduced_precision: false,
             placement: BTreeMap::from([("cpu".to_owned(), 1_204)]),
-            inside: Inside {
-                cpus: 2,
-                architecture: "x86_64".into(),
-                ..Inside::default()
-            },
+            inside: Inside { cpus: 2, architecture: "x86_64".into(), ..Inside::default() },
         }),
-        warmed: Some(Warmed {
-            samples: warm,
-            steady: true,
-        }),
+        warmed: Some(Warmed { samples: warm, steady: true }),
         samples,
         prompt_tokens: 64,
         new_tokens: 32,
@@ -249,8 +181,7 @@ fn session(
 /// A `logits.npy` of 95 positions × 64 tokens, each value `off` away from the plain one.
 fn logits(off: f32) -> Vec<u8> {
     let (rows, columns) = (95usize, 64usize);
-    let header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}\n");
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}\n");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
@@ -270,14 +201,10 @@ fn outcome(engine: &str, place: &str, device: &str, scenario: Scenario) -> Outco
         remedy: remedy.map(str::to_owned),
     };
     match (device, place) {
-        ("mps", _) => unavailable(
-            "Metal needs macOS on Apple silicon; this is linux x86_64",
-            Some("run `pipe` on a Mac"),
-        ),
-        ("coreml", _) => unavailable(
-            "CoreML needs macOS; this is linux x86_64",
-            Some("run `pipe` on a Mac"),
-        ),
+        ("mps", _) => {
+            unavailable("Metal needs macOS on Apple silicon; this is linux x86_64", Some("run `pipe` on a Mac"))
+        }
+        ("coreml", _) => unavailable("CoreML needs macOS; this is linux x86_64", Some("run `pipe` on a Mac")),
         ("cuda", "container") => unavailable(
             "containers get no GPU here: the runtime has no NVIDIA hook",
             Some("install the NVIDIA container toolkit on a machine with an NVIDIA GPU"),
@@ -307,14 +234,7 @@ fn measured(engine: &str, place: &str, scenario: Scenario) -> Outcome<'static> {
         ("torch", _) => 1_310 << 20,
         _ => 812 << 20,
     };
-    let mut session = session(
-        engine,
-        place,
-        prefill,
-        token,
-        if engine == "torch" { 24 } else { 31 },
-        resident,
-    );
+    let mut session = session(engine, place, prefill, token, if engine == "torch" { 24 } else { 31 }, resident);
     if troubled && (engine, place) == ("onnx", "native") {
         session.cautions.push(Caution {
             code: CautionCode::ForeignLoad,
@@ -330,16 +250,18 @@ fn measured(engine: &str, place: &str, scenario: Scenario) -> Outcome<'static> {
 
 /// The comparison of a scenario.
 pub fn comparison(scenario: Scenario) -> Comparison {
+    comparison_with(scenario, |_, outcome| outcome)
+}
+
+/// The same, with `change` made to each cell's outcome: it gets `torch native cpu` and what became of it.
+pub fn comparison_with(scenario: Scenario, change: impl Fn(&str, Outcome<'static>) -> Outcome<'static>) -> Comparison {
     let matrix = matrix();
     let pattern = |text: &str| CellPattern::parse(text).expect("a pattern");
     let troubled = scenario == Scenario::Troubled;
     let published = Published {
         label: "M1 Max (published)".into(),
         source: "a blog".into(),
-        metrics: vec![
-            ("tokens-per-second".into(), 88.2),
-            ("time-to-first-token".into(), 0.061),
-        ],
+        metrics: vec![("tokens-per-second".into(), 88.2), ("time-to-first-token".into(), 0.061)],
     };
     let asked = Compare {
         of: Vec::new(),
@@ -357,30 +279,22 @@ pub fn comparison(scenario: Scenario) -> Comparison {
             min: Some(if troubled { 2.0 } else { 1.0 }),
             max: None,
         }],
-        published: if troubled {
-            vec![published]
-        } else {
-            Vec::new()
-        },
+        published: if troubled { vec![published] } else { Vec::new() },
     };
     let mut cells = Vec::new();
     for engine in ["torch", "onnx"] {
         for place in ["native", "container"] {
             for device in ["cpu", "mps", "coreml", "cuda"] {
                 let point = cell(&[("engine", engine), ("place", place), ("device", device)]);
-                let ruled_out = matrix.excluded.iter().any(|(part, _)| {
-                    part.0
-                        .iter()
-                        .all(|(axis, value)| point.get(axis) == Some(value))
-                });
+                let ruled_out = matrix
+                    .excluded
+                    .iter()
+                    .any(|(part, _)| part.0.iter().all(|(axis, value)| point.get(axis) == Some(value)));
                 if !ruled_out {
                     let step = format!("decode[{point}]");
-                    cells.push((
-                        step,
-                        point,
-                        measure(place, device),
-                        outcome(engine, place, device, scenario),
-                    ));
+                    let changed =
+                        change(&format!("{engine} {place} {device}"), outcome(engine, place, device, scenario));
+                    cells.push((step, point, measure(place, device), changed));
                 }
             }
         }
@@ -402,4 +316,53 @@ pub fn comparison(scenario: Scenario) -> Comparison {
             .collect(),
         facts: &facts,
     })
+}
+
+/// The graph of a scenario, as a plan would give it; `seen_before` changes nothing but cache states.
+pub fn graph(comparison: &Comparison, seen_before: bool) -> GraphView {
+    let mut view = GraphView { title: comparison.pipeline.clone(), ..GraphView::default() };
+    let state = || if seen_before { NodeState::Cached } else { NodeState::Runs("never run".into()) };
+    let mut add = |name: &str, class: Class, state: NodeState, cell: Option<Cell>, reads: &[usize]| {
+        let to = view.nodes.len();
+        view.nodes.push(Node {
+            id: format!("s{to}"),
+            name: name.to_owned(),
+            group: name.split('[').next().unwrap_or_default().to_owned(),
+            recipe: None,
+            class,
+            state,
+            detail: seen_before.then(|| "1.2 GiB".to_owned()),
+            cell,
+            count: 1,
+        });
+        view.edges.extend(reads.iter().map(|&from| Edge { from, to }));
+        to
+    };
+    let wheels: Vec<usize> =
+        (0..38).map(|i| add(&format!("env/wheel-{i}"), Class::Fetch, state(), None, &[])).collect();
+    let env = add("env", Class::Build, state(), None, &wheels);
+    let model = add("model", Class::Build, state(), None, &[env]);
+    let tokens = add("tokens", Class::Build, state(), None, &[]);
+    let sources = add("engine-sources", Class::Fetch, state(), None, &[]);
+    let mut engines = Vec::new();
+    for (engine, file) in [("torch", "script"), ("onnx", "onnx")] {
+        let export = add(file, Class::Build, state(), None, &[env, model]);
+        let built = add(&format!("engine/{engine}"), Class::Build, state(), None, &[sources, env]);
+        let image = add(&format!("image/{engine}"), Class::Build, state(), None, &[built, export]);
+        engines.push((export, built, image));
+    }
+    let mut cells = Vec::new();
+    for row in &comparison.rows {
+        let (Some(step), Some(cell)) = (&row.step, &row.cell) else { continue };
+        let (export, built, image) = engines[usize::from(cell.get("engine") == Some("onnx"))];
+        let native = cell.get("place") == Some("native");
+        let reads = if native { vec![tokens, export, built] } else { vec![tokens, image] };
+        let state = match &row.state {
+            State::Unavailable(hole) => NodeState::Unavailable(hole.reason.clone()),
+            _ => state(),
+        };
+        cells.push(add(step, Class::Measure, state, Some(cell.clone()), &reads));
+    }
+    add("report", Class::Build, state(), None, &cells);
+    view
 }

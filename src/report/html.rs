@@ -1,2 +1,0 @@
-//! temporary
-pub fn render(_: &crate::measure::Comparison, _: Option<&crate::report::graph::GraphView>) -> String { String::new() }
