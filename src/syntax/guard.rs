@@ -54,7 +54,8 @@ fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
             let fault = Diagnostic::error("pipe::not-text", "this file is binary: it holds a NUL character");
             return vec![fault.at(at, "here").help("give a KDL file, saved as UTF-8")];
         }
-        let fault = Diagnostic::error("pipe::forbidden-character", format!("the character U+{:04X} is not allowed", c as u32));
+        let fault =
+            Diagnostic::error("pipe::forbidden-character", format!("the character U+{:04X} is not allowed", c as u32));
         let help = "it does not show, or makes the text read differently from what it says; \
                     inside a string write it as `\\u{…}`";
         found.push(fault.at(at, "here").help(help));
@@ -64,12 +65,35 @@ fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
 
 /// One linear pass over the tokens.
 pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
+    if let Some(fault) = another_language(source, text) {
+        return vec![fault];
+    }
     let mut scanner = Scanner { source, text, at: 0, blocks: Vec::new(), tokens: 0, pending: false, found: Vec::new() };
     if text.starts_with('\u{feff}') {
         scanner.at = '\u{feff}'.len_utf8();
     }
     scanner.run();
     scanner.found
+}
+
+/// JSON and YAML by their first line, for which the parser would list every line as a fault.
+fn another_language(source: usize, text: &str) -> Option<Diagnostic> {
+    let mut lines = text.trim_start_matches('\u{feff}').split_inclusive('\n');
+    let first = lines.find(|line| !line.trim().is_empty() && !line.trim_start().starts_with(['/', '#']))?.trim();
+    let word = first.split_whitespace().next()?;
+    let name = if first.starts_with(['{', '[']) {
+        "JSON"
+    } else if word.ends_with(':') || word == "---" {
+        "YAML"
+    } else {
+        return None;
+    };
+    let start = text.find(first)?;
+    let fault = Diagnostic::error("pipe::not-kdl", format!("this looks like {name}; `pipe` reads KDL version 2"));
+    let fault = fault.at(At { source, start, end: start + first.len() }, "the first line");
+    Some(fault.help(
+        "a pipeline begins with `pipeline \"NAME\"`, and a step reads `step \"NAME\" { run \"TOOL\" \"ARGUMENT\"; }`",
+    ))
 }
 
 /// An open `{`.
@@ -96,7 +120,8 @@ impl Scanner<'_> {
                 self.tokens += 1;
             }
             if self.tokens > MOST_TOKENS {
-                let fault = self.error("pipe::too-many-tokens", "this file has over a million words", self.at, self.at + 1);
+                let fault =
+                    self.error("pipe::too-many-tokens", "this file has over a million words", self.at, self.at + 1);
                 return self.found.push(fault.help("a matrix keeps a file short: `matrix` and `for-each`"));
             }
             let go_on = match byte {
