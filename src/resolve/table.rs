@@ -221,7 +221,12 @@ pub static MATRIX: NodeSpec = NodeSpec {
 static NEEDS: NodeSpec = NodeSpec {
     name: "needs",
     doc: "What must be free on the machine before the step starts.",
-    settings: &[setting("cpu", Kind::Int, "processors"), setting("memory", Kind::Size, "memory, as `(GiB)4`")],
+    settings: &[
+        setting("cpu", Kind::Int, "processors"),
+        setting("memory", Kind::Size, "memory, as `(GiB)4`"),
+        setting("download", Kind::Size, "about how much it fetches; said before a run"),
+        setting("disk", Kind::Size, "about how much its result takes in the store; said before a run"),
+    ],
     ..NODE
 };
 
