@@ -193,6 +193,23 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, what: &
 
 /// `a`, `b` and `c`; long lists are cut.
 pub fn list<T: AsRef<str>>(words: &[T]) -> String {
+    joined(words, "and")
+}
+
+/// `a`, `b` or `c`; long lists are cut.
+pub fn either<T: AsRef<str>>(words: &[T]) -> String {
+    joined(words, "or")
+}
+
+/// What a value may be, the likeliest first: "did you mean `a`? It may be `a` or `b`".
+pub fn choices<T: AsRef<str>>(word: &str, choices: &[T]) -> String {
+    match nearest(word, choices.iter().map(AsRef::as_ref)) {
+        Some(near) => format!("did you mean `{near}`? It may be {}", either(choices)),
+        None => format!("it may be {}", either(choices)),
+    }
+}
+
+fn joined<T: AsRef<str>>(words: &[T], word: &str) -> String {
     const SHOWN: usize = 16;
     let mut quoted: Vec<String> = words.iter().take(SHOWN).map(|w| format!("`{}`", w.as_ref())).collect();
     if words.len() > SHOWN {
@@ -201,7 +218,7 @@ pub fn list<T: AsRef<str>>(words: &[T]) -> String {
     match quoted.pop() {
         None => "none".to_owned(),
         Some(last) if quoted.is_empty() => last,
-        Some(last) => format!("{} and {last}", quoted.join(", ")),
+        Some(last) => format!("{} {word} {last}", quoted.join(", ")),
     }
 }
 

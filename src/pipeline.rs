@@ -280,7 +280,10 @@ pub struct Put {
 pub enum PutWhat {
     Input(Spanned<Input>),
     /// The single file in the input folder whose name matches `pattern` (`libonnxruntime.so.*`).
-    Matching { folder: Spanned<Input>, pattern: Spanned<String> },
+    Matching {
+        folder: Spanned<Input>,
+        pattern: Spanned<String>,
+    },
     Link(Spanned<String>),
     Text(Spanned<String>),
 }
@@ -427,7 +430,9 @@ pub fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else {
         return pattern == text;
     };
-    let Some(rest) = text.strip_prefix(head) else { return false };
+    let Some(rest) = text.strip_prefix(head) else {
+        return false;
+    };
     (0..=rest.len()).filter(|&i| rest.is_char_boundary(i)).any(|i| glob(tail, &rest[i..]))
 }
 

@@ -25,7 +25,6 @@ pub mod table;
 mod value;
 mod world;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use files::{Disk, FileKind, Files, Memory};
@@ -74,7 +73,9 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
     let header = main.first().filter(|node| node.name.text == "pipeline");
     let mut matrices: Vec<MatrixDecl> = Vec::new();
     for node in main.iter().filter(|node| node.name.text == "matrix") {
-        let Some(matrix) = MatrixDecl::new(node, &mut found) else { continue };
+        let Some(matrix) = MatrixDecl::new(node, &mut found) else {
+            continue;
+        };
         match matrices.iter().find(|known| known.name == matrix.name) {
             Some(first) => found.push(world::twice("matrixe", matrix.name, matrix.at, first.at)),
             None => matrices.push(matrix),
@@ -82,20 +83,23 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
     }
     let mut params: Vec<ParamDecl> = Vec::new();
     for node in main.iter().filter(|node| node.name.text == "param") {
-        let Some(param) = ParamDecl::new(node, node.values().nth(1), &mut found) else { continue };
+        let Some(param) = ParamDecl::new(node, node.values().nth(1), &mut found) else {
+            continue;
+        };
         match params.iter().find(|known| known.name == param.name) {
             Some(first) => found.push(world::twice("parameter", param.name, param.at, first.at)),
             None => params.push(param),
         }
     }
-    let mut checker = Checker { world: &world, modules: &modules, matrices: &matrices, params: &params, found: Vec::new() };
+    let mut checker =
+        Checker { world: &world, modules: &modules, matrices: &matrices, params: &params, found: Vec::new() };
     checker.run();
     found.append(&mut checker.found);
     if found.iter().any(|fault| fault.code == "pipe::recipe-cycle") {
         // Unfolding would not end.
         return (None, Diagnostics::new(loader.sources, found));
     }
-    let checked: BTreeSet<Option<At>> = found.iter().map(|fault| fault.labels.first().map(|label| label.at)).collect();
+    let checked: Vec<At> = found.iter().filter_map(place).collect();
     let mut expander = Expander {
         world: &world,
         modules: &modules,
@@ -111,15 +115,17 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
     let actions = expander.build_all();
     let Expander { slots, scopes, found: more, loader, .. } = expander;
     // What the checker has said of a place is not said again of each cell that reaches it.
-    let place = |fault: &Diagnostic| fault.labels.first().map(|label| label.at);
-    found.extend(more.into_iter().filter(|fault| place(fault).is_none() || !checked.contains(&place(fault))));
+    let told = |at: At| checked.iter().any(|c| c.source == at.source && c.start < at.end && at.start < c.end);
+    found.extend(more.into_iter().filter(|fault| !place(fault).is_some_and(told)));
     if found.is_empty() {
         found.extend(slots.iter().zip(&actions).filter(|(_, action)| action.is_none()).map(|(slot, _)| unmade(slot)));
     }
     let steps = order::order(slots, actions, &mut found);
     let diagnostics = Diagnostics::new(loader.sources.clone(), found);
     let text = |entry: Option<&Entry>| entry.and_then(Entry::text).map(str::to_owned);
-    let Some(header) = header.filter(|_| !diagnostics.has_errors()) else { return (None, diagnostics) };
+    let Some(header) = header.filter(|_| !diagnostics.has_errors()) else {
+        return (None, diagnostics);
+    };
     let pipeline = Pipeline {
         name: text(header.values().next()).unwrap_or_default(),
         about: text(header.property_or_child("about")),
@@ -131,9 +137,17 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
     (Some(pipeline), diagnostics)
 }
 
+/// The place of a fault.
+fn place(fault: &Diagnostic) -> Option<At> {
+    fault.labels.first().map(|label| label.at)
+}
+
 /// A step that lacks something optional that it needs.
 fn unmade(slot: &Slot<'_>) -> Diagnostic {
-    let fault = Diagnostic::error("pipe::absent-parameter", format!("step `{}` needs a parameter that is not given", slot.name));
+    let fault = Diagnostic::error(
+        "pipe::absent-parameter",
+        format!("step `{}` needs a parameter that is not given", slot.name),
+    );
     let at = match &slot.work {
         Work::Node(node) => node.header(),
         Work::Ready(_) => slot.at,
@@ -146,7 +160,9 @@ fn unmade(slot: &Slot<'_>) -> Diagnostic {
 fn plain_param(param: &ParamDecl<'_>, scope: &Scope<'_>) -> Option<Param> {
     let value = match scope.params.get(param.name)? {
         Bound::Value(value) => value.clone(),
-        Bound::Input(input) => Spanned { value: Value::Text(flags::input_name(&input.value)), origin: input.origin.clone() },
+        Bound::Input(input) => {
+            Spanned { value: Value::Text(flags::input_name(&input.value)), origin: input.origin.clone() }
+        }
         Bound::Step(_) | Bound::Output(_) | Bound::Absent | Bound::Wrong => return None,
     };
     Some(Param { name: param.name.to_owned(), about: param.about.map(str::to_owned), value })

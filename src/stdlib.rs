@@ -47,7 +47,9 @@ pub fn home_of(recipe: &str) -> Option<&'static str> {
 /// The recipe whose name is nearest to `name`, and its module.
 pub fn nearest_recipe(name: &str) -> Option<(&'static str, &'static str)> {
     let names = MODULES.iter().flat_map(|(module, text)| {
-        text.lines().filter_map(|line| line.strip_prefix("recipe \"")?.split('"').next()).map(move |name| (*module, name))
+        text.lines()
+            .filter_map(|line| line.strip_prefix("recipe \"")?.split('"').next())
+            .map(move |name| (*module, name))
     });
     let names: Vec<(&str, &str)> = names.collect();
     let near = crate::diag::nearest(name, names.iter().map(|(_, recipe)| *recipe))?;

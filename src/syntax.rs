@@ -104,7 +104,7 @@ impl Literal {
         match self {
             Literal::Text(_) => "a string",
             Literal::Integer(_) => "a whole number",
-            Literal::Float(_) => "a number",
+            Literal::Float(_) => "a decimal number",
             Literal::Bool(_) => "a truth value",
             Literal::Null => "`#null`",
         }

@@ -104,7 +104,9 @@ impl Drawn {
 
     fn place(&mut self, labels: &[&Label], sources: &[Source]) {
         let Some(first) = labels.first() else { return };
-        let Some(source) = sources.get(first.at.source) else { return };
+        let Some(source) = sources.get(first.at.source) else {
+            return;
+        };
         if labels.iter().any(|label| longest_line(&source.text, label.at) > LONGEST_LINE) {
             let (line, column) = line_column(&source.text, first.at.start);
             self.message = format!("{}:{line}:{column}: {} ({})", source.name, self.message, mask(&first.text));

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::expand::Expander;
 use super::eval::{bad_path, not_below};
+use super::expand::Expander;
 use super::fields::Fields;
 use super::kind::Kind;
 use super::lock::is_sha256;
@@ -23,7 +23,7 @@ impl<'d> Expander<'d, '_> {
 
     fn build(&mut self, slot: usize) -> Option<Action> {
         let node = match &self.slots[slot].work {
-            Work::Ready(action) => return Some(action.clone()),
+            Work::Ready(action) => return Some((**action).clone()),
             Work::Node(node) => *node,
         };
         let site = self.slots[slot].site.clone();
@@ -98,7 +98,9 @@ impl<'d> Expander<'d, '_> {
     /// A whole number from 0 on.
     pub fn count(&mut self, open: &Open<'d>, name: &str) -> Option<Spanned<u32>> {
         let value = self.setting(open, name, Kind::Int)?;
-        let Value::Integer(n) = value.value else { return None };
+        let Value::Integer(n) = value.value else {
+            return None;
+        };
         match u32::try_from(n) {
             Ok(n) => Some(Spanned { value: n, origin: value.origin }),
             Err(_) => {
@@ -149,7 +151,9 @@ impl<'d> Expander<'d, '_> {
             let fields = self.inner(open, node);
             let name = self.needed_text(&fields, "as");
             let input = self.input(slot, site, fields.fields.values.first()?, Kind::Input, "an input");
-            let (Some(name), Some(input)) = (name, input) else { continue };
+            let (Some(name), Some(input)) = (name, input) else {
+                continue;
+            };
             match name.value.is_empty() || bad_path(&name.value) {
                 true => {
                     let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
@@ -161,7 +165,9 @@ impl<'d> Expander<'d, '_> {
         let mut outputs = Vec::new();
         for node in open.fields.nodes("output") {
             for entry in node.values() {
-                let Some(path) = self.value(site, entry, Kind::Text, "an output").map(text) else { continue };
+                let Some(path) = self.value(site, entry, Kind::Text, "an output").map(text) else {
+                    continue;
+                };
                 match path.value.is_empty() || bad_path(&path.value) {
                     true => self.report(site.scope, not_below(&path.value, entry.at, "`out`")),
                     false => outputs.push(path),
@@ -225,8 +231,12 @@ impl<'d> Expander<'d, '_> {
         let (url, sha256) = (url?, sha256?);
         let place = |name: &str| open.fields.setting(name).map_or_else(|| open.node.header(), |entry| entry.at);
         if !["https://", "http://", "file://"].iter().any(|scheme| url.value.starts_with(scheme)) {
-            let fault = Diagnostic::error("pipe::bad-address", format!("`{}` is no address that can be fetched", url.value));
-            self.report(open.site.scope, fault.at(place("url"), "here").help("write `https://…`, `http://…` or `file:///…`"));
+            let fault =
+                Diagnostic::error("pipe::bad-address", format!("`{}` is no address that can be fetched", url.value));
+            self.report(
+                open.site.scope,
+                fault.at(place("url"), "here").help("write `https://…`, `http://…` or `file:///…`"),
+            );
         }
         if !is_sha256(&sha256.value) {
             let fault = Diagnostic::error("pipe::bad-digest", "this is no SHA-256 digest");
@@ -234,7 +244,8 @@ impl<'d> Expander<'d, '_> {
             self.report(open.site.scope, fault.help("`sha256sum FILE` prints the digest of a file that you have"));
         }
         let tail = url.value.split(['?', '#']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-        let name = self.setting(open, "file", Kind::Text).map_or_else(|| tail.to_owned(), |name| name.value.to_string());
+        let name =
+            self.setting(open, "file", Kind::Text).map_or_else(|| tail.to_owned(), |name| name.value.to_string());
         if name.is_empty() || name.contains('/') || bad_path(&name) {
             self.report(open.site.scope, not_below(&name, place("file"), "the step's output"));
             return None;
@@ -292,7 +303,10 @@ impl<'d> Expander<'d, '_> {
             let at = self.text_at(site, &fields, 0, "a path")?;
             if !at.value.starts_with('/') || bad_path(at.value.trim_start_matches('/')) {
                 let fault = Diagnostic::error("pipe::bad-path", format!("`{}` is no absolute path", at.value));
-                self.report(site.scope, fault.at(fields.values.first()?.at, "here").help("write it from `/` on: `/model`"));
+                self.report(
+                    site.scope,
+                    fault.at(fields.values.first()?.at, "here").help("write it from `/` on: `/model`"),
+                );
             }
             let input: Option<Spanned<Input>> = self.input(slot, site, fields.values.get(1)?, Kind::Input, "a layer");
             layers.push((at, input?));

@@ -95,7 +95,9 @@ fn input(out: &mut String, value: &Input) -> std::fmt::Result {
         Input::Step { step, path } => write!(out, "step {} {path:?} ", step.0),
         Input::File { path, name } => write!(out, "file {path:?} {name:?} "),
         // Two embedded files may share their last name, never their bytes' place.
-        Input::Embedded { name, bytes } => write!(out, "embedded {name:?} {:p} {} ", *bytes, bytes.len()),
+        Input::Embedded { name, bytes } => {
+            write!(out, "embedded {name:?} {:p} {} ", *bytes, bytes.len())
+        }
         Input::EngineSources => write!(out, "engine-sources "),
     }
 }

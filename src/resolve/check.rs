@@ -10,7 +10,7 @@ use super::table::{self, Body, HOST_ARCH, HOST_OS, NodeSpec, WHEN};
 use super::value::{self, MEANINGS, UNITS};
 use super::world::{ParamDecl, Recipe, World, twice};
 use super::{eval, import::Module};
-use crate::diag::{At, Diagnostic, list, suggest};
+use crate::diag::{At, Diagnostic, choices, list, suggest};
 use crate::syntax::{Entry, Literal, Node};
 
 /// Settings whose value must stand there as it is: they decide what there is to resolve.
@@ -66,9 +66,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 self.found.push(fault.at(node.header(), "here").help("take it away, or move it to the top"));
             } else if let Some(spec) = table::FILE_NODES.iter().find(|spec| spec.name == name) {
                 // Recipes are checked with those of the other files.
-                if name != "recipe" {
-                    self.node(node, &Shape::of(spec), &names);
-                } else if node.values().next().and_then(Entry::text).is_none() {
+                if name != "recipe" || node.values().next().and_then(Entry::text).is_none() {
                     self.node(node, &Shape::of(spec), &names);
                 }
             } else {
@@ -85,7 +83,10 @@ impl<'a, 'd> Checker<'a, 'd> {
                 "recipe" if node.values().next().and_then(Entry::text).is_some() => {}
                 "recipe" => self.node(node, &Shape::of(&table::RECIPE), &names),
                 other => {
-                    let fault = Diagnostic::error("pipe::misplaced-node", format!("`{other}` cannot stand in a file that others use"));
+                    let fault = Diagnostic::error(
+                        "pipe::misplaced-node",
+                        format!("`{other}` cannot stand in a file that others use"),
+                    );
                     let fault = fault.at(node.header(), "only `use` and `recipe` can");
                     self.found.push(fault.help("put it into a recipe, or into the pipeline"));
                 }
@@ -94,8 +95,13 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     fn recipe(&mut self, recipe: &'a Recipe<'d>) {
-        let mut names =
-            Names { module: recipe.module, recipe: Some(recipe), params: &recipe.params, steps: BTreeMap::new(), matrix: None };
+        let mut names = Names {
+            module: recipe.module,
+            recipe: Some(recipe),
+            params: &recipe.params,
+            steps: BTreeMap::new(),
+            matrix: None,
+        };
         self.step_names(recipe.node.children(), &mut names, false);
         for param in &recipe.params {
             if let (true, Some(&step)) = (param.kind.takes_step(), names.steps.get(param.name)) {
@@ -106,13 +112,15 @@ impl<'a, 'd> Checker<'a, 'd> {
         self.recipe_body(recipe.node.children(), &mut names);
         match recipe.node.children().iter().filter(|node| node.name.text == "result").count() {
             0 => {
-                let fault = Diagnostic::error("pipe::missing-node", format!("recipe `{}` has no `result`", recipe.name));
+                let fault =
+                    Diagnostic::error("pipe::missing-node", format!("recipe `{}` has no `result`", recipe.name));
                 let fault = fault.at(recipe.at, "what is its output?");
                 self.found.push(fault.help("write `result (step)\"NAME\"` with the name of one of its steps"));
             }
             1 => {}
             _ => {
-                let fault = Diagnostic::error("pipe::duplicate-name", format!("recipe `{}` has several results", recipe.name));
+                let fault =
+                    Diagnostic::error("pipe::duplicate-name", format!("recipe `{}` has several results", recipe.name));
                 self.found.push(fault.at(recipe.at, "here").help("leave one; put the parts together with a `tree`"));
             }
         }
@@ -121,6 +129,12 @@ impl<'a, 'd> Checker<'a, 'd> {
         {
             let node = recipe.node.children().iter().find(|node| node.name.text == "result");
             let at = node.and_then(|node| node.values().next()).map_or(recipe.at, |entry| entry.at);
+            if result.contains('/') {
+                let fault = Diagnostic::error("pipe::bad-path", "a result is a step, not a path in one");
+                let help = "name the step alone; a `tree` with `put \"\" (step)\"NAME/PATH\"` makes a step of a path";
+                self.found.push(fault.at(at, "here").help(help));
+                return;
+            }
             self.found.push(eval::unknown_step(result, at, names.steps.keys().copied().collect()));
         }
     }
@@ -165,7 +179,9 @@ impl<'a, 'd> Checker<'a, 'd> {
                 continue;
             }
             let steps = self.world.makes_step(names.module, &node.name.text);
-            let Some(entry) = node.values().next().filter(|_| steps) else { continue };
+            let Some(entry) = node.values().next().filter(|_| steps) else {
+                continue;
+            };
             let Some(name) = entry.text() else { continue };
             match names.steps.get(name) {
                 Some(first) if !parted => self.found.push(twice("step", name, entry.at, *first)),
@@ -239,7 +255,7 @@ impl<'a, 'd> Checker<'a, 'd> {
         for spec in shape.nodes.iter().filter(|spec| spec.required && !shape.partial) {
             if !has(node, spec.name) {
                 let fault = Diagnostic::error("pipe::missing-node", format!("`{}` has no `{}`", shape.name, spec.name));
-                self.found.push(fault.at(node.header(), "here").help(format!("write one between its braces: {}", spec.doc)));
+                self.found.push(fault.at(node.header(), "not in it").help(shape.how_to(spec)));
             }
         }
         for setting in shape.settings.iter().filter(|setting| setting.required) {
@@ -299,12 +315,19 @@ impl<'a, 'd> Checker<'a, 'd> {
         for spec in shape.values.iter().skip(values.len()).filter(|spec| spec.required) {
             let fault = Diagnostic::error("pipe::missing-value", format!("`{}` lacks its {}", shape.name, spec.name));
             let fault = fault.at(node.header(), format!("no {} here", spec.name));
-            self.found.push(fault.help(format!("write it behind the word: `{} {}` ({})", shape.name, spec.kind.example(), spec.doc)));
+            self.found.push(fault.help(format!(
+                "write it behind the word: `{} {}` ({})",
+                shape.name,
+                spec.kind.example(),
+                spec.doc
+            )));
         }
         let few = shape.values.is_empty() && values.is_empty() && shape.open.is_none();
         if let Some(rest) = shape.rest.filter(|_| few) {
             let fault = Diagnostic::error("pipe::missing-value", format!("`{}` lacks its {}", shape.name, rest.name));
-            self.found.push(fault.at(node.header(), "nothing is named").help(format!("write it behind the word: {}", rest.doc)));
+            self.found.push(
+                fault.at(node.header(), "nothing is named").help(format!("write it behind the word: {}", rest.doc)),
+            );
         }
     }
 
@@ -337,14 +360,12 @@ impl<'a, 'd> Checker<'a, 'd> {
         } else {
             self.entry(entry, slot.kind, &what, names);
         }
-        let Some(text) = entry.text().filter(|_| entry.annotation.is_none()) else { return };
+        let Some(text) = entry.text().filter(|_| entry.annotation.is_none()) else {
+            return;
+        };
         if !slot.choices.is_empty() && slot.kind == Kind::Text && !slot.choices.iter().any(|choice| choice == text) {
             let fault = Diagnostic::error("pipe::not-a-choice", format!("{what} cannot be `{text}`"));
-            let help = match crate::diag::nearest(text, slot.choices.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`? It may be {}", list(&slot.choices)),
-                None => format!("it may be {}", list(&slot.choices)),
-            };
-            self.found.push(fault.at(entry.at, "here").help(help));
+            self.found.push(fault.at(entry.at, "here").help(choices(text, &slot.choices)));
         }
     }
 
@@ -366,7 +387,10 @@ impl<'a, 'd> Checker<'a, 'd> {
             let once = shape.setting(&child.name.text).is_some()
                 || shape.nodes.iter().any(|spec| spec.name == child.name.text && !spec.repeats);
             if let Some(first) = seen.insert(&child.name.text, child.name.at).filter(|_| once && !parted) {
-                let fault = Diagnostic::error("pipe::duplicate-setting", format!("`{}` stands twice in `{}`", child.name.text, shape.name));
+                let fault = Diagnostic::error(
+                    "pipe::duplicate-setting",
+                    format!("`{}` stands twice in `{}`", child.name.text, shape.name),
+                );
                 self.found.push(fault.at(child.name.at, "the second").at(first, "the first").help("take one away"));
             }
         }
@@ -420,23 +444,35 @@ impl<'a, 'd> Checker<'a, 'd> {
             return self.found.extend(value::literal(entry, kind, what).err());
         }
         if !MEANINGS.contains(&annotation) {
-            let fault = Diagnostic::error("pipe::unknown-annotation", format!("there is no annotation or unit `({annotation})`"));
-            let help = suggest(annotation, MEANINGS.iter().chain(UNITS).copied(), "there are");
+            let fault = Diagnostic::error(
+                "pipe::unknown-annotation",
+                format!("there is no annotation or unit `({annotation})`"),
+            );
+            let help = match value::usual_unit(annotation) {
+                Some(unit) => Some(format!("did you mean `({unit})`?")),
+                None => suggest(annotation, MEANINGS.iter().chain(UNITS).copied(), "there are"),
+            };
             return self.found.push(fault.at(word.at, "not known").maybe_help(help));
         }
         let Some(text) = entry.text() else {
             let found = entry.literal.describe();
-            let fault = Diagnostic::error("pipe::wrong-type", format!("`({annotation})` stands before a name in quotes"));
-            return self.found.push(fault.at(entry.at, format!("this is {found}")).help(format!("write `({annotation})\"NAME\"`")));
+            let fault =
+                Diagnostic::error("pipe::wrong-type", format!("`({annotation})` stands before a name in quotes"));
+            return self
+                .found
+                .push(fault.at(entry.at, format!("this is {found}")).help(format!("write `({annotation})\"NAME\"`")));
         };
         match annotation {
             "param" => self.param_reference(entry, text, kind, what, names),
             "axis" => self.axis_reference(entry, text, kind, what, names),
             "step" if kind.takes_step() => {
                 let name = text.split('/').next().unwrap_or_default();
-                let param = names.params.iter().any(|p| p.name == name && (p.kind.takes_step() || p.kind == Kind::File));
-                if !names.steps.contains_key(name) && !(param && names.recipe.is_some()) {
-                    let params = names.params.iter().filter(|p| names.recipe.is_some() && p.kind.takes_step()).map(|p| p.name);
+                let param =
+                    names.params.iter().any(|p| p.name == name && (p.kind.takes_step() || p.kind == Kind::File));
+                let known = names.steps.contains_key(name) || (param && names.recipe.is_some());
+                if !known {
+                    let params =
+                        names.params.iter().filter(|p| names.recipe.is_some() && p.kind.takes_step()).map(|p| p.name);
                     let known: Vec<&str> = names.steps.keys().copied().chain(params).collect();
                     self.found.push(eval::unknown_step(name, entry.at, known));
                 }
@@ -451,7 +487,8 @@ impl<'a, 'd> Checker<'a, 'd> {
             }
             "secret" => {
                 let fault = Diagnostic::error("pipe::not-yet", "secrets cannot be used yet");
-                let help = "let a tool read its own configuration in a `fetch` step, or bring the file by hand with `(file)`";
+                let help =
+                    "let a tool read its own configuration in a `fetch` step, or bring the file by hand with `(file)`";
                 self.found.push(fault.at(entry.at, "this version of `pipe` refuses them").help(help));
             }
             _ => self.found.push(value::wrong_type(entry, kind, what)),
@@ -465,7 +502,8 @@ impl<'a, 'd> Checker<'a, 'd> {
         };
         if !kind.accepts(param.kind) {
             let message = format!("{what} is {}, but parameter `{text}` is {}", kind.describe(), param.kind.describe());
-            let fault = Diagnostic::error("pipe::wrong-type", message).at(entry.at, "used here").at(param.at, "declared here");
+            let fault =
+                Diagnostic::error("pipe::wrong-type", message).at(entry.at, "used here").at(param.at, "declared here");
             self.found.push(fault.help("use another parameter, or change its type"));
         }
     }
@@ -478,7 +516,8 @@ impl<'a, 'd> Checker<'a, 'd> {
             return self.found.push(matrix.unknown_axis(text, entry.at));
         }
         if !kind.takes_plain() {
-            self.found.push(value::wrong_type(entry, kind, what).help("an axis holds plain values; choose with `when`"));
+            self.found
+                .push(value::wrong_type(entry, kind, what).help("an axis holds plain values; choose with `when`"));
         }
     }
 
@@ -486,7 +525,9 @@ impl<'a, 'd> Checker<'a, 'd> {
     fn when(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
         if node.entries.is_empty() {
             let fault = Diagnostic::error("pipe::missing-value", "`when` says not when");
-            self.found.push(fault.at(node.header(), "here").help("write `when NAME=\"value\" { … }` with a parameter or axis"));
+            self.found.push(
+                fault.at(node.header(), "here").help("write `when NAME=\"value\" { … }` with a parameter or axis"),
+            );
         }
         for entry in &node.entries {
             let (name, at) = match (&entry.key, entry.text()) {
@@ -494,7 +535,9 @@ impl<'a, 'd> Checker<'a, 'd> {
                 (None, Some(text)) => (text, entry.at),
                 (None, None) => {
                     let fault = Diagnostic::error("pipe::wrong-type", "`when` names a parameter here");
-                    self.found.push(fault.at(entry.at, "this is no name").help("write `when \"NAME\"`, or `when NAME=VALUE`"));
+                    self.found.push(
+                        fault.at(entry.at, "this is no name").help("write `when \"NAME\"`, or `when NAME=VALUE`"),
+                    );
                     continue;
                 }
             };
@@ -515,9 +558,13 @@ impl<'a, 'd> Checker<'a, 'd> {
                     Err(fault) => self.found.push(fault),
                 }
             } else if ![HOST_OS, HOST_ARCH].contains(&name) {
-                let fault = Diagnostic::error("pipe::unknown-parameter", format!("there is no parameter or axis `{name}` here"));
+                let fault = Diagnostic::error(
+                    "pipe::unknown-parameter",
+                    format!("there is no parameter or axis `{name}` here"),
+                );
                 let axes = names.matrix.iter().flat_map(|matrix| matrix.axes.iter().map(|axis| axis.name));
-                let known: Vec<&str> = names.params.iter().map(|p| p.name).chain(axes).chain([HOST_OS, HOST_ARCH]).collect();
+                let known: Vec<&str> =
+                    names.params.iter().map(|p| p.name).chain(axes).chain([HOST_OS, HOST_ARCH]).collect();
                 self.found.push(fault.at(at, "not known").maybe_help(suggest(name, known, "there are")));
             }
         }

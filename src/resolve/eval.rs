@@ -89,7 +89,10 @@ impl<'d> Expander<'d, '_> {
         match value {
             Some(value) => Bound::Value(Spanned { value, origin }),
             None => {
-                let fault = Diagnostic::error("pipe::wrong-type", format!("{what} is {}, but `{text}` is given", kind.describe()));
+                let fault = Diagnostic::error(
+                    "pipe::wrong-type",
+                    format!("{what} is {}, but `{text}` is given", kind.describe()),
+                );
                 let mut fault = fault.at(entry.at, format!("this is `{text}`"));
                 if let Some(at) = place(&origin) {
                     fault = fault.at(at, "which is written here");
@@ -147,7 +150,14 @@ impl<'d> Expander<'d, '_> {
     }
 
     /// A step or a file, with the step recorded as one that slot `reader` reads.
-    pub fn input(&mut self, reader: usize, site: &Site, entry: &'d Entry, kind: Kind, what: &str) -> Option<Spanned<Input>> {
+    pub fn input(
+        &mut self,
+        reader: usize,
+        site: &Site,
+        entry: &'d Entry,
+        kind: Kind,
+        what: &str,
+    ) -> Option<Spanned<Input>> {
         match self.bind(site, entry, kind, what) {
             Bound::Input(input) => Some(input),
             Bound::Step(wanted) => self.step_input(reader, site, &wanted),
@@ -180,9 +190,11 @@ impl<'d> Expander<'d, '_> {
             }
             Bound::Output(path) => Some(Spanned { value: Arg::Output(path), origin: origin(entry.at) }),
             Bound::Absent => {
-                let name = entry.text().unwrap_or_default();
-                let fault = Diagnostic::error("pipe::absent-parameter", format!("`{name}` is optional and was not given"));
-                let help = format!("put what uses it into `when \"{name}\" {{ … }}`, which holds only where it is given");
+                let name = entry.text().unwrap_or_default().split('/').next().unwrap_or_default();
+                let fault =
+                    Diagnostic::error("pipe::absent-parameter", format!("`{name}` is optional and was not given"));
+                let help =
+                    format!("put what uses it into `when \"{name}\" {{ … }}`, which holds only where it is given");
                 self.report(site.scope, fault.at(entry.at, "used here").help(help));
                 None
             }
@@ -206,21 +218,27 @@ impl<'d> Expander<'d, '_> {
         if let [(_, target)] = found[..] {
             return target.map(|slot| (slot, wanted.path.clone()));
         }
-        let of = match &wanted.cell {
-            Some(cell) => format!(" in the cell {cell}"),
-            None => String::new(),
-        };
         let name = &wanted.name;
+        // The cell stands in the label, so that the same fault in each of many cells is told once.
+        let from = wanted.cell.as_ref().map(|cell| format!(" in the cell {cell}")).unwrap_or_default();
         let fault = if found.is_empty() {
-            let fault = Diagnostic::error("pipe::no-such-cell", format!("no cell of `{name}` fits{of}"));
-            fault.help("the matrices share axes but not these values: exclude the cell, or add the value")
+            let fault = Diagnostic::error(
+                "pipe::no-such-cell",
+                format!("no cell of `{name}` agrees with the cell that uses it"),
+            );
+            let fault = fault.at(wanted.at, format!("used{from}"));
+            fault.help(
+                "their matrices share an axis but not this value of it: exclude the cell here, or add the value there",
+            )
         } else {
             let cells: Vec<String> =
                 found.iter().filter_map(|(cell, _)| cell.as_ref()).map(|cell| format!("{name}[{cell}]")).collect();
-            let fault = Diagnostic::error("pipe::ambiguous-step", format!("`{name}` has several cells that fit{of}"));
-            fault.help(format!("use it in a step with a `for-each` over the same axes; it has {}", list(&cells)))
+            let fault =
+                Diagnostic::error("pipe::ambiguous-step", format!("`{name}` has several cells, and none is chosen"));
+            let fault = fault.at(wanted.at, format!("which of them{from}?"));
+            fault.help(format!("use it in a step with a `for-each` over the same axes; there are {}", list(&cells)))
         };
-        let fault = fault.at(wanted.at, "which of its cells?").at(entity.at, "one step for each cell");
+        let fault = fault.at(entity.at, "one step for each cell");
         self.report(site.scope, fault);
         None
     }
@@ -275,7 +293,9 @@ pub fn unknown_step(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
 pub fn no_axis_here(name: &str, at: At, in_recipe: bool) -> Diagnostic {
     let fault = Diagnostic::error("pipe::unknown-axis", format!("there is no axis `{name}` here"));
     let help = match in_recipe {
-        true => format!("a recipe sees no axes of who uses it: declare `param \"{name}\"`, and give it `{name}=(axis)\"{name}\"`"),
+        true => format!(
+            "a recipe sees no axes of who uses it: declare `param \"{name}\"`, and give it `{name}=(axis)\"{name}\"`"
+        ),
         false => "a step has axes where it says `for-each=\"MATRIX\"`".to_owned(),
     };
     fault.at(at, "no matrix gives it a value").help(help)
@@ -283,7 +303,8 @@ pub fn no_axis_here(name: &str, at: At, in_recipe: bool) -> Diagnostic {
 
 /// "`x` does not lie below …".
 pub fn not_below(path: &str, at: At, what: &str) -> Diagnostic {
-    let fault = Diagnostic::error("pipe::bad-path", format!("`{path}` is no path below {what}"));
+    let path = if path.is_empty() { "an empty text".to_owned() } else { format!("`{path}`") };
+    let fault = Diagnostic::error("pipe::bad-path", format!("{path} is no path below {what}"));
     fault.at(at, "here").help("write a relative path with `/`, without `..`")
 }
 

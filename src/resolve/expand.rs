@@ -56,7 +56,9 @@ impl<'d> Expander<'d, '_> {
             if !self.world.makes_step(module, &node.name.text) {
                 continue;
             }
-            let Some(name) = node.values().next() else { continue };
+            let Some(name) = node.values().next() else {
+                continue;
+            };
             let Some(text) = name.text() else { continue };
             let entity = self.step(scope, node, name.at, text);
             let names = &mut self.scopes[scope].names;
@@ -102,7 +104,8 @@ impl<'d> Expander<'d, '_> {
 
     fn call(&mut self, call: Call<'d>) -> Target {
         if self.slots.len() >= MOST_STEPS {
-            let fault = Diagnostic::error("pipe::too-many-steps", format!("this pipeline has more than {MOST_STEPS} steps"));
+            let fault =
+                Diagnostic::error("pipe::too-many-steps", format!("this pipeline has more than {MOST_STEPS} steps"));
             self.report(call.site.scope, fault.at(call.at, "from here on").help("take values out of the axes"));
             return None;
         }
@@ -129,7 +132,6 @@ impl<'d> Expander<'d, '_> {
         let slot = Slot {
             site: call.site.clone(),
             cell: call.site.cell.clone().or_else(|| scope.cell.clone()),
-            matrix: call.site.matrix,
             recipe: scope.recipe.as_ref().map(|(name, _)| name.clone()),
             about,
             at: scope.recipe.as_ref().map_or_else(|| call.node.header(), |(_, at)| *at),
@@ -153,15 +155,23 @@ impl<'d> Expander<'d, '_> {
     /// One step for each package of a lock, and the slot itself unpacks them.
     fn wheels(&mut self, index: usize, fields: &Fields<'d>) {
         let site = self.slots[index].site.clone();
-        let Some(entry) = fields.setting("lock") else { return };
-        let Bound::Input(input) = self.bind(&site, entry, Kind::File, "`lock`") else { return };
+        let Some(entry) = fields.setting("lock") else {
+            return;
+        };
+        let Bound::Input(input) = self.bind(&site, entry, Kind::File, "`lock`") else {
+            return;
+        };
         let packages = match self.loader.text(&input.value, entry.at) {
             Ok((source, text)) => lock::packages(source, &text, self.facts),
             Err(fault) => return self.report(site.scope, fault),
         };
         let packages = match packages {
             Ok(packages) => packages,
-            Err(faults) => return faults.into_iter().for_each(|fault| self.report(site.scope, fault)),
+            Err(faults) => {
+                return faults
+                    .into_iter()
+                    .for_each(|fault| self.report(site.scope, fault.at(entry.at, "the lock is named here")));
+            }
         };
         let mut wheels = Vec::new();
         for package in packages {
@@ -181,7 +191,6 @@ impl<'d> Expander<'d, '_> {
                 group,
                 site: site.clone(),
                 cell: parent.cell.clone(),
-                matrix: None,
                 recipe: parent.recipe.clone(),
                 about: None,
                 at: parent.at,
@@ -189,14 +198,14 @@ impl<'d> Expander<'d, '_> {
                 class: Class::Fetch,
                 needs: Needs { download: package.size, disk: package.size, ..Needs::default() },
                 limits: Limits { timeout: None, retries: 2 },
-                work: Work::Ready(action),
+                work: Work::Ready(Box::new(action)),
                 reads: Vec::new(),
             };
             wheels.push((self.slots.len(), package.at));
             self.slots.push(slot);
         }
         let unpack = UnpackWheels { wheels: wheels.iter().map(|(slot, _)| StepId(*slot)).collect() };
-        self.slots[index].work = Work::Ready(Action::UnpackWheels(unpack));
+        self.slots[index].work = Work::Ready(Box::new(Action::UnpackWheels(unpack)));
         self.slots[index].reads = wheels;
     }
 
@@ -241,11 +250,19 @@ impl<'d> Expander<'d, '_> {
         self.body(scope, recipe.node.children());
         let result = recipe.result?;
         let Some(entity) = self.scopes[scope].names.get(result) else {
-            let fault = Diagnostic::error("pipe::no-result", format!("recipe `{}` makes no step `{result}` with these parameters", recipe.name));
-            self.report(call.site.scope, fault.at(header, "used here").at(recipe.at, "its `when` leaves its result out"));
+            let fault = Diagnostic::error(
+                "pipe::no-result",
+                format!("recipe `{}` makes no step `{result}` with these parameters", recipe.name),
+            );
+            self.report(
+                call.site.scope,
+                fault.at(header, "used here").at(recipe.at, "its `when` leaves its result out"),
+            );
             return None;
         };
-        let [(_, target)] = entity.targets[..] else { return None };
+        let [(_, target)] = entity.targets[..] else {
+            return None;
+        };
         // The user's words about the whole belong to the step that stands for it.
         if let Some(slot) = target
             && let about @ Some(_) = self.text(&call.site, &fields, "about")
@@ -263,8 +280,14 @@ impl<'d> Expander<'d, '_> {
                 // An optional parameter of the caller that was not given leaves ours at its default.
                 Preset::Value(entry) => self.bind(site, entry, param.kind, param.name),
                 _ => {
-                    let fault = Diagnostic::error("pipe::absent-parameter", format!("`{}` must be given, and this is not", param.name));
-                    self.report(site.scope, fault.at(entry.at, "optional, and not given").at(param.at, "declared here"));
+                    let fault = Diagnostic::error(
+                        "pipe::absent-parameter",
+                        format!("`{}` must be given, and this is not", param.name),
+                    );
+                    self.report(
+                        site.scope,
+                        fault.at(entry.at, "optional, and not given").at(param.at, "declared here"),
+                    );
                     Bound::Wrong
                 }
             },
@@ -323,7 +346,8 @@ impl<'d> Expander<'d, '_> {
 /// "`llama` needs `env`".
 pub fn missing_param(recipe: &str, param: &ParamDecl<'_>, at: At) -> Diagnostic {
     let name = param.name;
-    let fault = Diagnostic::error("pipe::missing-parameter", format!("`{recipe}` needs `{name}`, {}", param.kind.describe()));
+    let fault =
+        Diagnostic::error("pipe::missing-parameter", format!("`{recipe}` needs `{name}`, {}", param.kind.describe()));
     let about = param.about.map(|about| format!(" ({about})")).unwrap_or_default();
     let example = match param.choices.first() {
         Some(choice) => format!("\"{choice}\""),

@@ -45,11 +45,6 @@ impl<'d> Fields<'d> {
         self.settings.iter().find(|(known, _)| *known == name).map(|(_, entry)| *entry)
     }
 
-    /// All properties and settings.
-    pub fn settings(&self) -> impl Iterator<Item = (&'d str, &'d Entry)> {
-        self.settings.iter().copied()
-    }
-
     /// The child nodes of this name.
     pub fn nodes(&self, name: &str) -> impl Iterator<Item = &'d Node> {
         self.nodes.iter().copied().filter(move |node| node.name.text == name)

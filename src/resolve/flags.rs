@@ -29,7 +29,10 @@ impl<'d> Expander<'d, '_> {
     pub fn parameters(&mut self, params: &[ParamDecl<'d>], options: &Options) {
         for (name, text) in &options.sets {
             if !params.iter().any(|param| param.name == name) {
-                let fault = Diagnostic::error("pipe::unknown-parameter", format!("`--set {name}={text}`: there is no parameter `{name}`"));
+                let fault = Diagnostic::error(
+                    "pipe::unknown-parameter",
+                    format!("`--set {name}={text}`: there is no parameter `{name}`"),
+                );
                 let help = suggest(name, params.iter().map(|param| param.name), "the pipeline has");
                 self.report(0, fault.help(help.unwrap_or_else(|| "the pipeline has no parameters".to_owned())));
             }

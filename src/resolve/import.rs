@@ -57,7 +57,8 @@ impl<'f> Loader<'f> {
                 loader.module(main.display().to_string(), real.display().to_string(), home, &bytes, &mut Vec::new());
             }
             Err(error) => {
-                let fault = Diagnostic::error("pipe::cannot-read", format!("`{}` cannot be read: {error}", main.display()));
+                let fault =
+                    Diagnostic::error("pipe::cannot-read", format!("`{}` cannot be read: {error}", main.display()));
                 let help = match files.kind(main) {
                     FileKind::Folder => "this is a folder; name the KDL file in it",
                     FileKind::File => "see who may read it",
@@ -107,7 +108,8 @@ impl<'f> Loader<'f> {
     fn used(&mut self, from: usize, path: &str, at: At, stack: &mut Vec<usize>) -> Option<usize> {
         if path.starts_with("std/") || path == "std" {
             let Some(text) = stdlib::module(path) else {
-                let fault = Diagnostic::error("pipe::unknown-module", format!("there is no `{path}` in the standard library"));
+                let fault =
+                    Diagnostic::error("pipe::unknown-module", format!("there is no `{path}` in the standard library"));
                 let help = suggest(path, stdlib::modules(), "it has");
                 self.found.push(fault.at(at, "not known").maybe_help(help));
                 return None;
@@ -137,7 +139,7 @@ impl<'f> Loader<'f> {
             shown: shown.parent().map(Path::to_owned).unwrap_or_default(),
         };
         let id = target.display().to_string();
-        match self.known.iter().any(|known| *known == id) {
+        match self.known.contains(&id) {
             true => self.enter(shown.display().to_string(), id, home, &[], at, stack),
             false => match self.files.read(&target, syntax::MOST_BYTES) {
                 Ok(bytes) => self.enter(shown.display().to_string(), id, home, &bytes, at, stack),
@@ -150,16 +152,24 @@ impl<'f> Loader<'f> {
         }
     }
 
-    fn enter(&mut self, name: String, id: String, home: Home, bytes: &[u8], at: At, stack: &mut Vec<usize>) -> Option<usize> {
+    fn enter(
+        &mut self,
+        name: String,
+        id: String,
+        home: Home,
+        bytes: &[u8],
+        at: At,
+        stack: &mut Vec<usize>,
+    ) -> Option<usize> {
         let Some(index) = self.known.iter().position(|known| *known == id) else {
             return Some(self.module(name, id, home, bytes, stack));
         };
         if let Some(depth) = stack.iter().position(|&m| m == index) {
-            let way: Vec<&str> = stack[depth..].iter().map(|&m| self.sources[self.modules[m].source].name.as_str()).collect();
+            let way: Vec<&str> =
+                stack[depth..].iter().map(|&m| self.sources[self.modules[m].source].name.as_str()).collect();
             let message = format!("files use each other in a circle: `{}` → `{}`", way.join("` → `"), way[0]);
             let fault = Diagnostic::error("pipe::import-cycle", message).at(at, "this closes the circle");
             self.found.push(fault.help("move what both need into a third file"));
-            return None;
         }
         Some(index)
     }
@@ -168,7 +178,10 @@ impl<'f> Loader<'f> {
     fn place(&self, folder: &Path, path: &str, at: At) -> Result<PathBuf, Diagnostic> {
         let target = self.files.real(&folder.join(path));
         if !target.starts_with(&self.root) {
-            let fault = Diagnostic::error("pipe::outside-project", format!("`{path}` lies outside the project `{}`", self.root.display()));
+            let fault = Diagnostic::error(
+                "pipe::outside-project",
+                format!("`{path}` lies outside the project `{}`", self.root.display()),
+            );
             let fault = fault.at(at, format!("this is `{}`", target.display()));
             return Err(fault.help("copy it into the project: a pipeline must not depend on what lies around it"));
         }
@@ -188,7 +201,8 @@ impl<'f> Loader<'f> {
             Home::Std => match stdlib::file(path) {
                 Some(bytes) => Ok(Input::Embedded { name: last(path), bytes }),
                 None => {
-                    let fault = Diagnostic::error("pipe::missing-path", format!("`{path}` is not in the standard library"));
+                    let fault =
+                        Diagnostic::error("pipe::missing-path", format!("`{path}` is not in the standard library"));
                     Err(fault.at(entry.at, "looked for among the files that travel in `pipe`"))
                 }
             },
@@ -212,11 +226,6 @@ impl<'f> Loader<'f> {
         Some(Input::File { path: target, name })
     }
 
-    /// True where something lies at `path`.
-    pub fn exists(&self, path: &Path) -> bool {
-        self.files.kind(path) != FileKind::Missing
-    }
-
     /// The text of a file that resolving itself reads, as a further source: a lock.
     pub fn text(&mut self, input: &Input, at: At) -> Result<(usize, Arc<str>), Diagnostic> {
         let unreadable = |why: String| Diagnostic::error("pipe::cannot-read", why).at(at, "named here");
@@ -224,7 +233,8 @@ impl<'f> Loader<'f> {
             Input::Embedded { name, bytes } => (format!("std/{name}"), bytes.to_vec()),
             Input::File { path, .. } => {
                 let bytes = self.files.read(path, syntax::MOST_BYTES);
-                let bytes = bytes.map_err(|error| unreadable(format!("`{}` cannot be read: {error}", path.display())))?;
+                let bytes =
+                    bytes.map_err(|error| unreadable(format!("`{}` cannot be read: {error}", path.display())))?;
                 (path.strip_prefix(&self.root).unwrap_or(path).display().to_string(), bytes)
             }
             Input::Step { .. } | Input::EngineSources => {

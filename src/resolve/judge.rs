@@ -6,12 +6,15 @@ use super::build::{as_time, text};
 use super::expand::Expander;
 use super::kind::Kind;
 use super::scope::{Open, Target, origin, place};
-use crate::diag::{At, Diagnostic, list, nearest};
+use crate::diag::{At, Diagnostic, choices, list};
 use crate::pipeline::{
     CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Parity, Place, Published, Sampling, Spanned,
     StepId, Value, WarmUp,
 };
 use crate::syntax::{Entry, Literal, Node};
+
+/// Axis, value, and the places of both.
+type Pairs = Vec<(String, String, At, At)>;
 
 impl<'d> Expander<'d, '_> {
     /// A `measure` node.
@@ -27,7 +30,8 @@ impl<'d> Expander<'d, '_> {
         let place = self.place(slot, open);
         let devices = ["cpu", "mps", "cuda", "coreml"];
         let device = self.needed_text(open, "device");
-        let device = device.and_then(|name| self.named(open, "device", name, &devices, |name| name.parse::<Device>().ok()));
+        let device =
+            device.and_then(|name| self.named(open, "device", name, &devices, |name| name.parse::<Device>().ok()));
         let dtype = match self.setting(open, "dtype", Kind::Text) {
             Some(name) => self.named(open, "dtype", text(name), &["fp32", "fp16", "bf16"], dtype),
             None => Some(Spanned { value: Dtype::Fp32, origin: origin(open.node.header()) }),
@@ -97,17 +101,16 @@ impl<'d> Expander<'d, '_> {
             return Some(Spanned { value, origin: name.origin });
         }
         let at = place(&name.origin).unwrap_or_else(|| open.node.header());
-        let fault = Diagnostic::error("pipe::not-a-choice", format!("`{what}` cannot be `{}`", name.value)).at(at, "here");
-        let help = match nearest(&name.value, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`? It may be {}", list(known)),
-            None => format!("it may be {}", list(known)),
-        };
-        self.report(open.site.scope, fault.help(help));
+        let fault =
+            Diagnostic::error("pipe::not-a-choice", format!("`{what}` cannot be `{}`", name.value)).at(at, "here");
+        self.report(open.site.scope, fault.help(choices(&name.value, known)));
         None
     }
 
     fn place(&mut self, slot: usize, open: &Open<'d>) -> Option<Place> {
-        let Some(node) = open.fields.nodes("container").next() else { return Some(Place::Native) };
+        let Some(node) = open.fields.nodes("container").next() else {
+            return Some(Place::Native);
+        };
         let inner = self.inner(open, node);
         let image = self.input(slot, &open.site, inner.fields.values.first()?, Kind::Step, "the image");
         let cpus = self.positive(&inner, "cpus");
@@ -125,7 +128,10 @@ impl<'d> Expander<'d, '_> {
             warm_up.min = self.count(&inner, "min").map_or(warm_up.min, |n| n.value);
             warm_up.max = self.count(&inner, "max").map_or(warm_up.max.max(warm_up.min), |n| n.value);
             if warm_up.max < warm_up.min {
-                let fault = Diagnostic::error("pipe::out-of-range", format!("at most {} is less than at least {}", warm_up.max, warm_up.min));
+                let fault = Diagnostic::error(
+                    "pipe::out-of-range",
+                    format!("at most {} is less than at least {}", warm_up.max, warm_up.min),
+                );
                 self.report(open.site.scope, fault.at(node.header(), "here").help("make `max` at least `min`"));
             }
         }
@@ -139,7 +145,9 @@ impl<'d> Expander<'d, '_> {
             target: 0.02,
             max_time: Duration::from_secs(60),
         };
-        let Some(node) = open.fields.nodes("samples").next() else { return sampling };
+        let Some(node) = open.fields.nodes("samples").next() else {
+            return sampling;
+        };
         let inner = self.inner(open, node);
         if let Some(n) = self.positive_or_none(&inner, "min") {
             sampling.min_samples = n;
@@ -223,7 +231,7 @@ impl<'d> Expander<'d, '_> {
         open: &Open<'d>,
         at: At,
         what: &str,
-        pairs: Vec<(String, String, At, At)>,
+        pairs: Pairs,
         matrix: &Option<usize>,
     ) -> Option<Spanned<CellPattern>> {
         let pattern = self.pattern(open, at, pairs, matrix)?;
@@ -234,13 +242,18 @@ impl<'d> Expander<'d, '_> {
             return Some(pattern);
         }
         let fault = if let [first, ..] = matching.as_slice() {
-            let fault = Diagnostic::error("pipe::not-one-cell", format!("the {what} is one cell, and this fits {}", matching.len()));
-            fault.at(at, "name more axes").help(format!("for example {first}; it fits {}", list(&matching)))
+            let fault = Diagnostic::error(
+                "pipe::not-one-cell",
+                format!("the {what} is one cell, and this fits {}", matching.len()),
+            );
+            fault.at(at, "name more axes").help(format!("for example `{first}`; it fits {}", list(&matching)))
         } else {
             let excluded = matrix.excluded.iter().find(|(cell, _)| pattern.value.matches(cell));
             let why = excluded.map(|(_, reason)| format!("the matrix excludes it: {reason}"));
             let fault = Diagnostic::error("pipe::no-such-cell", format!("no cell fits this {what}"));
-            fault.at(at, why.unwrap_or_else(|| "no cell has all these values".to_owned())).help("name a cell of the matrix")
+            fault
+                .at(at, why.unwrap_or_else(|| "no cell has all these values".to_owned()))
+                .help("name a cell of the matrix")
         };
         self.report(open.site.scope, fault);
         None
@@ -251,14 +264,15 @@ impl<'d> Expander<'d, '_> {
         &mut self,
         open: &Open<'d>,
         at: At,
-        pairs: Vec<(String, String, At, At)>,
+        pairs: Pairs,
         matrix: &Option<usize>,
     ) -> Option<Spanned<CellPattern>> {
         let Some(matrix) = matrix.map(|m| &self.matrices[m]) else {
             if pairs.is_empty() {
                 return Some(Spanned { value: CellPattern(Vec::new()), origin: origin(at) });
             }
-            let fault = Diagnostic::error("pipe::no-such-cell", "what is compared has no cells").at(at, "these axes are not there");
+            let fault = Diagnostic::error("pipe::no-such-cell", "what is compared has no cells")
+                .at(at, "these axes are not there");
             self.report(open.site.scope, fault.help("give the measurement a `for-each`, or take this away"));
             return None;
         };
@@ -275,7 +289,7 @@ impl<'d> Expander<'d, '_> {
     }
 
     /// A pattern written as one text: `engine=torch place=*`.
-    fn written(&mut self, open: &Open<'d>, entry: &'d Entry, what: &str) -> Option<(At, Vec<(String, String, At, At)>)> {
+    fn written(&mut self, open: &Open<'d>, entry: &'d Entry, what: &str) -> Option<(At, Pairs)> {
         let value = self.value(&open.site, entry, Kind::Text, what)?;
         let at = place(&value.origin).unwrap_or(entry.at);
         match CellPattern::parse(&value.value.to_string()) {

@@ -60,8 +60,8 @@ fn package(line: &str, at: At, environment: &MarkerEnvironment) -> Result<Option
     if requirement.is_empty() {
         return Err(bad("a lock holds no options".to_owned()));
     }
-    let parsed: Requirement<VerbatimUrl> =
-        Requirement::from_str(&requirement).map_err(|error| bad(format!("`{requirement}` is no requirement: {}", error.message)))?;
+    let parsed: Requirement<VerbatimUrl> = Requirement::from_str(&requirement)
+        .map_err(|error| bad(format!("`{requirement}` is no requirement: {}", error.message)))?;
     let Some(version) = exact_version(&parsed) else {
         return Err(bad(format!("`{requirement}` does not say the exact version")));
     };
@@ -73,7 +73,9 @@ fn package(line: &str, at: At, environment: &MarkerEnvironment) -> Result<Option
         let digest = word.strip_prefix("--hash=sha256:").filter(|digest| is_sha256(digest));
         match digest {
             Some(digest) => sha256.insert(digest.to_owned()),
-            None => return Err(bad(format!("`{word}` is no `--hash=sha256:` with 64 hexadecimal digits"))),
+            None => {
+                return Err(bad(format!("`{word}` is no `--hash=sha256:` with 64 hexadecimal digits")));
+            }
         };
     }
     if sha256.is_empty() {
@@ -83,7 +85,9 @@ fn package(line: &str, at: At, environment: &MarkerEnvironment) -> Result<Option
 }
 
 fn exact_version(requirement: &Requirement<VerbatimUrl>) -> Option<String> {
-    let Some(VersionOrUrl::VersionSpecifier(specifiers)) = &requirement.version_or_url else { return None };
+    let Some(VersionOrUrl::VersionSpecifier(specifiers)) = &requirement.version_or_url else {
+        return None;
+    };
     let text = specifiers.to_string();
     let version = text.strip_prefix("==")?.trim();
     (!version.contains([',', '*', '='])).then(|| version.to_owned())

@@ -34,20 +34,25 @@ impl<'d> MatrixDecl<'d> {
         let name = node.values().next()?;
         let mut axes: Vec<Axis> = Vec::new();
         for child in node.children().iter().filter(|child| child.name.text == "axis") {
-            let Some(axis) = Axis::new(child, found) else { continue };
+            let Some(axis) = Axis::new(child, found) else {
+                continue;
+            };
             match axes.iter().find(|known| known.name == axis.name) {
                 Some(first) => {
-                    let fault = Diagnostic::error("pipe::duplicate-name", format!("two axes are named `{}`", axis.name));
+                    let fault =
+                        Diagnostic::error("pipe::duplicate-name", format!("two axes are named `{}`", axis.name));
                     found.push(fault.at(axis.at, "the second").at(first.at, "the first").help("rename one of them"));
                 }
                 None => axes.push(axis),
             }
         }
-        let mut matrix =
-            MatrixDecl { name: name.text()?, at: name.at, axes, cells: Vec::new(), excluded: Vec::new() };
+        let mut matrix = MatrixDecl { name: name.text()?, at: name.at, axes, cells: Vec::new(), excluded: Vec::new() };
         let count = matrix.axes.iter().try_fold(1usize, |n, axis| n.checked_mul(axis.values.len()));
         if count.is_none_or(|n| n > MOST_CELLS) {
-            let fault = Diagnostic::error("pipe::too-many-cells", format!("matrix `{}` has more than {MOST_CELLS} cells", matrix.name));
+            let fault = Diagnostic::error(
+                "pipe::too-many-cells",
+                format!("matrix `{}` has more than {MOST_CELLS} cells", matrix.name),
+            );
             found.push(fault.at(node.header(), "here").help("take values out of its axes"));
             return Some(matrix);
         }
@@ -84,7 +89,9 @@ impl<'d> MatrixDecl<'d> {
         let mut pairs = Vec::new();
         let mut sound = true;
         for entry in node.entries.iter() {
-            let Some(key) = entry.key.as_ref().filter(|key| key.text != "reason") else { continue };
+            let Some(key) = entry.key.as_ref().filter(|key| key.text != "reason") else {
+                continue;
+            };
             match self.pair(&key.text, key.at, entry) {
                 Ok(value) => pairs.push((key.text.as_str(), value)),
                 Err(fault) => {
@@ -96,7 +103,11 @@ impl<'d> MatrixDecl<'d> {
         if sound && pairs.is_empty() {
             let fault = Diagnostic::error("pipe::missing-setting", "this `exclude` names no axis");
             let names: Vec<&str> = self.axes.iter().map(|axis| axis.name).collect();
-            found.push(fault.at(node.header(), "it would rule out every cell").help(format!("name values of {}", list(&names))));
+            found.push(
+                fault
+                    .at(node.header(), "it would rule out every cell")
+                    .help(format!("name values of {}", list(&names))),
+            );
             return None;
         }
         sound.then(|| (pairs, reason.to_owned()))
@@ -111,7 +122,9 @@ impl<'d> MatrixDecl<'d> {
 
     /// Refuses an axis or a value that the matrix has not.
     pub fn known(&self, axis: &str, axis_at: At, value: &str, value_at: At) -> Result<(), Diagnostic> {
-        let Some(known) = self.axis(axis) else { return Err(self.unknown_axis(axis, axis_at)) };
+        let Some(known) = self.axis(axis) else {
+            return Err(self.unknown_axis(axis, axis_at));
+        };
         if known.values.iter().any(|(v, _)| v == value) {
             return Ok(());
         }
@@ -149,7 +162,9 @@ impl<'d> Axis<'d> {
         let text = name.text()?;
         let mut values: Vec<(String, At)> = Vec::new();
         for entry in entries {
-            let Ok(value) = value::literal(entry, Kind::Plain, "an axis value") else { continue };
+            let Ok(value) = value::literal(entry, Kind::Plain, "an axis value") else {
+                continue;
+            };
             let value = value.to_string();
             if value.is_empty() || value.contains(|c: char| c.is_whitespace() || ",=[]*".contains(c)) {
                 let fault = Diagnostic::error("pipe::bad-name", format!("`{value}` cannot be a value of an axis"));
@@ -159,7 +174,10 @@ impl<'d> Axis<'d> {
             }
             match values.iter().find(|(known, _)| *known == value) {
                 Some((_, first)) => {
-                    let fault = Diagnostic::error("pipe::duplicate-name", format!("axis `{text}` has the value `{value}` twice"));
+                    let fault = Diagnostic::error(
+                        "pipe::duplicate-name",
+                        format!("axis `{text}` has the value `{value}` twice"),
+                    );
                     found.push(fault.at(entry.at, "the second").at(*first, "the first").help("take one away"));
                 }
                 None => values.push((value, entry.at)),
@@ -167,7 +185,11 @@ impl<'d> Axis<'d> {
         }
         if node.values().count() < 2 {
             let fault = Diagnostic::error("pipe::missing-value", format!("axis `{text}` has no values"));
-            found.push(fault.at(node.header(), "here").help(format!("write them behind its name: `axis \"{text}\" \"a\" \"b\"`")));
+            found.push(
+                fault
+                    .at(node.header(), "here")
+                    .help(format!("write them behind its name: `axis \"{text}\" \"a\" \"b\"`")),
+            );
         }
         Some(Axis { name: text, at: name.at, values })
     }

@@ -21,7 +21,9 @@ pub fn order(slots: Vec<Slot<'_>>, mut actions: Vec<Option<Action>>, found: &mut
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     let mut slots: Vec<Option<Slot<'_>>> = slots.into_iter().map(Some).collect();
     for index in order {
-        let (Some(mut action), Some(slot)) = (actions[index].take(), slots[index].take()) else { continue };
+        let (Some(mut action), Some(slot)) = (actions[index].take(), slots[index].take()) else {
+            continue;
+        };
         if slot.reads.iter().any(|(read, _)| place[*read].is_none()) {
             continue;
         }
@@ -115,7 +117,8 @@ fn topological(slots: &[Slot<'_>]) -> Result<Vec<usize>, Vec<usize>> {
 /// The whole circle, with the place of each step of it.
 fn cycle(slots: &[Slot<'_>], way: &[usize]) -> Diagnostic {
     let names: Vec<String> = way.iter().chain(way.first()).map(|slot| format!("`{}`", slots[*slot].name)).collect();
-    let mut fault = Diagnostic::error("pipe::cycle", format!("steps need each other in a circle: {}", names.join(" → ")));
+    let mut fault =
+        Diagnostic::error("pipe::cycle", format!("steps need each other in a circle: {}", names.join(" → ")));
     for (i, slot) in way.iter().enumerate() {
         let next = way[(i + 1) % way.len()];
         let read = slots[*slot].reads.iter().find(|(read, _)| *read == next);

@@ -72,7 +72,6 @@ pub struct Slot<'d> {
     pub site: Site,
     /// The cell that the step carries, also deep inside recipes.
     pub cell: Option<Rc<Cell>>,
-    pub matrix: Option<usize>,
     pub recipe: Option<String>,
     pub about: Option<String>,
     pub at: At,
@@ -88,7 +87,7 @@ pub struct Slot<'d> {
 /// What a slot becomes an action of.
 pub enum Work<'d> {
     Node(&'d Node),
-    Ready(Action),
+    Ready(Box<Action>),
 }
 
 /// Where an expression is read: its scope, and the cell of the step that it belongs to.

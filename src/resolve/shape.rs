@@ -107,10 +107,23 @@ impl<'s> Shape<'s> {
         fault.at(at, format!("`{}` is not given", slot.name)).help(format!("write `{}={example}`{about}", slot.name))
     }
 
+    /// How to write a child that is missing.
+    pub fn how_to(&self, spec: &NodeSpec) -> String {
+        let values: Vec<&str> = spec.values.iter().chain(&spec.rest).map(|value| value.kind.example()).collect();
+        let mut doc = spec.doc.trim_end_matches('.').to_owned();
+        if let Some(first) = doc.get_mut(..1) {
+            first.make_ascii_lowercase();
+        }
+        format!("write `{} {}` between the braces of `{}`: {doc}", spec.name, values.join(" "), self.name)
+    }
+
     /// "`llama` has no setting `sise`".
     pub fn unknown_setting(&self, name: &str, at: At) -> Diagnostic {
         if self.nodes.iter().any(|spec| spec.name == name) {
-            let fault = Diagnostic::error("pipe::unknown-setting", format!("`{name}` is no setting of `{}`, but a node in it", self.name));
+            let fault = Diagnostic::error(
+                "pipe::unknown-setting",
+                format!("`{name}` is no setting of `{}`, but a node in it", self.name),
+            );
             return fault.at(at, "here").help(format!("write it between the braces: `{} … {{ {name} … }}`", self.name));
         }
         let fault = Diagnostic::error("pipe::unknown-setting", format!("`{}` has no setting `{name}`", self.name));
@@ -130,7 +143,8 @@ impl<'s> Shape<'s> {
     fn similar(&self, name: &str) -> Option<String> {
         let known: Vec<&str> =
             self.settings.iter().map(|slot| slot.name).chain(self.nodes.iter().map(|spec| spec.name)).collect();
-        suggest(name, known.iter().copied(), "it has").or_else(|| (!known.is_empty()).then(|| format!("it has {}", list(&known))))
+        suggest(name, known.iter().copied(), "it has")
+            .or_else(|| (!known.is_empty()).then(|| format!("it has {}", list(&known))))
     }
 }
 

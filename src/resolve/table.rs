@@ -98,8 +98,7 @@ pub const STEP_SETTINGS: &[Setting] = &[
 pub const FILE_NODES: &[&NodeSpec] = &[&PIPELINE, &USE, &PARAM, &MATRIX, &RECIPE];
 
 /// Nodes that make a step, in files and in recipes.
-pub const STEP_NODES: &[&NodeSpec] =
-    &[&STEP, &FETCH, &WHEELS, &HOST_PACKAGES, &TREE, &IMAGE, &MEASURE, &COMPARE];
+pub const STEP_NODES: &[&NodeSpec] = &[&STEP, &FETCH, &WHEELS, &HOST_PACKAGES, &TREE, &IMAGE, &MEASURE, &COMPARE];
 
 /// Nodes of a recipe's body that make no step.
 pub const RECIPE_NODES: &[&NodeSpec] = &[&RECIPE_PARAM, &RESULT];
@@ -255,7 +254,7 @@ static RUN: NodeSpec = NodeSpec {
 static INPUT: NodeSpec = NodeSpec {
     name: "input",
     doc: "Something that the step reads and that is no argument; it lies at `in/AS`.",
-    values: &[value("what", Kind::Input, "`(step)\"x/a.txt\"` or `(file)\"a.txt\"`")],
+    values: &[value("source", Kind::Input, "`(step)\"x/a.txt\"` or `(file)\"a.txt\"`")],
     settings: &[required("as", Kind::Text, "its path below `in/`")],
     repeats: true,
     ..NODE
@@ -292,8 +291,12 @@ pub static STEP: NodeSpec = NodeSpec {
     doc: "Runs a process on declared inputs; what it leaves below `out/` is the step's output.",
     values: &[NAME],
     settings: &[
-        choice("class", &["build", "fetch"], "`build` (same inputs, same bytes; the default), or `fetch` (may use \
-                                               the network, its result is fixed by a lock)"),
+        choice(
+            "class",
+            &["build", "fetch"],
+            "`build` (same inputs, same bytes; the default), or `fetch` (may use \
+                                               the network, its result is fixed by a lock)",
+        ),
         setting("network", Kind::Bool, "`#true`: it may use the network; for class `fetch` alone"),
         TIMEOUT,
         RETRY,
@@ -351,7 +354,7 @@ static PUT: NodeSpec = NodeSpec {
     doc: "Puts a file or folder at a path; at `\"\"`, the entries of a folder go to the root.",
     values: &[
         value("at", Kind::Text, "the path in the tree"),
-        value("what", Kind::Input, "`(step)\"env/torch/lib/libc10.so\"`"),
+        value("source", Kind::Input, "`(step)\"env/torch/lib/libc10.so\"`"),
     ],
     repeats: true,
     ..NODE
@@ -407,7 +410,7 @@ static LAYER: NodeSpec = NodeSpec {
     doc: "One layer of the image: a folder, and where it lies.",
     values: &[
         value("at", Kind::Text, "an absolute path in the image"),
-        value("what", Kind::Input, "`(step)\"engine\"`"),
+        value("folder", Kind::Input, "`(step)\"engine\"`"),
     ],
     repeats: true,
     required: true,
@@ -497,12 +500,8 @@ pub static MEASURE: NodeSpec = NodeSpec {
     ..NODE
 };
 
-static BASELINE: NodeSpec = NodeSpec {
-    name: "baseline",
-    doc: "The cell against which speed-ups are told.",
-    open: Some(Kind::Plain),
-    ..NODE
-};
+static BASELINE: NodeSpec =
+    NodeSpec { name: "baseline", doc: "The cell against which speed-ups are told.", open: Some(Kind::Plain), ..NODE };
 
 static PARITY: NodeSpec = NodeSpec {
     name: "parity",
@@ -559,7 +558,9 @@ pub fn parent_of(name: &str) -> Option<&'static str> {
 }
 
 fn inside(spec: &'static NodeSpec, name: &str) -> Option<&'static str> {
-    let Body::Nodes(nodes) = spec.body else { return None };
+    let Body::Nodes(nodes) = spec.body else {
+        return None;
+    };
     if nodes.iter().any(|child| child.name == name) || spec.settings.iter().any(|setting| setting.name == name) {
         return Some(spec.name);
     }

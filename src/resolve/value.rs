@@ -13,6 +13,21 @@ pub const MEANINGS: &[&str] = &["step", "param", "axis", "file", "output", "secr
 /// Annotations that are units.
 pub const UNITS: &[&str] = &["KiB", "MiB", "GiB", "ms", "s", "min", "h", "percent"];
 
+/// The unit that people mean by another spelling.
+pub fn usual_unit(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "k" | "kb" | "kib" => "KiB",
+        "m" | "mb" | "mib" => "MiB",
+        "g" | "gb" | "gib" => "GiB",
+        "msec" | "millis" | "milliseconds" => "ms",
+        "sec" | "secs" | "second" | "seconds" => "s",
+        "mins" | "minute" | "minutes" => "min",
+        "hr" | "hour" | "hours" => "h",
+        "%" | "pct" => "percent",
+        _ => return None,
+    })
+}
+
 /// The value of a literal that has no annotation, or a unit; `what` names it in a message.
 pub fn literal(entry: &Entry, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
     match entry.annotated() {
@@ -53,7 +68,8 @@ fn plain(entry: &Entry, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
         (Literal::Bool(b), _) if free => Ok(Value::Bool(*b)),
         (Literal::Integer(_) | Literal::Float(_), Kind::Size | Kind::Time | Kind::Percent) => {
             let number = number_text(&entry.literal);
-            let fault = Diagnostic::error("pipe::missing-unit", format!("{what} is {}, which needs a unit", kind.describe()));
+            let fault =
+                Diagnostic::error("pipe::missing-unit", format!("{what} is {}, which needs a unit", kind.describe()));
             let written: Vec<String> = kind.units().iter().map(|unit| format!("({unit}){number}")).collect();
             Err(fault.at(entry.at, "a plain number").help(format!("write one of {}", diag::list(&written))))
         }
@@ -80,7 +96,10 @@ fn with_unit(entry: &Entry, unit: &str, kind: Kind, what: &str) -> Result<Value,
     };
     if !kind.accepts(made) {
         let at = entry.annotation.as_ref().map_or(entry.at, |word| word.at);
-        let fault = Diagnostic::error("pipe::bad-unit", format!("{what} is {}; `{unit}` is a unit of {}", kind.describe(), quantity(made)));
+        let fault = Diagnostic::error(
+            "pipe::bad-unit",
+            format!("{what} is {}; `{unit}` is a unit of {}", kind.describe(), quantity(made)),
+        );
         return Err(fault.at(at, "this unit does not fit").help(fitting(kind, &entry.literal)));
     }
     if number < 0.0 {

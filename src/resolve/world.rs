@@ -6,7 +6,7 @@ use super::import::Module;
 use super::kind::Kind;
 use super::table::{self, RECIPE_NODES};
 use super::value;
-use crate::diag::{At, Diagnostic, list};
+use crate::diag::{At, Diagnostic};
 use crate::pipeline::Value;
 use crate::syntax::{Entry, Node};
 
@@ -115,9 +115,14 @@ impl<'d> Recipe<'d> {
         }
         let mut params: Vec<ParamDecl> = Vec::new();
         for child in node.children().iter().filter(|child| child.name.text == "param") {
-            let Some(param) = ParamDecl::new(child, child.property_or_child("default"), found) else { continue };
+            let Some(param) = ParamDecl::new(child, child.property_or_child("default"), found) else {
+                continue;
+            };
             if table::STEP_SETTINGS.iter().any(|setting| setting.name == param.name) {
-                let fault = Diagnostic::error("pipe::duplicate-name", format!("every step has a setting `{}` already", param.name));
+                let fault = Diagnostic::error(
+                    "pipe::duplicate-name",
+                    format!("every step has a setting `{}` already", param.name),
+                );
                 found.push(fault.at(param.at, "a parameter cannot have this name").help("choose another name"));
             }
             match params.iter().find(|known| known.name == param.name) {
@@ -172,8 +177,11 @@ impl<'d> ParamDecl<'d> {
             (None, Preset::Step(_)) => Kind::Step,
             (None, Preset::None) => {
                 if node.property_or_child("type").is_none() {
-                    let fault = Diagnostic::error("pipe::missing-setting", format!("parameter {what} has neither a type nor a value"));
-                    let help = format!("write `type=\"string\"` (or {})", list(&Kind::PARAM_TYPES[1..]));
+                    let fault = Diagnostic::error(
+                        "pipe::missing-setting",
+                        format!("parameter {what} has neither a type nor a value"),
+                    );
+                    let help = format!("write `type=\"string\"` (or {})", crate::diag::either(&Kind::PARAM_TYPES[1..]));
                     found.push(fault.at(name.at, "declared here").help(help));
                 }
                 Kind::Any
@@ -203,7 +211,8 @@ impl<'d> ParamDecl<'d> {
             plain(entry, &format!("`{key}` of {what}")).and_then(|value| number(&value))
         };
         let (min, max) = (bound("min"), bound("max"));
-        let optional = node.property_or_child("optional").is_some_and(|e| e.literal == crate::syntax::Literal::Bool(true));
+        let optional =
+            node.property_or_child("optional").is_some_and(|e| e.literal == crate::syntax::Literal::Bool(true));
         let about = node.property_or_child("about").and_then(Entry::text);
         Some(ParamDecl { name: text, at: name.at, about, kind, default, optional, choices, min, max })
     }
@@ -213,11 +222,7 @@ impl<'d> ParamDecl<'d> {
         if !self.choices.is_empty() && !self.choices.contains(value) {
             let choices: Vec<String> = self.choices.iter().map(Value::to_string).collect();
             let text = value.to_string();
-            let near = crate::diag::nearest(&text, choices.iter().map(String::as_str));
-            let help = match near {
-                Some(near) => format!("did you mean `{near}`? It may be {}", list(&choices)),
-                None => format!("it may be {}", list(&choices)),
-            };
+            let help = crate::diag::choices(&text, &choices);
             return Some(("pipe::not-a-choice", format!("`{}` cannot be `{text}`", self.name), Some(help)));
         }
         let n = number(value)?;
@@ -227,7 +232,9 @@ impl<'d> ParamDecl<'d> {
             (_, true) => ("at most", self.max?),
             _ => return None,
         };
-        Some(("pipe::out-of-range", format!("`{}` is {word} {bound}, not {value}", self.name), None))
+        let help =
+            format!("write a value that is {word} {bound}, or change the bound where `{}` is declared", self.name);
+        Some(("pipe::out-of-range", format!("`{}` is {word} {bound}, not {value}", self.name), Some(help)))
     }
 }
 

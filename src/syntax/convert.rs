@@ -5,6 +5,9 @@ use kdl::{KdlDocument, KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 use super::{Document, Entry, Literal, Node, Word};
 use crate::diag::{At, Diagnostic};
 
+/// After so many the parser has lost its way.
+const MOST_FINDINGS: usize = 5;
+
 /// Parses text that passed the guard.
 pub(super) fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
     // The parser keeps a byte-order mark as a part of the first name.
@@ -16,8 +19,13 @@ pub(super) fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
             (Document { nodes }, converter.found)
         }
         Err(error) => {
+            // One slip makes the parser stumble on: only the first finding of a line is likely to be one.
+            let mut last_line = None;
             for d in &error.diagnostics {
-                converter.syntax_error(d);
+                let line = text[..d.span.offset().saturating_add(skip).min(text.len())].lines().count();
+                if last_line.replace(line) != Some(line) && converter.found.len() < MOST_FINDINGS {
+                    converter.syntax_error(d);
+                }
             }
             (Document::default(), converter.found)
         }

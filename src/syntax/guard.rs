@@ -54,7 +54,8 @@ fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
             let fault = Diagnostic::error("pipe::not-text", "this file is binary: it holds a NUL character");
             return vec![fault.at(at, "here").help("give a KDL file, saved as UTF-8")];
         }
-        let fault = Diagnostic::error("pipe::forbidden-character", format!("the character U+{:04X} is not allowed", c as u32));
+        let fault =
+            Diagnostic::error("pipe::forbidden-character", format!("the character U+{:04X} is not allowed", c as u32));
         let help = "it does not show, or makes the text read differently from what it says; \
                     inside a string write it as `\\u{…}`";
         found.push(fault.at(at, "here").help(help));
@@ -64,12 +65,51 @@ fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
 
 /// One linear pass over the tokens.
 pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
+    if let Some(fault) = another_language(source, text) {
+        return vec![fault];
+    }
     let mut scanner = Scanner { source, text, at: 0, blocks: Vec::new(), tokens: 0, pending: false, found: Vec::new() };
     if text.starts_with('\u{feff}') {
         scanner.at = '\u{feff}'.len_utf8();
     }
     scanner.run();
     scanner.found
+}
+
+/// True for a number of KDL without its sign.
+fn is_number(word: &str) -> bool {
+    let digits = |text: &str, of: fn(char) -> bool| text.starts_with(of) && text.chars().all(|c| of(c) || c == '_');
+    let decimal = |text: &str| digits(text, |c| c.is_ascii_digit());
+    match (word.strip_prefix("0x"), word.strip_prefix("0o"), word.strip_prefix("0b")) {
+        (Some(hex), _, _) => return digits(hex, |c| c.is_ascii_hexdigit()),
+        (_, Some(octal), _) => return digits(octal, |c| ('0'..='7').contains(&c)),
+        (_, _, Some(binary)) => return digits(binary, |c| c == '0' || c == '1'),
+        _ => {}
+    }
+    let (mantissa, exponent) = word.split_once(['e', 'E']).map_or((word, None), |(m, e)| (m, Some(e)));
+    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
+    let exponent = exponent.map(|e| e.strip_prefix(['+', '-']).unwrap_or(e));
+    decimal(whole) && fraction.is_none_or(decimal) && exponent.is_none_or(decimal)
+}
+
+/// JSON and YAML by their first line, for which the parser would list every line as a fault.
+fn another_language(source: usize, text: &str) -> Option<Diagnostic> {
+    let mut lines = text.trim_start_matches('\u{feff}').split_inclusive('\n');
+    let first = lines.find(|line| !line.trim().is_empty() && !line.trim_start().starts_with(['/', '#']))?.trim();
+    let word = first.split_whitespace().next()?;
+    let name = if first.starts_with(['{', '[']) {
+        "JSON"
+    } else if word.ends_with(':') || word == "---" {
+        "YAML"
+    } else {
+        return None;
+    };
+    let start = text.find(first)?;
+    let fault = Diagnostic::error("pipe::not-kdl", format!("this looks like {name}; `pipe` reads KDL version 2"));
+    let fault = fault.at(At { source, start, end: start + first.len() }, "the first line");
+    Some(fault.help(
+        "a pipeline begins with `pipeline \"NAME\"`, and a step reads `step \"NAME\" { run \"TOOL\" \"ARGUMENT\"; }`",
+    ))
 }
 
 /// An open `{`.
@@ -96,13 +136,16 @@ impl Scanner<'_> {
                 self.tokens += 1;
             }
             if self.tokens > MOST_TOKENS {
-                let fault = self.error("pipe::too-many-tokens", "this file has over a million words", self.at, self.at + 1);
+                let fault =
+                    self.error("pipe::too-many-tokens", "this file has over a million words", self.at, self.at + 1);
                 return self.found.push(fault.help("a matrix keeps a file short: `matrix` and `for-each`"));
             }
             let go_on = match byte {
                 b'/' => self.slash(),
                 b'"' => self.string(0),
                 b'#' => self.hash(),
+                b'[' | b']' => self.bracket(),
+                b'(' => self.annotation(),
                 b'{' => self.open(),
                 b'}' => self.close(),
                 b'\n' | b';' => {
@@ -195,6 +238,7 @@ impl Scanner<'_> {
         while let Some(byte) = self.peek(0) {
             if self.rest().as_bytes().starts_with(end.as_bytes()) {
                 self.at += end.len();
+                self.after_string();
                 return true;
             }
             if byte == b'\n' && !multi {
@@ -219,6 +263,49 @@ impl Scanner<'_> {
         };
         self.found.push(fault.help(help));
         false
+    }
+
+    /// A text ends where white space, a sign of the grammar or `=` follows.
+    fn after_string(&mut self) {
+        let Some(next) = self.rest().chars().next() else { return };
+        if next.is_whitespace() || ";{}()=/\\[]".contains(next) {
+            return;
+        }
+        let end = self.at + next.len_utf8();
+        let (code, message, help) = match next {
+            ',' => ("pipe::comma", "values are not parted by commas", "write a space in its place: `\"one\" \"two\"`"),
+            _ => (
+                "pipe::missing-space",
+                "this follows a text without a space",
+                "write a space between them; inside a text a quote is `\\\"`",
+            ),
+        };
+        let fault = self.error(code, message, self.at, end);
+        self.found.push(fault.help(help));
+    }
+
+    /// KDL has no lists.
+    fn bracket(&mut self) -> bool {
+        let sign = &self.text[self.at..self.at + 1];
+        let fault = self.error("pipe::bracket", &format!("`{sign}` has no meaning in KDL"), self.at, self.at + 1);
+        let help = "several values stand beside each other: `choices \"a\" \"b\"`; inside a text anything goes";
+        self.found.push(fault.help(help));
+        self.at += 1;
+        true
+    }
+
+    /// `(` opens an annotation, which is a word and `)`.
+    fn annotation(&mut self) -> bool {
+        let end = self.rest().find([')', '\n', ';', '{', '}', '"']);
+        let closed = end.is_some_and(|end| self.rest()[end..].starts_with(')'));
+        let quoted = end.is_some_and(|end| self.rest()[end..].starts_with('"'));
+        if !closed && !quoted {
+            let fault =
+                self.error("pipe::unclosed-annotation", "this annotation is never closed", self.at, self.at + 1);
+            self.found.push(fault.help("write `)` behind its word: `(file)\"data.txt\"`"));
+        }
+        self.at += 1;
+        true
     }
 
     /// A raw string or a keyword such as `#true`.
@@ -279,6 +366,12 @@ impl Scanner<'_> {
             let fault = this.error("pipe::kdl-version-1", "this is KDL version 1; `pipe` reads version 2", start, end);
             fault.help(instead)
         };
+        let signless = word.trim_start_matches(['+', '-']);
+        if signless.starts_with(|c: char| c.is_ascii_digit()) && !is_number(signless) {
+            let fault = self.error("pipe::bad-number", &format!("`{word}` is no number"), start, self.at);
+            let help = format!("write a number as `12`, `1.5` or `1e-3`, or a text in quotes: `\"{word}\"`");
+            self.found.push(fault.help(help));
+        }
         match word {
             "true" | "false" | "null" => {
                 let fault = version_1(self, self.at, format!("write `#{word}`"));
@@ -296,5 +389,35 @@ impl Scanner<'_> {
             _ => {}
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_kdl() {
+        for good in ["0", "12", "1_000", "1.5", "1e-3", "1.5E+10", "0xFF_0", "0o17", "0b1_0"] {
+            assert!(is_number(good), "{good}");
+        }
+        for bad in ["1.2.3", "12abc", "1.", "1e", "0x", "0b2", "1._5", "0o8"] {
+            assert!(!is_number(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn good_texts_pass() {
+        for text in [
+            "a \"b\" c=\"d\";b #true {c 1}",
+            "a #\"raw \" text\"# (s)10",
+            "a \"\"\"\n  many \"lines\"\n  \"\"\"",
+            "a \"x\"/*c*/\"y\" \\\n \"z\"",
+            "a -1 +2 -foo 0x1F #-inf",
+            "/- a { b } \nc (\"q\")\"d\"",
+            "\"a\"=1",
+        ] {
+            assert!(scan(0, text).is_empty(), "{text}: {:?}", scan(0, text));
+        }
     }
 }
