@@ -8,13 +8,9 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=src/shim.cpp");
-    let lib =
-        std::env::var_os("DEP_TCH_LIBTORCH_LIB").ok_or("torch-sys told no folder of libtorch")?;
+    let lib = std::env::var_os("DEP_TCH_LIBTORCH_LIB").ok_or("torch-sys told no folder of libtorch")?;
     let lib = PathBuf::from(lib);
-    let include = lib
-        .parent()
-        .ok_or("the folder of libtorch's libraries has no parent")?
-        .join("include");
+    let include = lib.parent().ok_or("the folder of libtorch's libraries has no parent")?.join("include");
     cc::Build::new()
         .cpp(true)
         .pic(true)

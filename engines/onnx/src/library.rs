@@ -19,44 +19,24 @@ pub struct Library {
 pub fn open() -> Result<Library, Fault> {
     let path = path()?;
     let named = |error: &dyn std::fmt::Display| {
-        Fault::failed(format!(
-            "ONNX Runtime cannot be opened from `{}`: {error}",
-            path.display()
-        ))
+        Fault::failed(format!("ONNX Runtime cannot be opened from `{}`: {error}", path.display()))
     };
     let builder = ort::init_from(&path).map_err(|error| named(&error))?;
-    let environment = builder
-        .with_name("pipe")
-        .with_telemetry(false)
-        .build()
-        .map_err(fault("starting ONNX Runtime"))?;
+    let environment =
+        builder.with_name("pipe").with_telemetry(false).build().map_err(fault("starting ONNX Runtime"))?;
     let version = version(&path).map_err(|error| named(&error))?;
     let about = [
         ("onnxruntime".to_owned(), version),
-        (
-            "onnxruntime-build".to_owned(),
-            ort::info()
-                .trim_start_matches("ORT Build Info: ")
-                .to_owned(),
-        ),
+        ("onnxruntime-build".to_owned(), ort::info().trim_start_matches("ORT Build Info: ").to_owned()),
     ];
-    Ok(Library {
-        environment,
-        about: about.into(),
-    })
+    Ok(Library { environment, about: about.into() })
 }
 
 fn path() -> Result<PathBuf, Fault> {
-    let exe = std::env::current_exe().map_err(|error| {
-        Fault::failed(format!("this program cannot tell where it lies: {error}"))
-    })?;
-    let home = exe
-        .parent()
-        .and_then(Path::parent)
-        .unwrap_or(Path::new("/"));
-    Ok(home
-        .join("lib")
-        .join(format!("libonnxruntime{}", std::env::consts::DLL_SUFFIX)))
+    let exe = std::env::current_exe()
+        .map_err(|error| Fault::failed(format!("this program cannot tell where it lies: {error}")))?;
+    let home = exe.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+    Ok(home.join("lib").join(format!("libonnxruntime{}", std::env::consts::DLL_SUFFIX)))
 }
 
 /// The first two entries of the library's C interface, which no version of it has changed.
@@ -70,8 +50,7 @@ fn version(path: &Path) -> Result<String, libloading::Error> {
     // SAFETY: the library is open already; this gives a further handle to it.
     let library = unsafe { libloading::Library::new(path) }?;
     // SAFETY: the symbol has had this type since the interface was made.
-    let base =
-        unsafe { library.get::<unsafe extern "C" fn() -> *const ApiBase>(b"OrtGetApiBase") }?;
+    let base = unsafe { library.get::<unsafe extern "C" fn() -> *const ApiBase>(b"OrtGetApiBase") }?;
     // SAFETY: both functions take nothing; the text is a constant of the library, and copied at once.
     let text = unsafe { CStr::from_ptr(((*base()).version)()) };
     Ok(text.to_string_lossy().into_owned())

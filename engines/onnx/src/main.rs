@@ -34,14 +34,10 @@ impl Engine for Onnx {
 
     fn open(&mut self, how: &Prepare) -> Result<Loaded, Fault> {
         if how.dtype != Dtype::Fp32 {
-            return Err(Fault::failed(
-                "the onnx engine computes in `fp32` only; ask for that data type",
-            ));
+            return Err(Fault::failed("the onnx engine computes in `fp32` only; ask for that data type"));
         }
         if how.device == Device::Mps {
-            return Err(Fault::no_device(
-                "ONNX Runtime reaches Apple GPUs through CoreML: ask for device `coreml`",
-            ));
+            return Err(Fault::no_device("ONNX Runtime reaches Apple GPUs through CoreML: ask for device `coreml`"));
         }
         let library = library::open()?;
         let folder = Path::new(&how.model);
@@ -55,11 +51,7 @@ impl Engine for Onnx {
         };
         let vocabulary = card.vocabulary;
         let model = OnnxModel::new(opened.session, library.environment, &card, how.device)?;
-        Ok(Loaded {
-            model: Box::new(model),
-            vocabulary,
-            facts,
-        })
+        Ok(Loaded { model: Box::new(model), vocabulary, facts })
     }
 }
 

@@ -34,41 +34,21 @@ struct Names {
 
 impl OnnxModel {
     /// Takes a session whose inputs and outputs are those that the card promises.
-    pub fn new(
-        session: Session,
-        environment: Environment,
-        card: &ModelCard,
-        device: Device,
-    ) -> Result<Self, Fault> {
+    pub fn new(session: Session, environment: Environment, card: &ModelCard, device: Device) -> Result<Self, Fault> {
         let names = names(card.layers);
-        let known = |name: &str| {
-            session
-                .inputs()
-                .iter()
-                .chain(session.outputs())
-                .any(|outlet| outlet.name() == name)
-        };
-        let wanted = names
-            .iter()
-            .flat_map(|names| [&*names.past, &*names.present]);
-        if let Some(missing) = ["input_ids", "logits"]
-            .into_iter()
-            .chain(wanted)
-            .find(|name| !known(name))
-        {
+        let known = |name: &str| session.inputs().iter().chain(session.outputs()).any(|outlet| outlet.name() == name);
+        let wanted = names.iter().flat_map(|names| [&*names.past, &*names.present]);
+        if let Some(missing) = ["input_ids", "logits"].into_iter().chain(wanted).find(|name| !known(name)) {
             let file = &card.file;
             return Err(Fault::failed(format!(
                 "`{file}` has no input or output `{missing}`; it was not made by the `onnx-export` recipe"
             )));
         }
-        let memory =
-            |device| MemoryInfo::new(device, 0, AllocatorType::Device, MemoryType::Default);
+        let memory = |device| MemoryInfo::new(device, 0, AllocatorType::Device, MemoryType::Default);
         let during = "setting up the model's inputs and outputs";
         let mut options = RunOptions::new().map_err(fault(during))?;
         // The session was opened with a talkative log; passes shall not pay for it.
-        options
-            .set_log_level(LogLevel::Error)
-            .map_err(fault(during))?;
+        options.set_log_level(LogLevel::Error).map_err(fault(during))?;
         let on_device = match device {
             Device::Cuda => AllocationDevice::CUDA,
             _ => AllocationDevice::CPU,
@@ -89,8 +69,7 @@ impl OnnxModel {
 
     fn empty_cache(&self) -> ort::Result<Vec<DynValue>> {
         let allocator = self.session.allocator();
-        let empty =
-            |_: &Names| Tensor::<f32>::new(allocator, self.empty).map(|tensor| tensor.into_dyn());
+        let empty = |_: &Names| Tensor::<f32>::new(allocator, self.empty).map(|tensor| tensor.into_dyn());
         self.names.iter().map(empty).collect()
     }
 
@@ -98,33 +77,23 @@ impl OnnxModel {
         self.binding.clear();
         let input = Tensor::from_array(([1, tokens.len()], tokens.to_vec()))?;
         self.binding.bind_input("input_ids", &input)?;
-        self.binding
-            .bind_output_to_device("logits", &self.on_host)?;
+        self.binding.bind_output_to_device("logits", &self.on_host)?;
         for (names, value) in self.names.iter().zip(&self.cache) {
             self.binding.bind_input(&names.past, value)?;
-            self.binding
-                .bind_output_to_device(&names.present, &self.on_device)?;
+            self.binding.bind_output_to_device(&names.present, &self.on_device)?;
         }
         self.binding.synchronize_inputs()
     }
 
     fn pass(&mut self, tokens: &[i64]) -> ort::Result<()> {
         self.bind(tokens)?;
-        let mut outputs = self
-            .session
-            .run_binding_with_options(&self.binding, &self.options)?;
+        let mut outputs = self.session.run_binding_with_options(&self.binding, &self.options)?;
         self.binding.synchronize_outputs()?;
         let mut take = |name: &str| {
-            outputs
-                .remove(name)
-                .ok_or_else(|| ort::Error::new(format!("the output `{name}` did not come back")))
+            outputs.remove(name).ok_or_else(|| ort::Error::new(format!("the output `{name}` did not come back")))
         };
         self.logits = Some(take("logits")?);
-        self.cache = self
-            .names
-            .iter()
-            .map(|names| take(&names.present))
-            .collect::<ort::Result<_>>()?;
+        self.cache = self.names.iter().map(|names| take(&names.present)).collect::<ort::Result<_>>()?;
         Ok(())
     }
 }
@@ -142,13 +111,8 @@ impl Model for OnnxModel {
     }
 
     fn logits(&mut self) -> Result<Vec<f32>, Fault> {
-        let logits = self
-            .logits
-            .as_ref()
-            .ok_or_else(|| Fault::failed("there are no logits before a pass"))?;
-        let (_, numbers) = logits
-            .try_extract_tensor::<f32>()
-            .map_err(fault("reading the logits"))?;
+        let logits = self.logits.as_ref().ok_or_else(|| Fault::failed("there are no logits before a pass"))?;
+        let (_, numbers) = logits.try_extract_tensor::<f32>().map_err(fault("reading the logits"))?;
         Ok(numbers.to_vec())
     }
 }

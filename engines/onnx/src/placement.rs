@@ -26,10 +26,7 @@ impl Listener {
     /// Ends the listening and says how many nodes each provider got.
     pub fn finish(&self) -> BTreeMap<String, u64> {
         self.deaf.store(true, Ordering::Relaxed);
-        self.found
-            .lock()
-            .map(|found| found.clone())
-            .unwrap_or_default()
+        self.found.lock().map(|found| found.clone()).unwrap_or_default()
     }
 }
 
@@ -37,9 +34,7 @@ impl Listener {
 fn parse(line: &str) -> Option<(&str, u64)> {
     let (_, rest) = line.split_once("placed on [")?;
     let (provider, rest) = rest.split_once("]. Number of nodes: ")?;
-    let digits = rest
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(rest.len());
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     Some((provider, rest[..digits].parse().ok()?))
 }
 
@@ -53,10 +48,8 @@ mod tests {
         listener.hear("Node placements");
         listener.hear(" Node(s) placed on [CoreMLExecutionProvider]. Number of nodes: 12");
         listener.hear("All nodes placed on [CPUExecutionProvider]. Number of nodes: 1465\n");
-        let expected = BTreeMap::from([
-            ("CPUExecutionProvider".to_owned(), 1465),
-            ("CoreMLExecutionProvider".to_owned(), 12),
-        ]);
+        let expected =
+            BTreeMap::from([("CPUExecutionProvider".to_owned(), 1465), ("CoreMLExecutionProvider".to_owned(), 12)]);
         assert_eq!(listener.finish(), expected);
         listener.hear("All nodes placed on [CPUExecutionProvider]. Number of nodes: 1");
         assert_eq!(listener.finish(), expected);

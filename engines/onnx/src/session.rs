@@ -34,11 +34,7 @@ pub fn open(environment: &Environment, file: &Path, how: &Prepare) -> Result<Ope
         let asked = how.device.name();
         builder = builder
             .with_execution_providers([provider])
-            .map_err(|error| {
-                Fault::no_device(format!(
-                    "ONNX Runtime cannot start its `{asked}` provider: {error}"
-                ))
-            })?;
+            .map_err(|error| Fault::no_device(format!("ONNX Runtime cannot start its `{asked}` provider: {error}")))?;
     }
     let before = own_threads();
     let during = format!("loading `{}`", file.display());
@@ -53,11 +49,7 @@ pub fn open(environment: &Environment, file: &Path, how: &Prepare) -> Result<Ope
 }
 
 /// Everything but the device.
-fn configure(
-    environment: &Environment,
-    threads: u32,
-    listener: Arc<Listener>,
-) -> Result<SessionBuilder, Fault> {
+fn configure(environment: &Environment, threads: u32, listener: Arc<Listener>) -> Result<SessionBuilder, Fault> {
     const DURING: &str = "setting up a session";
     let refused = fault::<SessionBuilder>(DURING);
     SessionBuilder::new(environment)
@@ -67,9 +59,7 @@ fn configure(
         .and_then(|builder| builder.with_parallel_execution(false))
         .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::All))
         .and_then(|builder| builder.with_log_level(LogLevel::Verbose))
-        .and_then(|builder| {
-            builder.with_logger(Arc::new(move |_, _, _, _, line| listener.hear(line)))
-        })
+        .and_then(|builder| builder.with_logger(Arc::new(move |_, _, _, _, line| listener.hear(line))))
         .map_err(refused)
 }
 
@@ -78,9 +68,7 @@ fn provider(how: &Prepare) -> Result<Option<ExecutionProviderDispatch>, Fault> {
     let cuda = CUDA::default().with_tf32(how.reduced_precision);
     match how.device {
         Device::Cpu => Ok(None),
-        Device::Cuda => {
-            available(&cuda, "`onnxruntime-gpu`").map(|()| Some(cuda.build().error_on_failure()))
-        }
+        Device::Cuda => available(&cuda, "`onnxruntime-gpu`").map(|()| Some(cuda.build().error_on_failure())),
         Device::Coreml => available(&CoreML::default(), "a Mac with Apple silicon")
             .map(|()| Some(CoreML::default().build().error_on_failure())),
         Device::Mps => Err(Fault::no_device("ONNX Runtime has no device `mps`")),
@@ -90,10 +78,9 @@ fn provider(how: &Prepare) -> Result<Option<ExecutionProviderDispatch>, Fault> {
 fn available<P: ExecutionProvider>(_: &P, needs: &str) -> Result<(), Fault> {
     match P::is_available() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Fault::no_device(format!(
-            "this build of ONNX Runtime has no `{}`; it needs {needs}",
-            P::NAME
-        ))),
+        Ok(false) => {
+            Err(Fault::no_device(format!("this build of ONNX Runtime has no `{}`; it needs {needs}", P::NAME)))
+        }
         Err(error) => Err(fault("asking for the providers")(error)),
     }
 }

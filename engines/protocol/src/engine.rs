@@ -102,10 +102,7 @@ impl Fault {
     }
 
     fn of(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 }
 
@@ -117,21 +114,13 @@ impl ModelCard {
         let text = std::fs::read(&path).map_err(|error| named(error.to_string()))?;
         let card: Self = serde_json::from_slice(&text).map_err(|error| named(error.to_string()))?;
         if card.format != 1 {
-            return Err(named(format!(
-                "format {} is unknown, only 1 is",
-                card.format
-            )));
+            return Err(named(format!("format {} is unknown, only 1 is", card.format)));
         }
         if card.kind != "llm" {
-            return Err(named(format!(
-                "kind `{}` is unknown, only `llm` is",
-                card.kind
-            )));
+            return Err(named(format!("kind `{}` is unknown, only `llm` is", card.kind)));
         }
         if card.layers == 0 || card.vocabulary == 0 {
-            return Err(named(
-                "a model has at least one layer and one word".to_owned(),
-            ));
+            return Err(named("a model has at least one layer and one word".to_owned()));
         }
         Ok(card)
     }
@@ -143,21 +132,13 @@ mod tests {
 
     #[test]
     fn a_librarys_words_tell_a_lack_of_memory() {
-        let check = |words: &str, kind| {
-            assert_eq!(Fault::from_library("pass", words).kind, kind, "{words}")
-        };
-        check(
-            "CUDA out of memory. Tried to allocate 2.00 GiB",
-            FaultKind::OutOfMemory,
-        );
+        let check = |words: &str, kind| assert_eq!(Fault::from_library("pass", words).kind, kind, "{words}");
+        check("CUDA out of memory. Tried to allocate 2.00 GiB", FaultKind::OutOfMemory);
         check(
             "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried",
             FaultKind::OutOfMemory,
         );
-        check(
-            "Failed to allocate memory for requested buffer of size 1",
-            FaultKind::OutOfMemory,
-        );
+        check("Failed to allocate memory for requested buffer of size 1", FaultKind::OutOfMemory);
         check("std::bad_alloc", FaultKind::OutOfMemory);
         check("expected 3 inputs, got 2", FaultKind::Failed);
     }
@@ -169,11 +150,7 @@ mod tests {
         let card = r#"{"format":2,"file":"m","kind":"llm","layers":1,"kv_heads":1,"head_dim":1,"vocabulary":1}"#;
         std::fs::write(folder.join("pipe-model.json"), card).expect("a file");
         let fault = ModelCard::read(&folder).expect_err("refused");
-        assert!(
-            fault.message.contains("format 2 is unknown"),
-            "{}",
-            fault.message
-        );
+        assert!(fault.message.contains("format 2 is unknown"), "{}", fault.message);
         std::fs::remove_dir_all(&folder).expect("removed");
     }
 }

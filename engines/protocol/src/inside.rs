@@ -27,18 +27,13 @@ fn cpus() -> u32 {
 
 #[cfg(not(target_os = "linux"))]
 fn cpus() -> u32 {
-    std::thread::available_parallelism()
-        .map_or(0, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+    std::thread::available_parallelism().map_or(0, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
 /// Asks the kernel, for neither the mount's options nor the user tell for certain.
 fn is_root_writable() -> bool {
     let probe = PathBuf::from(format!("/.pipe-probe-{}", std::process::id()));
-    let made = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&probe)
-        .is_ok();
+    let made = fs::OpenOptions::new().write(true).create_new(true).open(&probe).is_ok();
     made && fs::remove_file(&probe).is_ok()
 }
 
@@ -51,13 +46,8 @@ fn network_interfaces(read: Read) -> Vec<String> {
     let Some(table) = read(Path::new("/proc/self/net/dev")) else {
         return Vec::new();
     };
-    let names = table
-        .lines()
-        .filter_map(|line| Some(line.split_once(':')?.0.trim()));
-    let mut up: Vec<String> = names
-        .filter(|name| *name != "lo" && is_up(name, read))
-        .map(str::to_owned)
-        .collect();
+    let names = table.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
+    let mut up: Vec<String> = names.filter(|name| *name != "lo" && is_up(name, read)).map(str::to_owned).collect();
     up.sort();
     up
 }
@@ -83,12 +73,10 @@ fn limits(read: Read) -> Limits {
     let mut found = Limits::default();
     for folder in folders(&mounts, &groups) {
         let text = |name: &str| read(&folder.join(name));
-        let quota = text("cpu.max")
-            .and_then(|text| quota_v2(&text))
-            .or_else(|| {
-                let quota = text("cpu.cfs_quota_us")?.trim().parse().ok()?;
-                milli(quota, text("cpu.cfs_period_us")?.trim().parse().ok()?)
-            });
+        let quota = text("cpu.max").and_then(|text| quota_v2(&text)).or_else(|| {
+            let quota = text("cpu.cfs_quota_us")?.trim().parse().ok()?;
+            milli(quota, text("cpu.cfs_period_us")?.trim().parse().ok()?)
+        });
         let memory = ["memory.max", "memory.limit_in_bytes"]
             .into_iter()
             .find_map(|name| text(name)?.trim().parse().ok())
@@ -125,18 +113,14 @@ fn folders(mounts: &str, groups: &str) -> Vec<PathBuf> {
             let same = match mount.version {
                 // Version 2 has no controllers in its line; version 1 mounts them by name.
                 2 => controllers.is_empty(),
-                _ => controllers
-                    .split(',')
-                    .any(|name| mount.controllers.contains(&name)),
+                _ => controllers.split(',').any(|name| mount.controllers.contains(&name)),
             };
             same.then_some(path)
         });
         let Some(own) = own else { continue };
         // Inside of a container the mount shows a subtree whose path outside is the mount's root. A group
         // that the mount doesn't show is above it, so that the mount's own limits are the nearest known.
-        let below = Path::new(own)
-            .strip_prefix(mount.root)
-            .unwrap_or(Path::new(""));
+        let below = Path::new(own).strip_prefix(mount.root).unwrap_or(Path::new(""));
         let below = below.ancestors().filter(|path| !path.starts_with(".."));
         all.extend(below.map(|path| mount.point.join(path)));
     }
@@ -162,12 +146,7 @@ fn parse_mount(line: &str) -> Option<Mount<'_>> {
         _ => return None,
     };
     let controllers = right.nth(1).unwrap_or_default().split(',').collect();
-    Some(Mount {
-        version,
-        root,
-        point: PathBuf::from(point),
-        controllers,
-    })
+    Some(Mount { version, root, point: PathBuf::from(point), controllers })
 }
 
 #[cfg(test)]
@@ -175,31 +154,20 @@ mod tests {
     use super::*;
 
     fn host<'a>(files: &'a [(&'a str, &'a str)]) -> impl Fn(&Path) -> Option<String> + 'a {
-        |path| {
-            files
-                .iter()
-                .find(|(name, _)| Path::new(name) == path)
-                .map(|(_, text)| (*text).to_owned())
-        }
+        |path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned())
     }
 
     #[test]
     fn limits_of_version_2() {
         let files = [
-            (
-                "/proc/self/mountinfo",
-                "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n",
-            ),
+            ("/proc/self/mountinfo", "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"),
             ("/proc/self/cgroup", "0::/user/job\n"),
             ("/sys/fs/cgroup/user/job/cpu.max", "150000 100000\n"),
             ("/sys/fs/cgroup/user/job/memory.max", "max\n"),
             ("/sys/fs/cgroup/user/memory.max", "1073741824\n"),
             ("/sys/fs/cgroup/user/cpu.max", "max 100000\n"),
         ];
-        let expected = Limits {
-            cpu_quota_milli: Some(1500),
-            memory: Some(1 << 30),
-        };
+        let expected = Limits { cpu_quota_milli: Some(1500), memory: Some(1 << 30) };
         assert_eq!(limits(&host(&files)), expected);
     }
 
@@ -211,36 +179,21 @@ mod tests {
                 "1 0 0:1 /docker/ab /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\
                  2 0 0:2 /docker/ab /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n",
             ),
-            (
-                "/proc/self/cgroup",
-                "9:memory:/docker/ab\n3:cpu,cpuacct:/docker/ab\n0::/docker/ab\n",
-            ),
-            (
-                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                "6442450944\n",
-            ),
+            ("/proc/self/cgroup", "9:memory:/docker/ab\n3:cpu,cpuacct:/docker/ab\n0::/docker/ab\n"),
+            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "6442450944\n"),
             ("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "200000\n"),
             ("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
         ];
-        let expected = Limits {
-            cpu_quota_milli: Some(2000),
-            memory: Some(6 << 30),
-        };
+        let expected = Limits { cpu_quota_milli: Some(2000), memory: Some(6 << 30) };
         assert_eq!(limits(&host(&files)), expected);
     }
 
     #[test]
     fn no_limit_is_none() {
         let files = [
-            (
-                "/proc/self/mountinfo",
-                "1 0 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
-            ),
+            ("/proc/self/mountinfo", "1 0 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"),
             ("/proc/self/cgroup", "9:memory:/\n"),
-            (
-                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                "9223372036854771712\n",
-            ),
+            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
             ("/sys/fs/cgroup/memory/cpu.cfs_quota_us", "-1\n"),
             ("/sys/fs/cgroup/memory/cpu.cfs_period_us", "100000\n"),
         ];
@@ -250,8 +203,7 @@ mod tests {
 
     #[test]
     fn the_loop_back_interface_and_those_down_are_left_out() {
-        let table =
-            "Inter-|   Receive\n face |bytes\n    lo: 1 2\n  eth1: 3 4\n  eth0: 3 4\n tunl0: 0 0\n";
+        let table = "Inter-|   Receive\n face |bytes\n    lo: 1 2\n  eth1: 3 4\n  eth0: 3 4\n tunl0: 0 0\n";
         let files = [
             ("/proc/self/net/dev", table),
             ("/sys/class/net/eth0/flags", "0x1003\n"),

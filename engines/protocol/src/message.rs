@@ -132,11 +132,7 @@ pub enum Workload {
     /// (prefill), then `new_tokens` passes over one token each with the growing cache (decode). The tokens
     /// are read from `tokens`, little-endian `int64` in NumPy's `.npy` format, and never from the model's
     /// own choice, so that every engine does the same work.
-    Llm {
-        tokens: String,
-        prompt_tokens: u32,
-        new_tokens: u32,
-    },
+    Llm { tokens: String, prompt_tokens: u32, new_tokens: u32 },
 }
 
 /// `pipe-model.json`: what an engine must know of a model's folder.

@@ -43,10 +43,7 @@ pub fn read_i64(mut from: impl Read, count: usize) -> Result<Vec<i64>, NpyError>
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     let (numbers, _) = bytes.as_chunks::<8>();
-    Ok(numbers
-        .iter()
-        .map(|number| i64::from_le_bytes(*number))
-        .collect())
+    Ok(numbers.iter().map(|number| i64::from_le_bytes(*number)).collect())
 }
 
 fn read_header(from: &mut impl Read) -> Result<String, NpyError> {
@@ -82,8 +79,7 @@ pub struct Writer<W> {
 impl<W: Write> Writer<W> {
     /// Writes the header, which announces the shape.
     pub fn new(mut to: W, rows: u64, columns: u64) -> Result<Self, NpyError> {
-        let mut header =
-            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+        let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
         // The numbers begin at a multiple of 64 bytes; the header ends in a line feed.
         let padding = 63 - (MAGIC.len() + 4 + header.len()) % 64;
         header.push_str(&" ".repeat(padding));
@@ -93,11 +89,7 @@ impl<W: Write> Writer<W> {
         // Two numbers of at most 20 digits keep the header far below 2^16 bytes.
         to.write_all(&(header.len() as u16).to_le_bytes())?;
         to.write_all(header.as_bytes())?;
-        Ok(Self {
-            to,
-            announced: rows.saturating_mul(columns),
-            written: 0,
-        })
+        Ok(Self { to, announced: rows.saturating_mul(columns), written: 0 })
     }
 
     /// Appends whole rows.
@@ -115,10 +107,7 @@ impl<W: Write> Writer<W> {
     /// Checks that the announced shape was filled, and hands the sink back.
     pub fn finish(mut self) -> Result<W, NpyError> {
         if self.written != self.announced {
-            return Err(NpyError::Count {
-                written: self.written,
-                announced: self.announced,
-            });
+            return Err(NpyError::Count { written: self.written, announced: self.announced });
         }
         self.to.flush()?;
         Ok(self.to)
@@ -127,10 +116,7 @@ impl<W: Write> Writer<W> {
 
 /// Writes a row of `int64`, for tests and tools that make token files.
 pub fn write_i64(mut to: impl Write, numbers: &[i64]) -> io::Result<()> {
-    let mut header = format!(
-        "{{'descr': '<i8', 'fortran_order': False, 'shape': ({},), }}",
-        numbers.len()
-    );
+    let mut header = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({},), }}", numbers.len());
     let padding = 63 - (MAGIC.len() + 4 + header.len()) % 64;
     header.push_str(&" ".repeat(padding));
     header.push('\n');
@@ -156,10 +142,7 @@ mod tests {
         let bytes = writer.finish().expect("filled");
         assert_eq!(bytes.len(), 128 + 16);
         assert_eq!(&bytes[..10], b"\x93NUMPY\x01\x00\x76\x00");
-        assert!(
-            bytes[10..]
-                .starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }  ")
-        );
+        assert!(bytes[10..].starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }  "));
         assert_eq!(bytes[127], b'\n');
         assert_eq!(&bytes[140..], (-4.5_f32).to_le_bytes());
     }
@@ -167,13 +150,7 @@ mod tests {
     #[test]
     fn a_shape_that_was_not_filled_is_an_error() {
         let writer = Writer::new(Vec::new(), 1, 2).expect("a header");
-        assert!(matches!(
-            writer.finish(),
-            Err(NpyError::Count {
-                written: 0,
-                announced: 2
-            })
-        ));
+        assert!(matches!(writer.finish(), Err(NpyError::Count { written: 0, announced: 2 })));
     }
 
     #[test]
@@ -182,22 +159,14 @@ mod tests {
         write_i64(&mut file, &[5, -6, 7]).expect("written");
         assert_eq!(read_i64(&file[..], 2).expect("read"), [5, -6]);
         assert_eq!(read_i64(&file[..], 9).expect("read"), [5, -6, 7]);
-        assert!(matches!(
-            read_i64(&file[..file.len() - 1], 9),
-            Err(NpyError::Io(_))
-        ));
+        assert!(matches!(read_i64(&file[..file.len() - 1], 9), Err(NpyError::Io(_))));
     }
 
     #[test]
     fn other_files_are_refused() {
-        assert!(matches!(
-            read_i64(&b"not an array"[..], 1),
-            Err(NpyError::NotNpy)
-        ));
+        assert!(matches!(read_i64(&b"not an array"[..], 1), Err(NpyError::NotNpy)));
         assert!(matches!(read_i64(&b""[..], 1), Err(NpyError::NotNpy)));
-        let floats = Writer::new(Vec::new(), 0, 1)
-            .and_then(Writer::finish)
-            .expect("written");
+        let floats = Writer::new(Vec::new(), 0, 1).and_then(Writer::finish).expect("written");
         assert!(matches!(read_i64(&floats[..], 1), Err(NpyError::Other(_))));
     }
 }

@@ -61,9 +61,7 @@ mod host {
     }
 
     pub(super) fn high_water(status: &str) -> Option<u64> {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         kibibytes.checked_mul(1024)
     }
@@ -117,10 +115,7 @@ mod tests {
 
     #[test]
     fn the_high_water_mark_is_in_bytes() {
-        assert_eq!(
-            high_water("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n"),
-            Some(2 << 20)
-        );
+        assert_eq!(high_water("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
         assert_eq!(high_water("VmPeak:\t 9 kB\n"), None);
     }
 

@@ -17,36 +17,20 @@ pub struct Sequence {
 impl Sequence {
     /// Reads what the workload asks for from its token file.
     pub fn read(workload: &Workload, vocabulary: u32) -> Result<Self, Fault> {
-        let Workload::Llm {
-            tokens: path,
-            prompt_tokens,
-            new_tokens,
-        } = workload;
+        let Workload::Llm { tokens: path, prompt_tokens, new_tokens } = workload;
         let named = |what: String| Fault::failed(format!("token file `{path}`: {what}"));
-        let file =
-            std::fs::File::open(Path::new(path)).map_err(|error| named(error.to_string()))?;
+        let file = std::fs::File::open(Path::new(path)).map_err(|error| named(error.to_string()))?;
         let prompt = *prompt_tokens as usize;
         let count = prompt + *new_tokens as usize;
-        let tokens = npy::read_i64(std::io::BufReader::new(file), count)
-            .map_err(|error| named(error.to_string()))?;
+        let tokens = npy::read_i64(std::io::BufReader::new(file), count).map_err(|error| named(error.to_string()))?;
         if prompt == 0 {
-            return Err(Fault::failed(
-                "`prompt_tokens` is 0, and a sequence begins with at least one token",
-            ));
+            return Err(Fault::failed("`prompt_tokens` is 0, and a sequence begins with at least one token"));
         }
         if tokens.len() < count {
-            return Err(named(format!(
-                "{count} tokens are asked for, and it holds {}",
-                tokens.len()
-            )));
+            return Err(named(format!("{count} tokens are asked for, and it holds {}", tokens.len())));
         }
-        if let Some(token) = tokens
-            .iter()
-            .find(|token| !(0..i64::from(vocabulary)).contains(*token))
-        {
-            return Err(named(format!(
-                "token {token} lies outside of the vocabulary of {vocabulary}"
-            )));
+        if let Some(token) = tokens.iter().find(|token| !(0..i64::from(vocabulary)).contains(*token)) {
+            return Err(named(format!("token {token} lies outside of the vocabulary of {vocabulary}")));
         }
         Ok(Self { tokens, prompt })
     }
@@ -57,12 +41,7 @@ impl Sequence {
     }
 
     /// Runs it against the clock, whose reading at the session's start is `origin`.
-    pub fn sample(
-        &self,
-        model: &mut dyn Model,
-        clock: &dyn Clock,
-        origin: u64,
-    ) -> Result<Sample, Fault> {
+    pub fn sample(&self, model: &mut dyn Model, clock: &dyn Clock, origin: u64) -> Result<Sample, Fault> {
         let (prompt, rest) = self.tokens.split_at(self.prompt);
         let mut decode_ns = Vec::with_capacity(rest.len());
         model.reset()?;
@@ -76,11 +55,7 @@ impl Sequence {
             decode_ns.push(now - before);
             before = now;
         }
-        Ok(Sample {
-            at_ns: start - origin,
-            prefill_ns,
-            decode_ns,
-        })
+        Ok(Sample { at_ns: start - origin, prefill_ns, decode_ns })
     }
 
     /// Runs it once more and hands the logits on, pass by pass.
@@ -103,8 +78,5 @@ impl Sequence {
 
 /// All of a sample: what the warm-up looks at.
 pub fn total_ns(sample: &Sample) -> u64 {
-    sample
-        .decode_ns
-        .iter()
-        .fold(sample.prefill_ns, |sum, time| sum.saturating_add(*time))
+    sample.decode_ns.iter().fold(sample.prefill_ns, |sum, time| sum.saturating_add(*time))
 }

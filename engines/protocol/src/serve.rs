@@ -84,8 +84,7 @@ fn stdin_lines() -> impl Iterator<Item = io::Result<String>> {
         // An idle engine has left by now; this is for one that is in the middle of something.
         std::thread::sleep(GRACE);
         // Nobody reads an exit code any more, and nothing of a pass is worth tidying up.
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
     receiver.into_iter()
 }
@@ -109,25 +108,15 @@ mod tests {
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!(lines.len(), 2, "{said}");
         for line in lines {
-            assert!(
-                line.starts_with(r#"{"answer":"failed","kind":"failed","message":"not a request"#),
-                "{line}"
-            );
+            assert!(line.starts_with(r#"{"answer":"failed","kind":"failed","message":"not a request"#), "{line}");
         }
     }
 
     #[test]
     fn requests_out_of_turn_are_refused() {
-        let said =
-            talk("{\"ask\":\"measure\",\"samples\":1}\n{\"ask\":\"outputs\",\"folder\":\"x\"}\n");
-        assert!(
-            said.contains("`measure` came before a `prepare` that succeeded"),
-            "{said}"
-        );
-        assert!(
-            said.contains("`outputs` came before a `prepare` that succeeded"),
-            "{said}"
-        );
+        let said = talk("{\"ask\":\"measure\",\"samples\":1}\n{\"ask\":\"outputs\",\"folder\":\"x\"}\n");
+        assert!(said.contains("`measure` came before a `prepare` that succeeded"), "{said}");
+        assert!(said.contains("`outputs` came before a `prepare` that succeeded"), "{said}");
     }
 
     #[test]

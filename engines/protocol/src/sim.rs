@@ -167,8 +167,7 @@ enum Act {
 impl Script {
     fn read(folder: &Path) -> Result<Self, Fault> {
         let path = folder.join("sim.json");
-        let named =
-            |error: &dyn std::fmt::Display| Fault::failed(format!("`{}`: {error}", path.display()));
+        let named = |error: &dyn std::fmt::Display| Fault::failed(format!("`{}`: {error}", path.display()));
         let text = std::fs::read(&path).map_err(|error| named(&error))?;
         serde_json::from_slice(&text).map_err(|error| named(&error))
     }
@@ -194,10 +193,9 @@ impl Script {
                 return Ok(Act::Said);
             }
             Behaviour::EatsMemory => eat(self.appetite),
-            Behaviour::OutOfMemory => Fault {
-                kind: FaultKind::OutOfMemory,
-                message: "simulated: 1 TiB was asked for".to_owned(),
-            },
+            Behaviour::OutOfMemory => {
+                Fault { kind: FaultKind::OutOfMemory, message: "simulated: 1 TiB was asked for".to_owned() }
+            }
             Behaviour::NoDevice => Fault::no_device("simulated: there is no such device"),
             Behaviour::Fail => Fault::failed("simulated: a failure"),
         };
@@ -230,10 +228,7 @@ fn eat(appetite: u64) -> Fault {
     }
     Fault {
         kind: FaultKind::OutOfMemory,
-        message: format!(
-            "simulated: {} bytes were taken and no more were given",
-            eaten.len() * BITE
-        ),
+        message: format!("simulated: {} bytes were taken and no more were given", eaten.len() * BITE),
     }
 }
 
@@ -256,18 +251,9 @@ impl Engine for Sim {
             reduced_precision: how.reduced_precision,
             placement: [(how.device.name().to_owned(), 1)].into(),
         };
-        let model = SimModel {
-            script: self.script.clone(),
-            now: Rc::clone(&self.now),
-            seen: Vec::new(),
-            fresh: 0,
-            passes: 0,
-        };
-        Ok(Loaded {
-            model: Box::new(model),
-            vocabulary: self.script.vocabulary,
-            facts,
-        })
+        let model =
+            SimModel { script: self.script.clone(), now: Rc::clone(&self.now), seen: Vec::new(), fresh: 0, passes: 0 };
+        Ok(Loaded { model: Box::new(model), vocabulary: self.script.vocabulary, facts })
     }
 
     fn clock(&self) -> Box<dyn Clock> {
@@ -320,8 +306,7 @@ impl Model for SimModel {
         let logits = rows.flat_map(|(position, token)| {
             let row = mix(token.unsigned_abs() ^ mix(position as u64));
             // 16 bits are whole numbers that a float holds.
-            (0..self.script.vocabulary)
-                .map(move |word| f32::from(mix(row ^ u64::from(word)) as u16) / 4096.0 + error)
+            (0..self.script.vocabulary).map(move |word| f32::from(mix(row ^ u64::from(word)) as u16) / 4096.0 + error)
         });
         Ok(logits.collect())
     }

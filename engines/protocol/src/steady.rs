@@ -35,9 +35,7 @@ fn slope(times: &[u64]) -> f64 {
 /// Kendall's S beyond what chance gives it.
 fn is_significant(times: &[u64]) -> bool {
     let n = times.len() as f64;
-    let score: f64 = pairs(times)
-        .map(|(_, change)| if change == 0.0 { 0.0 } else { change.signum() })
-        .sum();
+    let score: f64 = pairs(times).map(|(_, change)| if change == 0.0 { 0.0 } else { change.signum() }).sum();
     let deviation = (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
     score.abs() > SIGNIFICANT * deviation
 }
@@ -45,11 +43,7 @@ fn is_significant(times: &[u64]) -> bool {
 /// Distance and change of every pair, earlier to later.
 fn pairs(times: &[u64]) -> impl Iterator<Item = (usize, f64)> {
     times.iter().enumerate().flat_map(move |(from, first)| {
-        times
-            .iter()
-            .enumerate()
-            .skip(from + 1)
-            .map(move |(to, second)| (to - from, *second as f64 - *first as f64))
+        times.iter().enumerate().skip(from + 1).map(move |(to, second)| (to - from, *second as f64 - *first as f64))
     })
 }
 
@@ -77,15 +71,9 @@ mod tests {
         // Too few to test, and the drift is large.
         check(&[900, 300, 200, 150], false);
         // Falling throughout.
-        check(
-            &[900, 800, 700, 600, 500, 450, 400, 350, 300, 250, 200, 150],
-            false,
-        );
+        check(&[900, 800, 700, 600, 500, 450, 400, 350, 300, 250, 200, 150], false);
         // Noise of 10 % without a direction.
-        check(
-            &[900, 300, 100, 110, 95, 104, 99, 108, 97, 103, 110, 96],
-            true,
-        );
+        check(&[900, 300, 100, 110, 95, 104, 99, 108, 97, 103, 110, 96], true);
         // One slow sequence.
         check(&[100, 100, 100, 100, 100, 100, 900, 100, 100, 100], true);
     }

@@ -14,12 +14,8 @@ pub fn open(device: Device, cuda_libraries: Option<&Path>) -> Result<tch::Device
         Device::Cpu => Ok(tch::Device::Cpu),
         Device::Cuda => open_cuda(cuda_libraries),
         Device::Mps if tch::utils::has_mps() => Ok(tch::Device::Mps),
-        Device::Mps => Err(Fault::no_device(
-            "this libtorch has no Metal device; `mps` needs a Mac with Apple silicon",
-        )),
-        Device::Coreml => Err(Fault::no_device(
-            "libtorch has no CoreML device; the onnx engine has one",
-        )),
+        Device::Mps => Err(Fault::no_device("this libtorch has no Metal device; `mps` needs a Mac with Apple silicon")),
+        Device::Coreml => Err(Fault::no_device("libtorch has no CoreML device; the onnx engine has one")),
     }
 }
 
@@ -40,13 +36,10 @@ fn open_cuda(libraries: Option<&Path>) -> Result<tch::Device, Fault> {
 
 /// Opens a library for the rest of the process's life, with its symbols for everyone.
 fn load(path: &Path) -> Result<(), Fault> {
-    let named =
-        |what: &str| Fault::no_device(format!("`{}` cannot be opened: {what}", path.display()));
-    let name = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| named("its path holds a zero byte"))?;
+    let named = |what: &str| Fault::no_device(format!("`{}` cannot be opened: {what}", path.display()));
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| named("its path holds a zero byte"))?;
     // SAFETY: the name is a string of C, and loading runs the constructors of a library that was asked for.
-    let handle: *mut c_void =
-        unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    let handle: *mut c_void = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
     if !handle.is_null() {
         return Ok(());
     }
@@ -63,14 +56,11 @@ fn load(path: &Path) -> Result<(), Fault> {
 pub fn synchronize(device: tch::Device) -> Result<(), Fault> {
     match device {
         tch::Device::Cuda(index) => {
-            let index = i64::try_from(index)
-                .map_err(|_| Fault::failed("a device's number is too large"))?;
+            let index = i64::try_from(index).map_err(|_| Fault::failed("a device's number is too large"))?;
             tch::Cuda::synchronize(index);
             Ok(())
         }
-        tch::Device::Mps if !shim::synchronize_mps() => {
-            Err(Fault::failed("the Metal device cannot be waited for"))
-        }
+        tch::Device::Mps if !shim::synchronize_mps() => Err(Fault::failed("the Metal device cannot be waited for")),
         _ => Ok(()),
     }
 }

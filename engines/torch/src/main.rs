@@ -34,9 +34,7 @@ impl Engine for Torch {
 
     fn open(&mut self, how: &Prepare) -> Result<Loaded, Fault> {
         if how.dtype != Dtype::Fp32 {
-            return Err(Fault::failed(
-                "the torch engine computes in `fp32` only; ask for that data type",
-            ));
+            return Err(Fault::failed("the torch engine computes in `fp32` only; ask for that data type"));
         }
         // Before any other call: libtorch looks for its CUDA part once, and never again.
         let device = device::open(how.device, how.cuda_libraries.as_deref().map(Path::new))?;
@@ -52,20 +50,14 @@ impl Engine for Torch {
             // A trace names no device for its operators: they run where their inputs lie, or fail.
             placement: BTreeMap::new(),
         };
-        Ok(Loaded {
-            model: Box::new(model),
-            vocabulary: card.vocabulary,
-            facts,
-        })
+        Ok(Loaded { model: Box::new(model), vocabulary: card.vocabulary, facts })
     }
 }
 
 /// Sets the threads inside an operator, one operator at a time, and reads the number back.
 fn set_threads(asked: u32) -> Result<u32, Fault> {
     let threads = i32::try_from(asked).ok().filter(|threads| *threads > 0);
-    let threads = threads.ok_or_else(|| {
-        Fault::failed(format!("{asked} threads cannot be set; ask for 1 or more"))
-    })?;
+    let threads = threads.ok_or_else(|| Fault::failed(format!("{asked} threads cannot be set; ask for 1 or more")))?;
     tch::set_num_interop_threads(1);
     tch::set_num_threads(threads);
     Ok(tch::get_num_threads().unsigned_abs())
@@ -75,8 +67,7 @@ fn set_precision(reduced: bool) -> Result<bool, Fault> {
     if !shim::allow_reduced_precision(reduced) {
         return Err(Fault::failed("libtorch refused the precision switches"));
     }
-    shim::reduced_precision()
-        .ok_or_else(|| Fault::failed("libtorch doesn't say what precision it is set to"))
+    shim::reduced_precision().ok_or_else(|| Fault::failed("libtorch doesn't say what precision it is set to"))
 }
 
 /// Versions and build facts, as the loaded library tells them.
@@ -99,9 +90,7 @@ fn libraries(device: tch::Device) -> BTreeMap<String, String> {
         found.push(("cuda", Some(cuda_version(tch::utils::version_cudart()))));
         found.push(("cudnn", Some(tch::utils::version_cudnn().to_string())));
     }
-    let told = found
-        .into_iter()
-        .filter_map(|(name, text)| Some((name.to_owned(), text?)));
+    let told = found.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?)));
     told.filter(|(_, text)| !text.is_empty()).collect()
 }
 

@@ -27,11 +27,8 @@ impl TorchModel {
         let no_grad = tch::no_grad_guard();
         let path = folder.join(&card.file);
         let during = format!("loading `{}`", path.display());
-        let mut module =
-            CModule::load_on_device(&path, device).map_err(|error| fault(&during, &error))?;
-        module
-            .f_set_eval()
-            .map_err(|error| fault(&during, &error))?;
+        let mut module = CModule::load_on_device(&path, device).map_err(|error| fault(&during, &error))?;
+        module.f_set_eval().map_err(|error| fault(&during, &error))?;
         device::synchronize(device)?;
         Ok(Self {
             module,
@@ -45,15 +42,11 @@ impl TorchModel {
     }
 
     fn empty_cache(&self) -> Result<Vec<IValue>, TchError> {
-        (0..self.tensors)
-            .map(|_| Tensor::f_zeros(self.empty, (Kind::Float, self.device)).map(IValue::Tensor))
-            .collect()
+        (0..self.tensors).map(|_| Tensor::f_zeros(self.empty, (Kind::Float, self.device)).map(IValue::Tensor)).collect()
     }
 
     fn pass(&mut self, tokens: &[i64]) -> Result<IValue, TchError> {
-        let input = Tensor::f_from_slice(tokens)?
-            .f_unsqueeze(0)?
-            .f_to_device(self.device)?;
+        let input = Tensor::f_from_slice(tokens)?.f_unsqueeze(0)?.f_to_device(self.device)?;
         let input = IValue::Tensor(input);
         let inputs: Vec<&IValue> = std::iter::once(&input).chain(&self.cache).collect();
         self.module.forward_is(&inputs)
@@ -64,26 +57,18 @@ impl Model for TorchModel {
     fn reset(&mut self) -> Result<(), Fault> {
         self.logits = None;
         self.cache.clear();
-        self.cache = self
-            .empty_cache()
-            .map_err(|error| fault("making an empty cache", &error))?;
+        self.cache = self.empty_cache().map_err(|error| fault("making an empty cache", &error))?;
         device::synchronize(self.device)
     }
 
     fn forward(&mut self, tokens: &[i64]) -> Result<(), Fault> {
-        let output = self
-            .pass(tokens)
-            .map_err(|error| fault("running the model", &error))?;
+        let output = self.pass(tokens).map_err(|error| fault("running the model", &error))?;
         let IValue::Tuple(mut outputs) = output else {
-            return Err(Fault::failed(
-                "the trace gives no tuple; it was not made by the `torchscript` recipe",
-            ));
+            return Err(Fault::failed("the trace gives no tuple; it was not made by the `torchscript` recipe"));
         };
         if outputs.len() != 1 + self.tensors {
             let (found, wanted) = (outputs.len(), 1 + self.tensors);
-            return Err(Fault::failed(format!(
-                "the trace gives {found} outputs, and its card says {wanted}"
-            )));
+            return Err(Fault::failed(format!("the trace gives {found} outputs, and its card says {wanted}")));
         }
         self.cache = outputs.split_off(1);
         self.logits = match outputs.pop() {
@@ -94,18 +79,8 @@ impl Model for TorchModel {
     }
 
     fn logits(&mut self) -> Result<Vec<f32>, Fault> {
-        let logits = self
-            .logits
-            .as_ref()
-            .ok_or_else(|| Fault::failed("there are no logits before a pass"))?;
-        let read = || {
-            Vec::<f32>::try_from(
-                logits
-                    .f_to_device(Device::Cpu)?
-                    .f_to_kind(Kind::Float)?
-                    .f_flatten(0, -1)?,
-            )
-        };
+        let logits = self.logits.as_ref().ok_or_else(|| Fault::failed("there are no logits before a pass"))?;
+        let read = || Vec::<f32>::try_from(logits.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_flatten(0, -1)?);
         read().map_err(|error| fault("reading the logits", &error))
     }
 
@@ -117,9 +92,6 @@ impl Model for TorchModel {
 /// The first line of what libtorch says; the lines after it are its own call stack.
 fn fault(during: &str, error: &TchError) -> Fault {
     let words = error.to_string();
-    let told: Vec<&str> = words
-        .lines()
-        .take_while(|line| !line.starts_with("Exception raised from"))
-        .collect();
+    let told: Vec<&str> = words.lines().take_while(|line| !line.starts_with("Exception raised from")).collect();
     Fault::from_library(during, &told.join("\n"))
 }

@@ -51,8 +51,5 @@ pub fn about(what: About) -> String {
     let mut text = vec![0_u8; 1 << 16];
     // SAFETY: the buffer is as long as is said, and the shim ends what it writes with a zero.
     unsafe { pipe_torch_about(what as c_int, text.as_mut_ptr().cast(), text.len()) };
-    CStr::from_bytes_until_nul(&text).map_or_else(
-        |_| String::new(),
-        |text| text.to_string_lossy().into_owned(),
-    )
+    CStr::from_bytes_until_nul(&text).map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
 }

@@ -32,11 +32,7 @@ impl Folder {
             reduced_precision: false,
             model: self.path(""),
             cuda_libraries: None,
-            workload: Workload::Llm {
-                tokens: self.path("tokens.npy"),
-                prompt_tokens: 4,
-                new_tokens: 3,
-            },
+            workload: Workload::Llm { tokens: self.path("tokens.npy"), prompt_tokens: 4, new_tokens: 3 },
         })
     }
 
@@ -52,8 +48,7 @@ impl Folder {
         let mut said = text.lines();
         let hello: Hello = serde_json::from_str(said.next().expect("a hello")).expect("a hello");
         assert!(hello.simulated);
-        said.map(|line| serde_json::from_str(line).expect("an answer"))
-            .collect()
+        said.map(|line| serde_json::from_str(line).expect("an answer")).collect()
     }
 }
 
@@ -76,10 +71,7 @@ fn a_whole_session_is_the_same_twice() {
     let said = folder.talk(&requests);
     let [
         Answer::Prepared(prepared),
-        Answer::Warmed(Warmed {
-            samples: warm,
-            steady: true,
-        }),
+        Answer::Warmed(Warmed { samples: warm, steady: true }),
         Answer::Samples { samples },
         Answer::Samples { samples: more },
         Answer::Finished(usage),
@@ -100,32 +92,16 @@ fn a_whole_session_is_the_same_twice() {
 fn outputs_hold_a_row_for_each_token() {
     let rows = |name: &str, script: &str| {
         let folder = Folder::new(name, script);
-        let said = folder.talk(&[
-            folder.prepare(),
-            Request::Outputs {
-                folder: folder.path("out"),
-            },
-        ]);
-        assert!(
-            matches!(&said[1], Answer::Outputs(outputs) if outputs.files == ["logits.npy"]),
-            "{said:?}"
-        );
+        let said = folder.talk(&[folder.prepare(), Request::Outputs { folder: folder.path("out") }]);
+        assert!(matches!(&said[1], Answer::Outputs(outputs) if outputs.files == ["logits.npy"]), "{said:?}");
         let bytes = std::fs::read(folder.0.join("out/logits.npy")).expect("a file");
         let (floats, _) = bytes[128..].as_chunks::<4>();
-        floats
-            .iter()
-            .map(|float| f32::from_le_bytes(*float))
-            .collect::<Vec<_>>()
+        floats.iter().map(|float| f32::from_le_bytes(*float)).collect::<Vec<_>>()
     };
     let right = rows("right", "{}");
     let wrong = rows("wrong", r#"{"behaviour":"wrong"}"#);
     assert_eq!(right.len(), 7 * 16);
-    assert!(
-        right
-            .iter()
-            .zip(&wrong)
-            .all(|(right, wrong)| right + 1.0 == *wrong)
-    );
+    assert!(right.iter().zip(&wrong).all(|(right, wrong)| right + 1.0 == *wrong));
 }
 
 #[test]
@@ -142,10 +118,7 @@ fn faults_come_at_their_moment() {
     check(r#"{"behaviour":"out-of-memory"}"#, FaultKind::OutOfMemory);
     check(r#"{"behaviour":"no-device"}"#, FaultKind::NoDevice);
     check(r#"{"behaviour":"fail","at":"prepare"}"#, FaultKind::Failed);
-    check(
-        r#"{"behaviour":"eats-memory","appetite":40000000}"#,
-        FaultKind::OutOfMemory,
-    );
+    check(r#"{"behaviour":"eats-memory","appetite":40000000}"#, FaultKind::OutOfMemory);
 }
 
 #[test]
@@ -155,14 +128,8 @@ fn a_short_or_foreign_token_file_is_named() {
         let file = std::fs::File::create(folder.0.join("tokens.npy")).expect("a file");
         npy::write_i64(file, tokens).expect("tokens");
         let said = folder.talk(&[folder.prepare()]);
-        assert!(
-            matches!(&said[0], Answer::Failed(fault) if fault.message.contains(words)),
-            "{said:?}"
-        );
+        assert!(matches!(&said[0], Answer::Failed(fault) if fault.message.contains(words)), "{said:?}");
     };
     check(&[1, 2, 3], "7 tokens are asked for, and it holds 3");
-    check(
-        &[1, 2, 3, 4, 5, 6, 16],
-        "token 16 lies outside of the vocabulary of 16",
-    );
+    check(&[1, 2, 3, 4, 5, 6, 16], "token 16 lies outside of the vocabulary of 16");
 }
