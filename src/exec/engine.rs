@@ -107,11 +107,15 @@ pub struct Failure {
 
 /// Drives one engine from its hello to its end. Dropping the future lets go of the engine, which ends when
 /// its stdin does.
+///
+/// `collect` is called once the outputs are written and while the engine still runs, since what is in a
+/// container goes with it.
 pub async fn drive(
     from_engine: impl AsyncRead + Unpin,
     to_engine: impl AsyncWrite + Unpin,
     plan: &Drive,
     enough: impl Fn(&[Sample]) -> Enough,
+    collect: impl AsyncFnOnce(&Outputs) -> Result<(), String>,
     progress: impl FnMut(Progress),
 ) -> Result<Driven, Box<Failure>> {
     let mut session = Session {
@@ -123,7 +127,7 @@ pub async fn drive(
         prepared: None,
         warmed: None,
     };
-    match session.whole(enough).await {
+    match session.whole(enough, collect).await {
         Ok(driven) => Ok(driven),
         Err(fault) => Err(Box::new(Failure {
             fault,
@@ -146,13 +150,22 @@ struct Session<'a, R, W, P> {
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_, R, W, P> {
-    async fn whole(&mut self, enough: impl Fn(&[Sample]) -> Enough) -> Result<Driven, EngineFault> {
+    async fn whole(
+        &mut self,
+        enough: impl Fn(&[Sample]) -> Enough,
+        collect: impl AsyncFnOnce(&Outputs) -> Result<(), String>,
+    ) -> Result<Driven, EngineFault> {
         let hello = self.greet().await?;
         let prepared = self.prepare(&hello).await?;
         let warmed = self.warm_up().await?;
         let (samples, enough) = self.measure(enough).await?;
         let outputs = match &self.plan.outputs_folder {
-            Some(folder) => Some(self.outputs(folder.clone()).await?),
+            Some(folder) => {
+                let outputs = self.outputs(folder.clone()).await?;
+                let failed = |message| EngineFault::Failed { phase: Phase::Outputs, message };
+                collect(&outputs).await.map_err(failed)?;
+                Some(outputs)
+            }
             None => None,
         };
         let usage = match self.ask(Phase::Finish, Request::Finish, self.plan.limits.finish).await? {

@@ -1,5 +1,6 @@
 //! Running steps: sandbox, processes, engines, containers. Knows nothing of screens and nothing of KDL text.
 
+pub mod container;
 pub mod engine;
 pub mod image;
 pub mod process;

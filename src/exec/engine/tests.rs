@@ -45,6 +45,10 @@ fn plan() -> Drive {
     }
 }
 
+async fn collected(outputs: &Outputs) -> Result<(), String> {
+    if outputs.files.is_empty() { Err("no files".into()) } else { Ok(()) }
+}
+
 /// What the peer does at one turn.
 enum Turn {
     Says(String),
@@ -83,7 +87,7 @@ async fn outcome_of(turns: Vec<Turn>, plan: Drive) -> (Result<Driven, Box<Failur
     let peer = tokio::spawn(play(theirs, turns));
     let (reader, writer) = tokio::io::split(ours);
     let enough = |samples: &[Sample]| if samples.len() >= 5 { Enough::Yes } else { Enough::More(2) };
-    let result = drive(reader, writer, &plan, enough, |_| {}).await;
+    let result = drive(reader, writer, &plan, enough, collected, |_| {}).await;
     let asked = if result.is_ok() { peer.await.unwrap() } else { Vec::new() };
     (result, asked)
 }
@@ -105,6 +109,13 @@ async fn a_whole_session() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["ask"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(kinds, ["prepare", "warm-up", "measure", "measure", "outputs", "finish"]);
+}
+
+#[tokio::test]
+async fn outputs_that_cannot_be_collected_fail_the_session() {
+    let none = OUTPUTS.replace("\"logits.npy\"", "");
+    let fault = fault_of(says(&[HELLO, PREPARED, WARMED, &samples(3), &samples(2), &none])).await;
+    assert_eq!(fault, "the engine failed during `outputs`: no files");
 }
 
 #[tokio::test]
@@ -155,7 +166,7 @@ async fn an_engine_that_breaks_off_in_a_line() {
     theirs.write_all(&HELLO.as_bytes()[..9]).await.unwrap();
     drop(theirs);
     let (reader, writer) = tokio::io::split(ours);
-    let failure = drive(reader, writer, &plan(), |_| Enough::Yes, |_| {}).await.unwrap_err();
+    let failure = drive(reader, writer, &plan(), |_| Enough::Yes, collected, |_| {}).await.unwrap_err();
     assert!(failure.to_string().contains("the line breaks off"), "{failure}");
 }
 
@@ -163,7 +174,7 @@ async fn an_engine_that_breaks_off_in_a_line() {
 async fn an_engine_whose_line_never_ends() {
     let endless = tokio::io::repeat(b'x');
     let plan = Drive { limits: Limits { hello: Duration::from_secs(20), ..plan().limits }, ..plan() };
-    let failure = drive(endless, tokio::io::sink(), &plan, |_| Enough::Yes, |_| {}).await.unwrap_err();
+    let failure = drive(endless, tokio::io::sink(), &plan, |_| Enough::Yes, collected, |_| {}).await.unwrap_err();
     assert!(failure.to_string().contains("a line of more than 64 MiB"), "{failure}");
     assert!(failure.to_string().len() < 400);
 }
