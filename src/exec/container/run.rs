@@ -10,7 +10,8 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, EventMessage, HostConfig, Mount, MountType, MountVolumeOptions, ResourcesUlimits,
+    ContainerCreateBody, EventMessage, HostConfig, Mount, MountType, MountVolumeOptions,
+    ResourcesUlimits,
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
@@ -98,7 +99,9 @@ pub struct Container {
 
 impl fmt::Debug for Container {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Container").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Container")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,9 +110,15 @@ impl Runtime {
     pub async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
         let has = self.facts().await?.cpus;
         if spec.cpus == 0 || spec.cpus > has {
-            return Err(RuntimeError::TooFewCpus { has, wanted: spec.cpus });
+            return Err(RuntimeError::TooFewCpus {
+                has,
+                wanted: spec.cpus,
+            });
         }
-        let log = Log::create(&spec.log).map_err(|source| RuntimeError::File { path: spec.log.clone(), source })?;
+        let log = Log::create(&spec.log).map_err(|source| RuntimeError::File {
+            path: spec.log.clone(),
+            source,
+        })?;
         // Watched before it exists, or the end of a short life would be missed.
         let mark = spec.owner.mark();
         let events = tokio::spawn(watch(self.docker.clone(), mark.clone()));
@@ -149,15 +158,18 @@ impl Runtime {
         Ok(created.id)
     }
 
-    async fn begin(
-        &self,
-        id: &str,
-        spec: &ContainerSpec,
-    ) -> Result<(Output, Input), Error> {
+    async fn begin(&self, id: &str, spec: &ContainerSpec) -> Result<(Output, Input), Error> {
         let archive = files::incoming(&spec.files)?;
         let there = UploadToContainerOptionsBuilder::new().path(WORKDIR).build();
-        self.docker.upload_to_container(id, Some(there), bollard::body_full(archive.into())).await?;
-        let streams = AttachContainerOptionsBuilder::new().stream(true).stdin(true).stdout(true).stderr(true).build();
+        self.docker
+            .upload_to_container(id, Some(there), bollard::body_full(archive.into()))
+            .await?;
+        let streams = AttachContainerOptionsBuilder::new()
+            .stream(true)
+            .stdin(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
         let attached = self.docker.attach_container(id, Some(streams)).await?;
         self.docker.start_container(id, None).await?;
         Ok((attached.output, attached.input))
@@ -165,8 +177,13 @@ impl Runtime {
 
     /// Removes a container and its volume, whatever it does; one that is gone already is no error.
     pub(super) async fn remove(&self, id: &str) {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        let _ = self.within(GONE_LIMIT, self.docker.remove_container(id, Some(options))).await;
+        let options = RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        let _ = self
+            .within(GONE_LIMIT, self.docker.remove_container(id, Some(options)))
+            .await;
     }
 
     async fn is_gone(&self, id: &str) -> bool {
@@ -198,10 +215,21 @@ fn body(spec: &ContainerSpec, mark: &str) -> ContainerCreateBody {
         pids_limit: Some(PIDS),
         memory: Some(memory),
         memory_swap: Some(memory),
-        cpuset_cpus: Some(if spec.cpus == 1 { "0".into() } else { format!("0-{}", spec.cpus - 1) }),
+        cpuset_cpus: Some(if spec.cpus == 1 {
+            "0".into()
+        } else {
+            format!("0-{}", spec.cpus - 1)
+        }),
         mounts: Some(vec![volume]),
-        tmpfs: Some(HashMap::from([("/tmp".into(), "rw,nosuid,nodev,mode=1777".into())])),
-        ulimits: Some(vec![ResourcesUlimits { name: Some("core".into()), soft: Some(0), hard: Some(0) }]),
+        tmpfs: Some(HashMap::from([(
+            "/tmp".into(),
+            "rw,nosuid,nodev,mode=1777".into(),
+        )])),
+        ulimits: Some(vec![ResourcesUlimits {
+            name: Some("core".into()),
+            soft: Some(0),
+            hard: Some(0),
+        }]),
         ..HostConfig::default()
     };
     ContainerCreateBody {
@@ -209,7 +237,12 @@ fn body(spec: &ContainerSpec, mark: &str) -> ContainerCreateBody {
         user: Some(format!("{USER}:{USER}")),
         working_dir: Some(WORKDIR.into()),
         cmd: (!spec.args.is_empty()).then(|| spec.args.clone()),
-        env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        env: Some(
+            spec.env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        ),
         labels: Some(spec.owner.labels(mark)),
         attach_stdin: Some(true),
         attach_stdout: Some(true),
@@ -269,7 +302,14 @@ async fn watch(docker: Docker, mark: String) -> (Option<i64>, bool) {
 }
 
 fn exit_code(event: &EventMessage) -> Option<i64> {
-    event.actor.as_ref()?.attributes.as_ref()?.get("exitCode")?.parse().ok()
+    event
+        .actor
+        .as_ref()?
+        .attributes
+        .as_ref()?
+        .get("exitCode")?
+        .parse()
+        .ok()
 }
 
 impl Container {
@@ -285,19 +325,32 @@ impl Container {
 
     /// Copies what the engine wrote to `/work/FOLDER` into `here`, which exists. The engine must still run.
     pub async fn fetch(&self, folder: &str, here: &Path) -> Result<(), RuntimeError> {
-        let options = DownloadFromContainerOptionsBuilder::new().path(&format!("{WORKDIR}/{folder}")).build();
+        let options = DownloadFromContainerOptionsBuilder::new()
+            .path(&format!("{WORKDIR}/{folder}"))
+            .build();
         let fetching = async {
-            let mut pieces = std::pin::pin!(self.runtime.docker.download_from_container(&self.id, Some(options)));
-            let mut arriving =
-                files::Arriving::new().map_err(|source| RuntimeError::File { path: here.to_owned(), source })?;
+            let mut pieces = std::pin::pin!(
+                self.runtime
+                    .docker
+                    .download_from_container(&self.id, Some(options))
+            );
+            let mut arriving = files::Arriving::new().map_err(|source| RuntimeError::File {
+                path: here.to_owned(),
+                source,
+            })?;
             while let Some(piece) = pieces.next().await {
-                arriving.take(&piece.map_err(|error| RuntimeError::from_api(&self.runtime.address, error))?)?;
+                arriving.take(
+                    &piece.map_err(|error| RuntimeError::from_api(&self.runtime.address, error))?,
+                )?;
             }
             arriving.unpack(here)
         };
         match tokio::time::timeout(FETCH_LIMIT, fetching).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(RuntimeError::NoAnswer { address: self.runtime.address.clone(), after: FETCH_LIMIT }),
+            Err(_) => Err(RuntimeError::NoAnswer {
+                address: self.runtime.address.clone(),
+                after: FETCH_LIMIT,
+            }),
         }
     }
 
@@ -338,7 +391,11 @@ impl Container {
             // The log is complete once this ends.
             let _ = tokio::time::timeout(ANSWER_LIMIT, &mut self.output).await;
         }
-        ContainerEnd { code, out_of_memory, memory: self.memory }
+        ContainerEnd {
+            code,
+            out_of_memory,
+            memory: self.memory,
+        }
     }
 }
 
