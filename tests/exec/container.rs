@@ -10,7 +10,7 @@ use pipe::exec::image::{Image, ImageSpec, Layer};
 use pipe_cache::Store;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use crate::bed::block;
+use crate::bed::{block, eventually, exe};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -92,6 +92,7 @@ impl Dock {
             args: vec!["argument".into()],
             files: vec![("note".into(), b"hello".to_vec())],
             owner: Owner::current(run),
+            exe: Some(exe()),
             log: self.folder.path().join("log"),
         }
     }
@@ -283,61 +284,62 @@ fn exists(id: &str) -> bool {
     listed.is_ok_and(|listed| String::from_utf8_lossy(&listed.stdout).contains(id))
 }
 
-/// Not a test of its own: the `pipe` that [`containers_of_a_killed_runner_are_reaped`] kills.
+/// Not a test of its own: the `pipe` that the two tests after it kill.
 #[test]
 fn runner() {
-    let Ok(run) = std::env::var("PIPE_TEST_CONTAINER_RUNNER") else {
-        return;
-    };
+    let Ok(order) = std::env::var("PIPE_TEST_CONTAINER_RUNNER") else { return };
+    let (run, guarded) = order.split_once('|').unwrap();
     block(async {
         let dock = Dock::new().await.unwrap();
-        let mut container = dock.start(&run).await;
+        let exe = (guarded == "guarded").then(exe);
+        let mut container = dock.runtime.start(&ContainerSpec { exe, ..dock.spec(run) }).await.unwrap();
         let (mut reader, mut writer) = container.take_link().unwrap();
         writer.write_all(b"hang\nready\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
         println!("started {}", container.id());
         let _ = reader.read_u8().await;
     });
 }
 
-#[test]
-fn containers_of_a_killed_runner_are_reaped() {
+/// Starts [`runner`], waits until its container hangs, and gives back both.
+fn killable(run: &str, guarded: &str) -> (std::process::Child, String) {
     use std::io::BufRead;
+    let mut runner = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "container::runner", "--nocapture"])
+        .env("PIPE_TEST_CONTAINER_RUNNER", format!("{run}|{guarded}"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(runner.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let id = lines.find_map(|line| Some(line.split_once("started ")?.1.trim().to_owned())).unwrap();
+    (runner, id)
+}
+
+#[test]
+fn the_container_of_a_killed_runner_is_removed_though_its_engine_computes() {
     block(async {
-        let Some(dock) = Dock::new().await else {
-            return;
-        };
-        let run = run_name("killed");
-        let mut runner = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "container::runner", "--nocapture"])
-            .env("PIPE_TEST_CONTAINER_RUNNER", &run)
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = std::io::BufReader::new(runner.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
-        let id = lines
-            .find_map(|line| Some(line.split_once("started ")?.1.trim().to_owned()))
-            .unwrap();
-        // It lives, and so does its container.
-        assert!(
-            dock.runtime
-                .reap()
-                .await
-                .unwrap()
-                .iter()
-                .all(|reaped| reaped.run != run)
-        );
+        let Some(_runtime) = runtime().await else { return };
+        let (mut runner, id) = killable(&run_name("guarded"), "guarded");
         assert!(exists(&id));
         runner.kill().unwrap();
         runner.wait().unwrap();
-        let reaped = dock.runtime.reap().await.unwrap();
-        assert!(
-            reaped
-                .iter()
-                .any(|reaped| reaped.id == id && reaped.run == run),
-            "{reaped:?}"
-        );
+        assert!(eventually(LIMIT, || !exists(&id)));
+    });
+}
+
+#[test]
+fn containers_that_no_guard_removed_are_reaped() {
+    block(async {
+        let Some(runtime) = runtime().await else { return };
+        let run = run_name("unguarded");
+        let (mut runner, id) = killable(&run, "unguarded");
+        // It lives, and so does its container.
+        assert!(runtime.reap().await.unwrap().iter().all(|reaped| reaped.run != run));
+        assert!(exists(&id));
+        runner.kill().unwrap();
+        runner.wait().unwrap();
+        let reaped = runtime.reap().await.unwrap();
+        assert!(reaped.iter().any(|reaped| reaped.id == id && reaped.run == run), "{reaped:?}");
         assert!(!exists(&id));
     });
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::process::Stdio;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -53,6 +54,9 @@ pub struct ContainerSpec {
     /// Small files to put below `in`.
     pub files: Vec<(String, Vec<u8>)>,
     pub owner: Owner,
+    /// The executable whose hidden subcommand `__sup` removes the container should `pipe` be killed: `pipe`
+    /// itself. Without it the container goes when the engine next reads its stdin.
+    pub exe: Option<PathBuf>,
     /// Gets the engine's stderr.
     pub log: PathBuf,
 }
@@ -85,8 +89,8 @@ type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
 /// The engine's stdin, as the API has it.
 type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
-/// A container that runs. [`Container::stop`] or [`Container::wait`] end it; one that is dropped ends when it
-/// notices that its stdin is closed.
+/// A container that runs. [`Container::stop`] or [`Container::wait`] end it; one that is dropped is removed by
+/// its guard, or ends when it notices that its stdin is closed.
 pub struct Container {
     runtime: Runtime,
     id: String,
@@ -95,6 +99,8 @@ pub struct Container {
     input: JoinHandle<()>,
     output: JoinHandle<()>,
     events: JoinHandle<(Option<i64>, bool)>,
+    /// Removes the container when it is dropped, or when we are killed.
+    _guard: Option<tokio::process::ChildStdin>,
 }
 
 impl fmt::Debug for Container {
@@ -132,7 +138,7 @@ impl Runtime {
         };
         let running = self.within(START_LIMIT, self.begin(&id, spec)).await;
         match running {
-            Ok((output, input)) => {
+            Ok((output, input, guard)) => {
                 let (from_engine, said) = tokio::io::duplex(1 << 20);
                 let (to_engine, heard) = tokio::io::duplex(1 << 16);
                 Ok(Container {
@@ -143,6 +149,7 @@ impl Runtime {
                     input: tokio::spawn(pass_on(heard, input)),
                     output: tokio::spawn(part(output, said, log)),
                     events,
+                    _guard: guard,
                 })
             }
             Err(error) => {
@@ -158,7 +165,7 @@ impl Runtime {
         Ok(created.id)
     }
 
-    async fn begin(&self, id: &str, spec: &ContainerSpec) -> Result<(Output, Input), Error> {
+    async fn begin(&self, id: &str, spec: &ContainerSpec) -> Result<(Output, Input, Option<tokio::process::ChildStdin>), Error> {
         let archive = files::incoming(&spec.files)?;
         let there = UploadToContainerOptionsBuilder::new().path(WORKDIR).build();
         self.docker
@@ -171,8 +178,28 @@ impl Runtime {
             .stderr(true)
             .build();
         let attached = self.docker.attach_container(id, Some(streams)).await?;
+        let guard = match &spec.exe {
+            Some(exe) => self.guard(exe, id)?,
+            None => None,
+        };
         self.docker.start_container(id, None).await?;
-        Ok((attached.output, attached.input))
+        Ok((attached.output, attached.input, guard))
+    }
+
+    /// Starts the guard of a container; only local runtimes have one.
+    fn guard(&self, exe: &Path, id: &str) -> std::io::Result<Option<tokio::process::ChildStdin>> {
+        let Some(socket) = self.address.strip_prefix("unix://") else { return Ok(None) };
+        let mut guard = tokio::process::Command::new(exe)
+            .args(["__sup", "guard", socket, id])
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A Ctrl-C at the terminal is for `pipe`.
+            .process_group(0)
+            .spawn()?;
+        Ok(guard.stdin.take())
     }
 
     /// Removes a container and its volume, whatever it does; one that is gone already is no error.
