@@ -12,7 +12,8 @@ mod link;
 use std::time::{Duration, Instant};
 
 use pipe_engine::message::{
-    Answer, Hello, Outputs, PROTOCOL, Prepare, Prepared, Request, Sample, Usage, WarmUp, Warmed, Workload,
+    Answer, Hello, Outputs, PROTOCOL, Prepare, Prepared, Request, Sample, Usage, WarmUp, Warmed,
+    Workload,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -107,11 +108,15 @@ pub struct Failure {
 
 /// Drives one engine from its hello to its end. Dropping the future lets go of the engine, which ends when
 /// its stdin does.
+///
+/// `collect` is called once the outputs are written and while the engine still runs, since what is in a
+/// container goes with it.
 pub async fn drive(
     from_engine: impl AsyncRead + Unpin,
     to_engine: impl AsyncWrite + Unpin,
     plan: &Drive,
     enough: impl Fn(&[Sample]) -> Enough,
+    collect: impl AsyncFnOnce(&Outputs) -> Result<(), String>,
     progress: impl FnMut(Progress),
 ) -> Result<Driven, Box<Failure>> {
     let mut session = Session {
@@ -123,7 +128,7 @@ pub async fn drive(
         prepared: None,
         warmed: None,
     };
-    match session.whole(enough).await {
+    match session.whole(enough, collect).await {
         Ok(driven) => Ok(driven),
         Err(fault) => Err(Box::new(Failure {
             fault,
@@ -146,21 +151,45 @@ struct Session<'a, R, W, P> {
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_, R, W, P> {
-    async fn whole(&mut self, enough: impl Fn(&[Sample]) -> Enough) -> Result<Driven, EngineFault> {
+    async fn whole(
+        &mut self,
+        enough: impl Fn(&[Sample]) -> Enough,
+        collect: impl AsyncFnOnce(&Outputs) -> Result<(), String>,
+    ) -> Result<Driven, EngineFault> {
         let hello = self.greet().await?;
         let prepared = self.prepare(&hello).await?;
         let warmed = self.warm_up().await?;
         let (samples, enough) = self.measure(enough).await?;
         let outputs = match &self.plan.outputs_folder {
-            Some(folder) => Some(self.outputs(folder.clone()).await?),
+            Some(folder) => {
+                let outputs = self.outputs(folder.clone()).await?;
+                let failed = |message| EngineFault::Failed {
+                    phase: Phase::Outputs,
+                    message,
+                };
+                collect(&outputs).await.map_err(failed)?;
+                Some(outputs)
+            }
             None => None,
         };
-        let usage = match self.ask(Phase::Finish, Request::Finish, self.plan.limits.finish).await? {
+        let usage = match self
+            .ask(Phase::Finish, Request::Finish, self.plan.limits.finish)
+            .await?
+        {
             Answer::Finished(usage) => usage,
             other => return Err(wrong(Phase::Finish, &other)),
         };
         let start_ns = self.start_ns.unwrap_or(0);
-        Ok(Driven { hello, start_ns, prepared, warmed, samples, enough, outputs, usage })
+        Ok(Driven {
+            hello,
+            start_ns,
+            prepared,
+            warmed,
+            samples,
+            enough,
+            outputs,
+            usage,
+        })
     }
 
     async fn greet(&mut self) -> Result<Hello, EngineFault> {
@@ -170,7 +199,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
         if hello.protocol < PROTOCOL {
             return Err(EngineFault::Protocol {
                 wanted: format!("version {PROTOCOL}"),
-                got: format!("version {} of `{}` {}", hello.protocol, hello.engine, hello.version),
+                got: format!(
+                    "version {} of `{}` {}",
+                    hello.protocol, hello.engine, hello.version
+                ),
             });
         }
         self.hello = Some(hello.clone());
@@ -180,7 +212,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
     async fn prepare(&mut self, hello: &Hello) -> Result<Prepared, EngineFault> {
         let mut prepare = self.plan.prepare.clone();
         prepare.protocol = PROTOCOL.min(hello.protocol);
-        match self.ask(Phase::Prepare, Request::Prepare(prepare), self.plan.limits.prepare).await? {
+        match self
+            .ask(
+                Phase::Prepare,
+                Request::Prepare(prepare),
+                self.plan.limits.prepare,
+            )
+            .await?
+        {
             Answer::Prepared(prepared) => {
                 self.prepared = Some((*prepared).clone());
                 Ok(*prepared)
@@ -191,7 +230,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
 
     async fn warm_up(&mut self) -> Result<Warmed, EngineFault> {
         let request = Request::WarmUp(self.plan.warm_up.clone());
-        match self.ask(Phase::WarmUp, request, self.plan.limits.warm_up).await? {
+        match self
+            .ask(Phase::WarmUp, request, self.plan.limits.warm_up)
+            .await?
+        {
             Answer::Warmed(warmed) => {
                 self.check_shape(&warmed.samples)?;
                 self.warmed = Some(warmed.clone());
@@ -203,17 +245,32 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
 
     /// Blocks of samples until there are enough or the time is up. A block is made no larger than what the
     /// time that is left holds, judged by the samples so far.
-    async fn measure(&mut self, enough: impl Fn(&[Sample]) -> Enough) -> Result<(Vec<Sample>, bool), EngineFault> {
+    async fn measure(
+        &mut self,
+        enough: impl Fn(&[Sample]) -> Enough,
+    ) -> Result<(Vec<Sample>, bool), EngineFault> {
         let begun = Instant::now();
         let mut samples: Vec<Sample> = Vec::new();
         let mut wanted = self.plan.first_block;
-        let mut each = self.warmed.as_ref().and_then(|warmed| warmed.samples.last()).map_or(Duration::ZERO, length);
+        let mut each = self
+            .warmed
+            .as_ref()
+            .and_then(|warmed| warmed.samples.last())
+            .map_or(Duration::ZERO, length);
         loop {
             let left = self.plan.max_time.saturating_sub(begun.elapsed());
             let block = wanted.clamp(1, fits(left, each));
             let block_begun = Instant::now();
-            let answer = self.ask(Phase::Measure, Request::Measure { samples: block }, self.plan.limits.measure).await?;
-            let Answer::Samples { samples: new } = answer else { return Err(wrong(Phase::Measure, &answer)) };
+            let answer = self
+                .ask(
+                    Phase::Measure,
+                    Request::Measure { samples: block },
+                    self.plan.limits.measure,
+                )
+                .await?;
+            let Answer::Samples { samples: new } = answer else {
+                return Err(wrong(Phase::Measure, &answer));
+            };
             if new.len() != block as usize {
                 return Err(EngineFault::Protocol {
                     wanted: format!("{block} samples"),
@@ -223,23 +280,39 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
             self.check_shape(&new)?;
             each = block_begun.elapsed() / block;
             samples.extend(new);
-            (self.progress)(Progress::Measured { samples: samples.len() });
+            (self.progress)(Progress::Measured {
+                samples: samples.len(),
+            });
             match enough(&samples) {
                 Enough::Yes => return Ok((samples, true)),
-                Enough::More(_) if begun.elapsed() + each > self.plan.max_time => return Ok((samples, false)),
+                Enough::More(_) if begun.elapsed() + each > self.plan.max_time => {
+                    return Ok((samples, false));
+                }
                 Enough::More(more) => wanted = more,
             }
         }
     }
 
     async fn outputs(&mut self, folder: String) -> Result<Outputs, EngineFault> {
-        match self.ask(Phase::Outputs, Request::Outputs { folder }, self.plan.limits.outputs).await? {
+        match self
+            .ask(
+                Phase::Outputs,
+                Request::Outputs { folder },
+                self.plan.limits.outputs,
+            )
+            .await?
+        {
             Answer::Outputs(outputs) => Ok(outputs),
             other => Err(wrong(Phase::Outputs, &other)),
         }
     }
 
-    async fn ask(&mut self, phase: Phase, request: Request, limit: Duration) -> Result<Answer, EngineFault> {
+    async fn ask(
+        &mut self,
+        phase: Phase,
+        request: Request,
+        limit: Duration,
+    ) -> Result<Answer, EngineFault> {
         // Several blocks are one phase to those who watch.
         if !(phase == Phase::Measure && self.link.phase() == Some(Phase::Measure)) {
             (self.progress)(Progress::Began(phase));
@@ -254,7 +327,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
     /// Every sample holds one time for each token that the workload asks for.
     fn check_shape(&self, samples: &[Sample]) -> Result<(), EngineFault> {
         let Workload::Llm { new_tokens, .. } = self.plan.prepare.workload;
-        let odd = samples.iter().find(|sample| sample.decode_ns.len() != new_tokens as usize);
+        let odd = samples
+            .iter()
+            .find(|sample| sample.decode_ns.len() != new_tokens as usize);
         match odd {
             None => Ok(()),
             Some(sample) => Err(EngineFault::Protocol {
@@ -267,12 +342,20 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
 
 /// How many samples of length `each` fit into `left`; at least one.
 fn fits(left: Duration, each: Duration) -> u32 {
-    let count = left.as_nanos().checked_div(each.as_nanos()).unwrap_or(u128::MAX);
+    let count = left
+        .as_nanos()
+        .checked_div(each.as_nanos())
+        .unwrap_or(u128::MAX);
     u32::try_from(count).unwrap_or(u32::MAX).max(1)
 }
 
 fn length(sample: &Sample) -> Duration {
-    Duration::from_nanos(sample.decode_ns.iter().fold(sample.prefill_ns, |sum, one| sum.saturating_add(*one)))
+    Duration::from_nanos(
+        sample
+            .decode_ns
+            .iter()
+            .fold(sample.prefill_ns, |sum, one| sum.saturating_add(*one)),
+    )
 }
 
 fn wrong(phase: Phase, answer: &Answer) -> EngineFault {
@@ -284,7 +367,10 @@ fn wrong(phase: Phase, answer: &Answer) -> EngineFault {
         Answer::Finished(_) => "finished",
         Answer::Failed(_) => "failed",
     };
-    EngineFault::Protocol { wanted: format!("the answer to `{phase}`"), got: format!("`{got}`") }
+    EngineFault::Protocol {
+        wanted: format!("the answer to `{phase}`"),
+        got: format!("`{got}`"),
+    }
 }
 
 #[cfg(test)]

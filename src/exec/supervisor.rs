@@ -14,6 +14,7 @@
 //! supervisor run one child after another.
 
 pub mod family;
+mod guard;
 mod reap;
 pub mod stage;
 pub mod wire;
@@ -48,6 +49,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
             Ok(never) => match never {},
             Err(error) => Err(error.to_string()),
         },
+        Some(word) if word == "guard" => guard::main(args).map_err(|error| error.to_string()),
         Some(word) => Err(format!("`{}` is no order", word.display())),
     };
     match outcome {

@@ -75,13 +75,15 @@ impl Bed {
     }
 }
 
-/// Runs a future as `pipe` does, on one thread.
+/// Runs a future as `pipe` does, on one thread, and for no longer than any test should take.
 pub fn block<T>(future: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime")
-        .block_on(future)
+        .block_on(async { tokio::time::timeout(limit, future).await })
+        .expect("an end in time")
 }
 
 /// The levels to test: all of them, or with a word about it those that work here.

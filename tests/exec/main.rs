@@ -2,5 +2,6 @@
 #![cfg(target_os = "linux")]
 
 mod bed;
+mod container;
 mod process;
 mod sandbox;
