@@ -99,6 +99,7 @@ pub async fn run(
         args: vec![format!("/{}", asked.program.value)],
         files: vec![("tokens.npy".to_owned(), tokens(job, asked)?)],
         owner: Owner::current(job.key.short()),
+        exe: Some(site.exe.clone()),
         log: log.clone(),
     };
     let started = Instant::now();

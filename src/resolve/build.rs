@@ -11,7 +11,7 @@ use super::lock::is_sha256;
 use super::scope::{Open, Site, Work, origin};
 use crate::diag::Diagnostic;
 use crate::pipeline::{
-    Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Needs, Put, PutWhat, Run, Spanned, TreeOf, Value,
+    Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Put, PutWhat, Run, Spanned, TreeOf, Value,
 };
 use crate::syntax::{Entry, Node};
 
