@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::fold::{Fold, fold};
 use super::{GraphView, Node, NodeState, class_name};
+use crate::report::units;
 
 /// How to draw.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,8 @@ pub fn render(view: &GraphView, style: Style) -> String {
     }
     let names = lines.iter().map(|line| line.left.chars().count()).max().unwrap_or(0).min(style.width / 2);
     let total: u32 = view.nodes.iter().map(|node| node.count).sum();
-    let mut out = format!("{}: {total} {}\n", view.title, if total == 1 { "step" } else { "steps" });
+    let mut out =
+        format!("{}: {total} {}\n", cut(&view.title, style.width / 2), if total == 1 { "step" } else { "steps" });
     for line in &lines {
         out.push_str(&finish(line, names, style));
         out.push('\n');
@@ -94,6 +96,7 @@ fn finish(line: &Line<'_>, names: usize, style: Style) -> String {
 
 /// Cuts at a number of characters, with `…` where something went.
 fn cut(text: &str, most: usize) -> String {
+    let text = &units::plain(text).replace('\n', " ");
     if text.chars().count() <= most {
         return text.to_owned();
     }
