@@ -84,10 +84,9 @@ fn finish(line: &Line<'_>, names: usize, style: Style) -> String {
     }
     let class = class_name(line.node.class);
     let room = style.width.saturating_sub(names + 2 + 7 + 2);
-    let state = match (&line.node.detail, &line.node.state) {
-        (Some(detail), _) if line.node.count > 1 => detail.clone(),
-        (Some(detail), state) => format!("{} ({detail})", state.sentence()),
-        (None, state) => state.sentence(),
+    let state = match &line.node.detail {
+        Some(tally) if line.node.count > 1 => tally.clone(),
+        _ => line.node.state.sentence(),
     };
     let state = cut(&state, room);
     let state = if style.colour { painted(&state, &line.node.state) } else { state };
@@ -111,7 +110,7 @@ fn painted(text: &str, state: &NodeState) -> String {
         NodeState::Runs(_) => "33",
         NodeState::DependsOn(_) => "36",
         NodeState::Failed(_) => "31",
-        NodeState::NotNeeded | NodeState::Unavailable(_) | NodeState::Excluded(_) => "2",
+        NodeState::NotNeeded | NodeState::NotSelected | NodeState::Unavailable(_) | NodeState::Excluded(_) => "2",
         NodeState::Plain => return text.to_owned(),
     };
     format!("\x1b[{code}m{text}\x1b[0m")
