@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
-use pipe::measure::Comparison;
+use pipe::measure::{Comparison, Outcome};
 use pipe::report::{csv, graph, html, json, markdown, terminal};
 
 #[path = "report/fixture.rs"]
 mod fixture;
 
-use fixture::{Scenario, comparison};
+use fixture::{Scenario, comparison, comparison_with};
 
 const SCENARIOS: [(Scenario, &str); 3] =
     [(Scenario::Plain, "plain"), (Scenario::Troubled, "troubled"), (Scenario::NoDocker, "no-docker")];
@@ -119,4 +119,26 @@ fn pages_need_no_network_and_are_the_same_for_a_cached_run() {
         let picture = graph::svg::render(&fixture::graph(&first, false)).expect("the graph can be drawn");
         std::fs::write(folder.join(format!("{name}.svg")), picture).expect("the picture can be written");
     }
+}
+
+#[test]
+fn hostile_text_stays_text_in_every_format() {
+    let hostile = "a | b <script>alert(1)</script> \"q\", =1+1 `c|d`\n\u{1b}[31mred\u{7}";
+    let comparison = comparison_with(Scenario::Plain, |cell, outcome| match cell {
+        "torch native cuda" => Outcome::Failed { reason: hostile.to_owned(), remedy: Some(hostile.to_owned()) },
+        _ => outcome,
+    });
+    let page = html::render(&comparison, Some(&fixture::graph(&comparison, false)));
+    assert!(!page.contains("<script") && page.contains("&lt;script&gt;"));
+    let table = terminal::render(&comparison, terminal::Style::default());
+    assert!(!table.contains(['\u{1b}', '\u{7}']));
+    let markdown = markdown::render(&comparison);
+    assert!(!markdown.contains("<script") && !markdown.contains('\u{1b}'));
+    let bars = |line: &str| line.replace("\\|", "").matches('|').count();
+    for line in markdown.lines().skip_while(|line| !line.contains("what fills them")).take_while(|l| !l.is_empty()) {
+        assert_eq!(bars(line), 5, "{line}");
+    }
+    let text = csv::render(&comparison);
+    assert!(text.contains("\"a | b <script>alert(1)</script> \"\"q\"\", =1+1 `c|d`\n"));
+    assert!(json::render(&comparison).expect("a report is JSON").contains("\\u001b"));
 }

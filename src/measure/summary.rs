@@ -11,8 +11,8 @@ use super::metric::Metric;
 use super::stats::{self, Interval};
 use crate::record::Session;
 
-/// Percentiles that are looked for, in thousandths.
-const PERCENTILES: [u32; 4] = [900, 950, 990, 999];
+/// Percentiles that are always told, in thousandths, be it that they can't be known.
+const PERCENTILES: [u32; 3] = [900, 950, 990];
 
 /// What is known of one cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,17 +162,18 @@ fn figure(metric: Metric, values: &[f64]) -> Option<Figure> {
 }
 
 fn percentiles(sorted: &[f64]) -> Vec<Percentile> {
-    PERCENTILES
-        .into_iter()
-        .map(|level| {
-            let part = f64::from(level) / 1000.0;
-            let value = match stats::percentile(sorted, part) {
-                Some((estimate, bound)) => PercentileValue::Known { estimate, bound },
-                None => PercentileValue::TooFew { n: sorted.len() as u32, need: stats::needed_for_percentile(part) },
-            };
-            Percentile { level, value }
-        })
-        .collect()
+    let known = |level: u32| {
+        let part = f64::from(level) / 1000.0;
+        let value = match stats::percentile(sorted, part) {
+            Some((estimate, bound)) => PercentileValue::Known { estimate, bound },
+            None => PercentileValue::TooFew { n: sorted.len() as u32, need: stats::needed_for_percentile(part) },
+        };
+        Percentile { level, value }
+    };
+    let mut found: Vec<Percentile> = PERCENTILES.into_iter().map(known).collect();
+    // Nobody misses p99.9 of a few sequences; it is told only where it is known.
+    found.extend(Some(known(999)).filter(|percentile| matches!(percentile.value, PercentileValue::Known { .. })));
+    found
 }
 
 fn why_missing(metric: Metric, sessions: &[Session], device: Device) -> String {

@@ -223,7 +223,7 @@ fn text(plain: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
-            '\n' | '\r' => out.push(' '),
+            c if c.is_control() => out.push(' '),
             _ => out.push(c),
         }
     }
@@ -237,7 +237,7 @@ fn code_or_text(plain: &str) -> String {
         return text(plain);
     }
     let shown = pieces.iter().enumerate().map(|(i, piece)| {
-        let piece = piece.replace(['\n', '\r'], " ");
+        let piece = units::plain(piece).replace('\n', " ");
         // A bar would end the table's cell even inside of code.
         if i % 2 == 1 { format!("`{}`", piece.replace('|', "\\|")) } else { text(&piece) }
     });

@@ -28,7 +28,8 @@ impl Default for Style {
 /// Renders the whole comparison.
 pub fn render(comparison: &Comparison, style: Style) -> String {
     let width = usize::from(style.width);
-    let mut out = format!("{}: {}\n", words::title(comparison), words::tally(comparison));
+    let mut out =
+        format!("{}: {}\n", units::plain(&words::title(comparison)).replace('\n', " "), words::tally(comparison));
     push_wrapped(&mut out, &format!("on {}", comparison.facts.machine.line()), width, "", "");
     let has_figures = |row: &Row| row.state.has_figures() || matches!(row.state, State::Published { .. });
     if comparison.rows.iter().any(has_figures) {
@@ -92,7 +93,7 @@ fn figures(comparison: &Comparison) -> Table {
         match &row.state {
             State::Measured | State::Wrong => table.add_row(figures_of(row)),
             State::Published { source, metrics } => table.add_row(vec![
-                format!("  {}\n  {source}", row.label),
+                units::plain(&format!("  {}\n  {}", row.label, source.replace('\n', " "))),
                 published(metrics, Metric::TimeToFirstToken),
                 published(metrics, Metric::TimePerOutputToken),
                 published(metrics, Metric::TokensPerSecond),
@@ -126,7 +127,7 @@ fn figures_of(row: &Row) -> Vec<String> {
     speed_up.extend(interval);
     speed_up.extend(words::detectable(row.speed_up()));
     vec![
-        format!("{star} {}\n  {}", row.label, under.join(", ")),
+        units::plain(&format!("{star} {}\n  {}", row.label, under.join(", "))),
         with_spread(Metric::TimeToFirstToken),
         with_spread(Metric::TimePerOutputToken),
         words::headline(row, Metric::TokensPerSecond),
@@ -209,7 +210,7 @@ fn section(out: &mut String, title: &str) {
 
 /// Adds `text`, broken at spaces so that no line but one of a single long word is wider than `width`.
 fn push_wrapped(out: &mut String, text: &str, width: usize, first: &str, rest: &str) {
-    for (i, paragraph) in text.lines().enumerate() {
+    for (i, paragraph) in units::plain(text).lines().enumerate() {
         let mut line = String::from(if i == 0 { first } else { rest });
         let mut empty = true;
         for word in paragraph.split_whitespace() {

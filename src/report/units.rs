@@ -18,6 +18,11 @@ pub fn three(x: f64) -> String {
     if whole > 3 { thousands(&text) } else { text }
 }
 
+/// Text without control characters, new lines apart: an engine's message may hold escape codes.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
 /// A count with a comma between thousands: `2,995`.
 pub fn count(n: u64) -> String {
     thousands(&n.to_string())

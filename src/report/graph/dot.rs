@@ -36,7 +36,7 @@ pub(super) fn fill(state: &NodeState) -> &'static str {
         NodeState::Cached => "#d5f0dc",
         NodeState::Runs(_) => "#ffe3b3",
         NodeState::DependsOn(_) => "#d3e5fb",
-        NodeState::NotNeeded | NodeState::Excluded(_) => "#eeeeee",
+        NodeState::NotNeeded | NodeState::NotSelected | NodeState::Excluded(_) => "#eeeeee",
         NodeState::Unavailable(_) => "#e4e0ec",
         NodeState::Failed(_) => "#f9d0d0",
         NodeState::Plain => "#ffffff",

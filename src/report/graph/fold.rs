@@ -128,7 +128,7 @@ fn leading(nodes: &[&Node]) -> NodeState {
         NodeState::DependsOn(_) => 2,
         NodeState::Cached => 3,
         NodeState::Plain => 4,
-        NodeState::NotNeeded => 5,
+        NodeState::NotNeeded | NodeState::NotSelected => 5,
         NodeState::Unavailable(_) => 6,
         NodeState::Excluded(_) => 7,
     };

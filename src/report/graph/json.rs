@@ -26,7 +26,7 @@ pub struct NodeJson {
     pub recipe: Option<String>,
     /// `fetch`, `build` or `measure`.
     pub class: String,
-    /// `cached`, `runs`, `depends`, `not needed`, `unavailable`, `failed` or `excluded`.
+    /// `cached`, `runs`, `depends`, `not needed`, `not selected`, `unavailable`, `failed` or `excluded`.
     pub state: String,
     pub reason: Option<String>,
     pub detail: Option<String>,

@@ -33,7 +33,7 @@ pub struct Node {
     pub recipe: Option<String>,
     pub class: Class,
     pub state: NodeState,
-    /// A further line, where there is one: the size of an output, the time it took.
+    /// What more there is to say where there is room: what a step is for, or how a folded group stands.
     pub detail: Option<String>,
     pub cell: Option<Cell>,
     /// How many steps this node stands for; 1 unless it was folded.
@@ -57,6 +57,8 @@ pub enum NodeState {
     DependsOn(String),
     /// Nobody who is available reads it.
     NotNeeded,
+    /// Left out by the command line.
+    NotSelected,
     Unavailable(String),
     Failed(String),
     Excluded(String),
@@ -72,6 +74,7 @@ impl NodeState {
             NodeState::Runs(_) => "runs",
             NodeState::DependsOn(_) => "depends",
             NodeState::NotNeeded => "not needed",
+            NodeState::NotSelected => "not selected",
             NodeState::Unavailable(_) => "unavailable",
             NodeState::Failed(_) => "failed",
             NodeState::Excluded(_) => "excluded",
@@ -83,6 +86,7 @@ impl NodeState {
     pub fn class(&self) -> &'static str {
         match self {
             NodeState::NotNeeded => "not-needed",
+            NodeState::NotSelected => "not-selected",
             NodeState::Plain => "plain",
             other => other.name(),
         }
@@ -96,7 +100,7 @@ impl NodeState {
             | NodeState::Unavailable(reason)
             | NodeState::Failed(reason)
             | NodeState::Excluded(reason) => Some(reason).filter(|text| !text.is_empty()).map(String::as_str),
-            NodeState::Cached | NodeState::NotNeeded | NodeState::Plain => None,
+            NodeState::Cached | NodeState::NotNeeded | NodeState::NotSelected | NodeState::Plain => None,
         }
     }
 
@@ -140,7 +144,11 @@ impl GraphView {
             node.detail = None;
             if matches!(
                 node.state,
-                NodeState::Cached | NodeState::Runs(_) | NodeState::DependsOn(_) | NodeState::NotNeeded
+                NodeState::Cached
+                    | NodeState::Runs(_)
+                    | NodeState::DependsOn(_)
+                    | NodeState::NotNeeded
+                    | NodeState::NotSelected
             ) {
                 node.state = NodeState::Plain;
             }

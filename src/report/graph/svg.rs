@@ -29,8 +29,8 @@ const STYLE: &str = "\
 .pg .a{fill:var(--line)}.pg .o{opacity:.45}.pg rect{stroke-width:1.4;fill:var(--paper);stroke:var(--off-l)}\
 .pg .cached rect{fill:var(--cached);stroke:var(--cached-l)}.pg .runs rect{fill:var(--runs);stroke:var(--runs-l)}\
 .pg .depends rect{fill:var(--depends);stroke:var(--depends-l)}.pg .failed rect{fill:var(--failed);stroke:var(--failed-l)}\
-.pg .unavailable rect,.pg .excluded rect,.pg .not-needed rect{fill:var(--off);stroke-dasharray:4 3}\
-.pg .unavailable .t,.pg .excluded .t,.pg .not-needed .t{fill:var(--soft)}";
+.pg .unavailable rect,.pg .excluded rect,.pg .not-needed rect,.pg .not-selected rect{fill:var(--off);stroke-dasharray:4 3}\
+.pg .unavailable .t,.pg .excluded .t,.pg .not-needed .t,.pg .not-selected .t{fill:var(--soft)}";
 
 /// Renders the graph, wheels folded; wide, and as high as its longest column.
 ///
@@ -171,7 +171,7 @@ fn flow(points: &[(f64, f64)]) -> String {
 }
 
 fn is_off(state: &NodeState) -> bool {
-    matches!(state, NodeState::NotNeeded | NodeState::Unavailable(_) | NodeState::Excluded(_))
+    matches!(state, NodeState::NotNeeded | NodeState::NotSelected | NodeState::Unavailable(_) | NodeState::Excluded(_))
 }
 
 /// Each node as wide as its text, the cells of one matrix all alike.
@@ -203,7 +203,8 @@ fn width(node: &Node) -> f64 {
 fn draw(out: &mut String, node: &Node, (x, y): (f64, f64), width: f64) {
     let (title, under) = lines(node);
     let (left, top) = (x - width / 2.0, y - HEIGHT / 2.0);
-    let whole = format!("{} {}", node.name, node.state.sentence());
+    let about = node.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+    let whole = format!("{} {}{about}", node.name, node.state.sentence());
     let _ = writeln!(
         out,
         "<g class=\"{}\"><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{HEIGHT}\" rx=\"6\"/>\
@@ -240,6 +241,7 @@ fn legend(view: &GraphView) -> Vec<(&'static str, &'static str)> {
         ("unavailable", "unavailable"),
         ("excluded", "excluded"),
         ("not-needed", "not needed"),
+        ("not-selected", "not selected"),
     ];
     let there: BTreeSet<&str> = view.nodes.iter().map(|node| NodeState::class(&node.state)).collect();
     words.into_iter().filter(|(class, _)| there.contains(class)).collect()

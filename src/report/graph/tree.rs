@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::fold::{Fold, fold};
 use super::{GraphView, Node, NodeState, class_name};
+use crate::report::units;
 
 /// How to draw.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,8 @@ pub fn render(view: &GraphView, style: Style) -> String {
     }
     let names = lines.iter().map(|line| line.left.chars().count()).max().unwrap_or(0).min(style.width / 2);
     let total: u32 = view.nodes.iter().map(|node| node.count).sum();
-    let mut out = format!("{}: {total} {}\n", view.title, if total == 1 { "step" } else { "steps" });
+    let mut out =
+        format!("{}: {total} {}\n", cut(&view.title, style.width / 2), if total == 1 { "step" } else { "steps" });
     for line in &lines {
         out.push_str(&finish(line, names, style));
         out.push('\n');
@@ -82,10 +84,9 @@ fn finish(line: &Line<'_>, names: usize, style: Style) -> String {
     }
     let class = class_name(line.node.class);
     let room = style.width.saturating_sub(names + 2 + 7 + 2);
-    let state = match (&line.node.detail, &line.node.state) {
-        (Some(detail), _) if line.node.count > 1 => detail.clone(),
-        (Some(detail), state) => format!("{} ({detail})", state.sentence()),
-        (None, state) => state.sentence(),
+    let state = match &line.node.detail {
+        Some(tally) if line.node.count > 1 => tally.clone(),
+        _ => line.node.state.sentence(),
     };
     let state = cut(&state, room);
     let state = if style.colour { painted(&state, &line.node.state) } else { state };
@@ -94,6 +95,7 @@ fn finish(line: &Line<'_>, names: usize, style: Style) -> String {
 
 /// Cuts at a number of characters, with `…` where something went.
 fn cut(text: &str, most: usize) -> String {
+    let text = &units::plain(text).replace('\n', " ");
     if text.chars().count() <= most {
         return text.to_owned();
     }
@@ -108,7 +110,7 @@ fn painted(text: &str, state: &NodeState) -> String {
         NodeState::Runs(_) => "33",
         NodeState::DependsOn(_) => "36",
         NodeState::Failed(_) => "31",
-        NodeState::NotNeeded | NodeState::Unavailable(_) | NodeState::Excluded(_) => "2",
+        NodeState::NotNeeded | NodeState::NotSelected | NodeState::Unavailable(_) | NodeState::Excluded(_) => "2",
         NodeState::Plain => return text.to_owned(),
     };
     format!("\x1b[{code}m{text}\x1b[0m")

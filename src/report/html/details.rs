@@ -99,12 +99,15 @@ pub(super) fn samples(comparison: &Comparison) -> Markup {
             h2 { "Samples" }
             p.soft.small { "Every sequence, in the order in which it was measured; single tokens are in the JSON report." }
             @for row in comparison.measured() {
-                details id={ "cell-" (row.anchor()) } {
+                details {
                     summary {
                         (row.label) " "
                         span.soft { (row.summary.as_ref().map_or(0, |summary| summary.sequences)) " sequences in " (row.sessions.len()) @if row.sessions.len() == 1 { " session" } @else { " sessions" } }
                     }
-                    @for (i, session) in row.sessions.iter().enumerate() { (session_table(session, i + 1)) }
+                    // A link to what is folded away opens it; one to the `details` itself would not.
+                    div id={ "cell-" (row.anchor()) } {
+                        @for (i, session) in row.sessions.iter().enumerate() { (session_table(session, i + 1)) }
+                    }
                 }
             }
         }
