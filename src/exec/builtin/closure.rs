@@ -66,6 +66,8 @@ struct Files {
     entries: BTreeMap<String, Entry>,
     elves: BTreeMap<String, Elf>,
     default_folders: Vec<String>,
+    /// The loader that some file of the tree names and that is in it: whatever program is started, it is loaded.
+    loader: Option<String>,
 }
 
 /// One step of loading: which file, and whose `DT_RPATH` counts for it.
@@ -90,7 +92,9 @@ impl Files {
                 elves.insert(path.clone(), elf);
             }
         }
-        let mut files = Files { entries, elves, default_folders: Vec::new() };
+        let mut files = Files { entries, elves, default_folders: Vec::new(), loader: None };
+        let named = files.elves.values().filter_map(|elf| elf.interpreter.clone());
+        files.loader = named.into_iter().find(|loader| files.resolve(loader).is_some());
         files.default_folders = files.loader_folders(store)?;
         Ok(files)
     }
@@ -116,7 +120,7 @@ impl Files {
             library: library.to_owned(),
             needed_by: needed_by.to_owned(),
         };
-        if let Some(interpreter) = &root.interpreter {
+        if let Some(interpreter) = root.interpreter.as_ref().or(self.loader.as_ref()) {
             match self.resolve(interpreter).and_then(|path| Some((path.clone(), self.elves.get(&path)?))) {
                 Some((loader, elf)) => {
                     names.extend(elf.name.clone());
