@@ -200,9 +200,9 @@ class Llama(nn.Module):
 
 def frequencies(config):
     """The angle of each pair of a head's numbers for one step of the position, twice: for both halves."""
-    steps = torch.arange(0, config.head_dim, 2, dtype=torch.int64, device="cpu").double()
-    one_half = 1.0 / config.rope_theta ** (steps / config.head_dim)
-    return torch.cat((one_half, one_half)).float()
+    # In Python's own numbers: how torch takes powers depends on the processor.
+    one_half = [config.rope_theta ** (-step / config.head_dim) for step in range(0, config.head_dim, 2)]
+    return torch.tensor(one_half + one_half, dtype=torch.float32, device="cpu")
 
 
 def weight_files(folder):
