@@ -77,7 +77,7 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
             continue;
         };
         match matrices.iter().find(|known| known.name == matrix.name) {
-            Some(first) => found.push(world::twice("matrixe", matrix.name, matrix.at, first.at)),
+            Some(first) => found.push(world::twice("matrices", matrix.name, matrix.at, first.at)),
             None => matrices.push(matrix),
         }
     }
@@ -87,7 +87,7 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
             continue;
         };
         match params.iter().find(|known| known.name == param.name) {
-            Some(first) => found.push(world::twice("parameter", param.name, param.at, first.at)),
+            Some(first) => found.push(world::twice("parameters", param.name, param.at, first.at)),
             None => params.push(param),
         }
     }

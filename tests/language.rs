@@ -131,8 +131,8 @@ fn hostile_texts_are_refused_at_once() {
         let said = answer(text, &[]);
         assert!(said.contains(code), "{what}: {said}");
         assert!(said.len() < 4_000, "{what}: {} bytes of message", said.len());
-        // A debug build on a busy machine; a release build takes a tenth of it.
-        assert!(start.elapsed() < Duration::from_secs(2), "{what}: {:?}", start.elapsed());
+        // Far above what it takes, far below what a parser takes that was let loose on it.
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
     }
 }
 
@@ -155,7 +155,7 @@ fn blocks_up_to_the_limit_are_parsed() {
         format!("pipeline \"p\"\n{}{}\nstep \"s\" {{ run \"true\"; }}\n", "a /-{\n".repeat(7), "}\n".repeat(7));
     let start = Instant::now();
     assert!(answer(commented, &[]).contains("pipe::unknown-node"));
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

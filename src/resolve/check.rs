@@ -105,7 +105,7 @@ impl<'a, 'd> Checker<'a, 'd> {
         self.step_names(recipe.node.children(), &mut names, false);
         for param in &recipe.params {
             if let (true, Some(&step)) = (param.kind.takes_step(), names.steps.get(param.name)) {
-                self.found.push(twice("step", param.name, step, param.at));
+                self.found.push(twice("steps", param.name, step, param.at));
             }
         }
         self.header(recipe.node, &Shape::of(&table::RECIPE), &names);
@@ -184,7 +184,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             };
             let Some(name) = entry.text() else { continue };
             match names.steps.get(name) {
-                Some(first) if !parted => self.found.push(twice("step", name, entry.at, *first)),
+                Some(first) if !parted => self.found.push(twice("steps", name, entry.at, *first)),
                 Some(_) => {}
                 None => {
                     names.steps.insert(name, entry.at);

@@ -64,7 +64,7 @@ impl<'d> Expander<'d, '_> {
             let names = &mut self.scopes[scope].names;
             match names.get(text) {
                 Some(first) => {
-                    let fault = twice("step", text, name.at, first.at);
+                    let fault = twice("steps", text, name.at, first.at);
                     self.report(scope, fault);
                 }
                 None => {

@@ -126,7 +126,7 @@ impl<'d> Recipe<'d> {
                 found.push(fault.at(param.at, "a parameter cannot have this name").help("choose another name"));
             }
             match params.iter().find(|known| known.name == param.name) {
-                Some(first) => found.push(twice("parameter", param.name, param.at, first.at)),
+                Some(first) => found.push(twice("parameters", param.name, param.at, first.at)),
                 None => params.push(param),
             }
         }
@@ -143,7 +143,7 @@ impl<'d> Recipe<'d> {
 
 /// "two parameters are named `x`".
 pub fn twice(what: &str, name: &str, second: At, first: At) -> Diagnostic {
-    let fault = Diagnostic::error("pipe::duplicate-name", format!("two {what}s are named `{name}`"));
+    let fault = Diagnostic::error("pipe::duplicate-name", format!("two {what} are named `{name}`"));
     fault.at(second, "the second").at(first, "the first").help("rename one of them")
 }
 
