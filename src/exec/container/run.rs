@@ -165,7 +165,11 @@ impl Runtime {
         Ok(created.id)
     }
 
-    async fn begin(&self, id: &str, spec: &ContainerSpec) -> Result<(Output, Input, Option<tokio::process::ChildStdin>), Error> {
+    async fn begin(
+        &self,
+        id: &str,
+        spec: &ContainerSpec,
+    ) -> Result<(Output, Input, Option<tokio::process::ChildStdin>), Error> {
         let archive = files::incoming(&spec.files)?;
         let there = UploadToContainerOptionsBuilder::new().path(WORKDIR).build();
         self.docker
@@ -188,7 +192,9 @@ impl Runtime {
 
     /// Starts the guard of a container; only local runtimes have one.
     fn guard(&self, exe: &Path, id: &str) -> std::io::Result<Option<tokio::process::ChildStdin>> {
-        let Some(socket) = self.address.strip_prefix("unix://") else { return Ok(None) };
+        let Some(socket) = self.address.strip_prefix("unix://") else {
+            return Ok(None);
+        };
         let mut guard = tokio::process::Command::new(exe)
             .args(["__sup", "guard", socket, id])
             .env_clear()
