@@ -14,7 +14,7 @@
 //! supervisor run one child after another.
 
 pub mod family;
-mod guard;
+pub mod guard;
 mod reap;
 pub mod stage;
 pub mod wire;
@@ -44,7 +44,12 @@ const CHILD_TICK: Duration = Duration::from_millis(10);
 /// The hidden subcommand: `args` are those after its name.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let outcome = match args.next() {
-        None => serve().map_err(|error| error.to_string()),
+        None => {
+            let served = serve();
+            // Whatever ended the serving, also a `pipe` that was killed in the middle of a start.
+            let ended = end_all(None, &mut Used::default());
+            served.and(ended).map_err(|error| error.to_string())
+        }
         Some(word) if word == "stage" => match stage::enter(args) {
             Ok(never) => match never {},
             Err(error) => Err(error.to_string()),

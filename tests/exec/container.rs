@@ -287,12 +287,21 @@ fn exists(id: &str) -> bool {
 /// Not a test of its own: the `pipe` that the two tests after it kill.
 #[test]
 fn runner() {
-    let Ok(order) = std::env::var("PIPE_TEST_CONTAINER_RUNNER") else { return };
+    let Ok(order) = std::env::var("PIPE_TEST_CONTAINER_RUNNER") else {
+        return;
+    };
     let (run, guarded) = order.split_once('|').unwrap();
     block(async {
         let dock = Dock::new().await.unwrap();
         let exe = (guarded == "guarded").then(exe);
-        let mut container = dock.runtime.start(&ContainerSpec { exe, ..dock.spec(run) }).await.unwrap();
+        let mut container = dock
+            .runtime
+            .start(&ContainerSpec {
+                exe,
+                ..dock.spec(run)
+            })
+            .await
+            .unwrap();
         let (mut reader, mut writer) = container.take_link().unwrap();
         writer.write_all(b"hang\nready\n").await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -310,15 +319,21 @@ fn killable(run: &str, guarded: &str) -> (std::process::Child, String) {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = std::io::BufReader::new(runner.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let id = lines.find_map(|line| Some(line.split_once("started ")?.1.trim().to_owned())).unwrap();
+    let mut lines = std::io::BufReader::new(runner.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let id = lines
+        .find_map(|line| Some(line.split_once("started ")?.1.trim().to_owned()))
+        .unwrap();
     (runner, id)
 }
 
 #[test]
 fn the_container_of_a_killed_runner_is_removed_though_its_engine_computes() {
     block(async {
-        let Some(_runtime) = runtime().await else { return };
+        let Some(_runtime) = runtime().await else {
+            return;
+        };
         let (mut runner, id) = killable(&run_name("guarded"), "guarded");
         assert!(exists(&id));
         runner.kill().unwrap();
@@ -330,16 +345,30 @@ fn the_container_of_a_killed_runner_is_removed_though_its_engine_computes() {
 #[test]
 fn containers_that_no_guard_removed_are_reaped() {
     block(async {
-        let Some(runtime) = runtime().await else { return };
+        let Some(runtime) = runtime().await else {
+            return;
+        };
         let run = run_name("unguarded");
         let (mut runner, id) = killable(&run, "unguarded");
         // It lives, and so does its container.
-        assert!(runtime.reap().await.unwrap().iter().all(|reaped| reaped.run != run));
+        assert!(
+            runtime
+                .reap()
+                .await
+                .unwrap()
+                .iter()
+                .all(|reaped| reaped.run != run)
+        );
         assert!(exists(&id));
         runner.kill().unwrap();
         runner.wait().unwrap();
         let reaped = runtime.reap().await.unwrap();
-        assert!(reaped.iter().any(|reaped| reaped.id == id && reaped.run == run), "{reaped:?}");
+        assert!(
+            reaped
+                .iter()
+                .any(|reaped| reaped.id == id && reaped.run == run),
+            "{reaped:?}"
+        );
         assert!(!exists(&id));
     });
 }

@@ -205,3 +205,14 @@ fn strict_without_bubblewrap_fails_closed() {
     assert!(error.contains("bubblewrap"), "{error}");
     assert!(!bed.workdir().join("out/x").exists());
 }
+
+#[test]
+fn a_compiler_and_what_it_makes_work_at_every_level() {
+    for level in levels() {
+        let bed = Bed::new();
+        let script =
+            "echo 'int main(void) { return 5; }' > tmp/a.c && cc -O1 tmp/a.c -o out/a && out/a";
+        let exit = bed.run(bed.script(level, script)).unwrap();
+        assert_eq!(exit.status, Status::Code(5), "{level:?}: {}", bed.log());
+    }
+}

@@ -44,6 +44,9 @@ pub enum RuntimeError {
     /// What came out of the container is not what an engine writes.
     #[error("the container's output can't be taken: {reason}")]
     Output { reason: String },
+    /// The process that would remove the container could not be started.
+    #[error("`{exe}` could not be started to guard the container: {source}")]
+    Guard { exe: PathBuf, source: io::Error },
     /// A file of this host failed.
     #[error("`{path}` could not be written: {source}")]
     File { path: PathBuf, source: io::Error },
@@ -81,6 +84,7 @@ impl RuntimeError {
             | RuntimeError::NotLoaded { .. }
             | RuntimeError::Image(_)
             | RuntimeError::Output { .. }
+            | RuntimeError::Guard { .. }
             | RuntimeError::File { .. } => None,
         }
     }
@@ -93,6 +97,7 @@ impl RuntimeError {
                 | RuntimeError::NotLoaded { .. }
                 | RuntimeError::Image(_)
                 | RuntimeError::Output { .. }
+                | RuntimeError::Guard { .. }
                 | RuntimeError::File { .. }
         )
     }

@@ -16,8 +16,8 @@ const RUN: &str = "pipe.run";
 const MACHINE: &str = "pipe.machine";
 const PROCESS: &str = "pipe.process";
 const STARTED: &str = "pipe.started";
-/// One container of one run: `pipe.container=RUN-PROCESS-COUNT`.
-const CONTAINER: &str = "pipe.container";
+/// The container's own name, by which its events are told from others'.
+pub(super) const CONTAINER: &str = "pipe.container";
 
 /// The process that starts containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,26 +48,24 @@ impl Owner {
         }
     }
 
-    /// A label, unique to one container of this owner.
-    pub(super) fn mark(&self) -> String {
+    /// A name for one container of this owner, of letters that runtimes allow.
+    pub(super) fn name(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        format!("{CONTAINER}={}-{}-{count}", self.run, self.process)
+        let run: String = self.run.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        format!("pipe-{run}-{}-{}-{count}", self.process, self.started)
     }
 
-    pub(super) fn labels(&self, mark: &str) -> HashMap<String, String> {
-        let mut labels: HashMap<String, String> = [
+    pub(super) fn labels(&self, name: &str) -> HashMap<String, String> {
+        [
             (RUN, self.run.clone()),
             (MACHINE, self.machine.clone()),
             (PROCESS, self.process.to_string()),
             (STARTED, self.started.clone()),
+            (CONTAINER, name.to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        if let Some((name, value)) = mark.split_once('=') {
-            labels.insert(name.to_owned(), value.to_owned());
-        }
-        labels
+        .into()
     }
 
     fn from_labels(labels: &HashMap<String, String>) -> Option<Owner> {
@@ -170,11 +168,11 @@ mod tests {
     fn an_owner_is_known_again_by_its_labels() {
         let owner = Owner::current("run-1");
         assert_eq!(
-            Owner::from_labels(&owner.labels(&owner.mark())),
+            Owner::from_labels(&owner.labels("one")),
             Some(owner.clone())
         );
         assert!(!owner.is_dead());
-        assert_ne!(owner.mark(), owner.mark());
+        assert_ne!(owner.name(), owner.name());
     }
 
     #[test]

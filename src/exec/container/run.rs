@@ -15,7 +15,7 @@ use bollard::models::{
     ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
     RemoveContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt};
@@ -24,9 +24,10 @@ use tokio::task::JoinHandle;
 
 use super::error::RuntimeError;
 use super::files;
-use super::reap::Owner;
+use super::reap::{CONTAINER, Owner};
 use super::{ANSWER_LIMIT, Runtime, WORKDIR};
 use crate::exec::process::log::Log;
+use crate::exec::supervisor::guard::DONE;
 
 /// `nobody`, as numbers: an image from scratch has no names.
 pub const USER: u64 = 65534;
@@ -100,7 +101,7 @@ pub struct Container {
     output: JoinHandle<()>,
     events: JoinHandle<(Option<i64>, bool)>,
     /// Removes the container when it is dropped, or when we are killed.
-    _guard: Option<tokio::process::ChildStdin>,
+    guard: Option<tokio::process::ChildStdin>,
 }
 
 impl fmt::Debug for Container {
@@ -126,9 +127,13 @@ impl Runtime {
             source,
         })?;
         // Watched before it exists, or the end of a short life would be missed.
-        let mark = spec.owner.mark();
-        let events = tokio::spawn(watch(self.docker.clone(), mark.clone()));
-        let started = self.within(START_LIMIT, self.create(spec, &mark)).await;
+        let name = spec.owner.name();
+        let events = tokio::spawn(watch(self.docker.clone(), name.clone()));
+        let guard = match &spec.exe {
+            Some(exe) => self.guard(exe, &name)?,
+            None => None,
+        };
+        let started = self.within(START_LIMIT, self.create(spec, &name)).await;
         let id = match started {
             Ok(id) => id,
             Err(error) => {
@@ -138,7 +143,7 @@ impl Runtime {
         };
         let running = self.within(START_LIMIT, self.begin(&id, spec)).await;
         match running {
-            Ok((output, input, guard)) => {
+            Ok((output, input)) => {
                 let (from_engine, said) = tokio::io::duplex(1 << 20);
                 let (to_engine, heard) = tokio::io::duplex(1 << 16);
                 Ok(Container {
@@ -149,7 +154,7 @@ impl Runtime {
                     input: tokio::spawn(pass_on(heard, input)),
                     output: tokio::spawn(part(output, said, log)),
                     events,
-                    _guard: guard,
+                    guard,
                 })
             }
             Err(error) => {
@@ -160,12 +165,17 @@ impl Runtime {
         }
     }
 
-    async fn create(&self, spec: &ContainerSpec, mark: &str) -> Result<String, Error> {
-        let created = self.docker.create_container(None, body(spec, mark)).await?;
+    async fn create(&self, spec: &ContainerSpec, name: &str) -> Result<String, Error> {
+        let options = CreateContainerOptionsBuilder::new().name(name).build();
+        let created = self.docker.create_container(Some(options), body(spec, name)).await?;
         Ok(created.id)
     }
 
-    async fn begin(&self, id: &str, spec: &ContainerSpec) -> Result<(Output, Input, Option<tokio::process::ChildStdin>), Error> {
+    async fn begin(
+        &self,
+        id: &str,
+        spec: &ContainerSpec,
+    ) -> Result<(Output, Input), Error> {
         let archive = files::incoming(&spec.files)?;
         let there = UploadToContainerOptionsBuilder::new().path(WORKDIR).build();
         self.docker
@@ -178,19 +188,15 @@ impl Runtime {
             .stderr(true)
             .build();
         let attached = self.docker.attach_container(id, Some(streams)).await?;
-        let guard = match &spec.exe {
-            Some(exe) => self.guard(exe, id)?,
-            None => None,
-        };
         self.docker.start_container(id, None).await?;
-        Ok((attached.output, attached.input, guard))
+        Ok((attached.output, attached.input))
     }
 
-    /// Starts the guard of a container; only local runtimes have one.
-    fn guard(&self, exe: &Path, id: &str) -> std::io::Result<Option<tokio::process::ChildStdin>> {
+    /// Starts the guard of a container to be; only local runtimes have one.
+    fn guard(&self, exe: &Path, name: &str) -> Result<Option<tokio::process::ChildStdin>, RuntimeError> {
         let Some(socket) = self.address.strip_prefix("unix://") else { return Ok(None) };
         let mut guard = tokio::process::Command::new(exe)
-            .args(["__sup", "guard", socket, id])
+            .args(["__sup", "guard", socket, name])
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -198,7 +204,8 @@ impl Runtime {
             .stderr(Stdio::null())
             // A Ctrl-C at the terminal is for `pipe`.
             .process_group(0)
-            .spawn()?;
+            .spawn()
+            .map_err(|source| RuntimeError::Guard { exe: exe.to_owned(), source })?;
         Ok(guard.stdin.take())
     }
 
@@ -221,14 +228,14 @@ impl Runtime {
     }
 }
 
-fn body(spec: &ContainerSpec, mark: &str) -> ContainerCreateBody {
+fn body(spec: &ContainerSpec, name: &str) -> ContainerCreateBody {
     let memory = i64::try_from(spec.memory).unwrap_or(i64::MAX);
     let volume = Mount {
         target: Some(WORKDIR.into()),
         typ: Some(MountType::VOLUME),
         volume_options: Some(MountVolumeOptions {
             no_copy: Some(true),
-            labels: Some(spec.owner.labels(mark)),
+            labels: Some(spec.owner.labels(name)),
             ..MountVolumeOptions::default()
         }),
         ..Mount::default()
@@ -270,7 +277,7 @@ fn body(spec: &ContainerSpec, mark: &str) -> ContainerCreateBody {
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
         ),
-        labels: Some(spec.owner.labels(mark)),
+        labels: Some(spec.owner.labels(name)),
         attach_stdin: Some(true),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
@@ -309,11 +316,11 @@ async fn part(mut output: Output, mut to_us: DuplexStream, log: Log) {
 }
 
 /// Follows the runtime's events about one container until it dies: its exit code, and whether memory ran out.
-async fn watch(docker: Docker, mark: String) -> (Option<i64>, bool) {
+async fn watch(docker: Docker, name: String) -> (Option<i64>, bool) {
     let filters: HashMap<&str, Vec<String>> = HashMap::from([
         ("type", vec!["container".to_owned()]),
         ("event", vec!["oom".to_owned(), "die".to_owned()]),
-        ("label", vec![mark]),
+        ("label", vec![format!("{CONTAINER}={name}")]),
     ]);
     let options = EventsOptionsBuilder::new().filters(&filters).build();
     let mut events = std::pin::pin!(docker.events(Some(options)));
@@ -417,6 +424,10 @@ impl Container {
         if !self.output.is_finished() {
             // The log is complete once this ends.
             let _ = tokio::time::timeout(ANSWER_LIMIT, &mut self.output).await;
+        }
+        if let Some(mut guard) = self.guard.take() {
+            // A guard that does not hear it asks for the removal of what is gone.
+            let _ = guard.write_all(&[DONE]).await;
         }
         ContainerEnd {
             code,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{NETWORK_FILES, PROCESSOR_FILES, SYSTEM_FILES, SYSTEM_FOLDERS};
+use super::{NETWORK_FILES, SYSTEM_FILES, SYSTEM_FOLDERS};
 use crate::exec::process::ProcessSpec;
 use crate::exec::supervisor::wire::Rules;
 
@@ -23,16 +23,12 @@ pub fn rules(spec: &ProcessSpec) -> Rules {
         .chain(&SYSTEM_FILES)
         .map(PathBuf::from)
         .collect();
-    read.push("/proc".into());
+    // Both are the system's: libraries read there what processors and devices it has.
+    read.extend(["/proc".into(), "/sys".into()]);
     if spec.network {
         read.extend(NETWORK_FILES.iter().map(PathBuf::from));
         // Where `/etc/resolv.conf` leads on systems whose resolver writes it.
         read.push("/run/systemd/resolve".into());
-    }
-    if spec.devices.is_empty() {
-        read.extend(PROCESSOR_FILES.iter().map(PathBuf::from));
-    } else {
-        read.push("/sys".into());
     }
     read.extend(spec.tool_roots.iter().cloned());
     read.extend(spec.mounts.iter().map(|mount| mount.host.clone()));
