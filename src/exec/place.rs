@@ -120,7 +120,6 @@ fn spec(job: &Job<'_>, asked: &Measure, root: &Path, log: &Path) -> Result<Proce
     let mut mounts = Vec::new();
     for (at, entry) in inputs {
         let host = site.store.checkout(&entry)?;
-        page_in(&host, at);
         mounts.push(Mount { host, at: at.to_owned() });
     }
     // An engine that is one file, as those of tests are, is its own program.
@@ -151,17 +150,4 @@ fn nvidia_devices() -> Vec<PathBuf> {
         entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().starts_with("/dev/nvidia")).collect();
     found.sort();
     found
-}
-
-/// Brings the model's pages into memory, so that the load time is the engine's and not the disk's.
-fn page_in(folder: &Path, at: &str) {
-    if at != MODEL {
-        return;
-    }
-    let mut buffer = vec![0; 1 << 20];
-    for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        if let Ok(mut file) = std::fs::File::open(path) {
-            while std::io::Read::read(&mut file, &mut buffer).is_ok_and(|read| read > 0) {}
-        }
-    }
 }

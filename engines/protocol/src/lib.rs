@@ -10,6 +10,7 @@ pub mod engine;
 pub mod inside;
 pub mod message;
 pub mod npy;
+mod pages;
 mod process;
 mod sequence;
 pub mod serve;

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::engine::{Clock, Engine, Facts, Model};
 use crate::message::{Answer, Fault, Outputs, PROTOCOL, Prepare, Prepared, Request, Sample, Usage, WarmUp, Warmed};
 use crate::sequence::{Sequence, total_ns};
-use crate::{inside, npy, process, steady};
+use crate::{inside, npy, pages, process, steady};
 
 /// An engine and how far its session has come.
 pub struct Service<E> {
@@ -64,6 +64,7 @@ impl<E: Engine> Service<E> {
             let asked = how.protocol;
             return Err(Fault::failed(format!("protocol {asked} was asked for, and this engine speaks {PROTOCOL}")));
         }
+        pages::bring_in(Path::new(&how.model));
         let start = self.clock.now_ns();
         let loaded = self.engine.open(how)?;
         let load_ns = self.clock.now_ns() - start;
