@@ -141,14 +141,15 @@ fn what_a_program_leaves_behind_is_ended_with_it() {
     }
 }
 
-/// Not a test of its own: the `pipe` that [`nothing_survives_a_killed_runner`] kills.
+/// Not a test of its own: the `pipe` that the tests after it kill.
 #[test]
 fn runner() {
     let Ok(order) = std::env::var("PIPE_TEST_RUNNER") else {
         return;
     };
     let (level, script) = order.split_once('|').unwrap();
-    let level = levels()
+    let known = [Sandbox::Off, Sandbox::Fs, Sandbox::Strict];
+    let level = known
         .into_iter()
         .find(|known| known.name() == level)
         .unwrap();
@@ -156,22 +157,28 @@ fn runner() {
     bed.run(bed.script(level, script)).unwrap();
 }
 
+/// Starts [`runner`] with two processes that will not end by themselves, one of them in another session.
+fn killable(level: Sandbox, sleep: &str) -> std::process::Child {
+    let script = format!(
+        "trap '' TERM; (setsid sh -c \"trap '' TERM; sleep {sleep}; sleep {sleep}\" &) ; sleep {sleep}"
+    );
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "process::runner", "--nocapture"])
+        .env("PIPE_TEST_RUNNER", format!("{}|{script}", level.name()))
+        .stdout(std::process::Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap()
+}
+
 #[test]
 fn nothing_survives_a_killed_runner() {
     for level in levels() {
         let sleep = odd_sleep();
-        let script = format!(
-            "trap '' TERM; (setsid sh -c \"trap '' TERM; sleep {sleep}; sleep {sleep}\" &) ; sleep {sleep}"
-        );
-        let mut runner = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "process::runner", "--nocapture"])
-            .env("PIPE_TEST_RUNNER", format!("{}|{script}", level.name()))
-            .stdout(std::process::Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
+        let mut runner = killable(level, &sleep);
+        let mark = format!("sleep {sleep}");
         let running = || {
-            alive(&format!("sleep {sleep}"))
+            alive(&mark)
                 .iter()
                 .filter(|line| line.contains(": sleep"))
                 .count()
@@ -189,6 +196,30 @@ fn nothing_survives_a_killed_runner() {
             alive(&sleep)
         );
     }
+}
+
+#[test]
+fn nothing_survives_a_runner_that_is_killed_in_the_middle_of_a_start() {
+    let sleep = odd_sleep();
+    for level in levels() {
+        for delay in (1..40).step_by(3) {
+            let mut runner = killable(level, &sleep);
+            std::thread::sleep(Duration::from_millis(delay));
+            runner.kill().unwrap();
+            runner.wait().unwrap();
+        }
+    }
+    // Looked for over a while, since what was being started may come late.
+    let mut quiet = 0;
+    let settled = eventually(Duration::from_secs(4), || {
+        quiet = if alive(&sleep).is_empty() {
+            quiet + 1
+        } else {
+            0
+        };
+        quiet > 20
+    });
+    assert!(settled, "{:?}", alive(&sleep));
 }
 
 #[test]

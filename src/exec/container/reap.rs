@@ -52,7 +52,11 @@ impl Owner {
     pub(super) fn name(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let run: String = self.run.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let run: String = self
+            .run
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
         format!("pipe-{run}-{}-{}-{count}", self.process, self.started)
     }
 

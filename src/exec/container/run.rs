@@ -15,8 +15,9 @@ use bollard::models::{
     ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, EventsOptionsBuilder,
-    RemoveContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder,
+    DownloadFromContainerOptionsBuilder, EventsOptionsBuilder, RemoveContainerOptionsBuilder,
+    UploadToContainerOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -167,15 +168,14 @@ impl Runtime {
 
     async fn create(&self, spec: &ContainerSpec, name: &str) -> Result<String, Error> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
-        let created = self.docker.create_container(Some(options), body(spec, name)).await?;
+        let created = self
+            .docker
+            .create_container(Some(options), body(spec, name))
+            .await?;
         Ok(created.id)
     }
 
-    async fn begin(
-        &self,
-        id: &str,
-        spec: &ContainerSpec,
-    ) -> Result<(Output, Input), Error> {
+    async fn begin(&self, id: &str, spec: &ContainerSpec) -> Result<(Output, Input), Error> {
         let archive = files::incoming(&spec.files)?;
         let there = UploadToContainerOptionsBuilder::new().path(WORKDIR).build();
         self.docker
@@ -193,8 +193,14 @@ impl Runtime {
     }
 
     /// Starts the guard of a container to be; only local runtimes have one.
-    fn guard(&self, exe: &Path, name: &str) -> Result<Option<tokio::process::ChildStdin>, RuntimeError> {
-        let Some(socket) = self.address.strip_prefix("unix://") else { return Ok(None) };
+    fn guard(
+        &self,
+        exe: &Path,
+        name: &str,
+    ) -> Result<Option<tokio::process::ChildStdin>, RuntimeError> {
+        let Some(socket) = self.address.strip_prefix("unix://") else {
+            return Ok(None);
+        };
         let mut guard = tokio::process::Command::new(exe)
             .args(["__sup", "guard", socket, name])
             .env_clear()
@@ -205,7 +211,10 @@ impl Runtime {
             // A Ctrl-C at the terminal is for `pipe`.
             .process_group(0)
             .spawn()
-            .map_err(|source| RuntimeError::Guard { exe: exe.to_owned(), source })?;
+            .map_err(|source| RuntimeError::Guard {
+                exe: exe.to_owned(),
+                source,
+            })?;
         Ok(guard.stdin.take())
     }
 

@@ -23,7 +23,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Waits for the end of stdin, then removes.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
     let (Some(socket), Some(container)) = (args.next(), args.next()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a guard needs a socket and a container"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a guard needs a socket and a container",
+        ));
     };
     let mut said = Vec::new();
     // A stdin that can't be read says as much as one that has ended.
@@ -47,8 +50,9 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
 fn remove(socket: &Path, container: &str) -> io::Result<bool> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    let request =
-        format!("DELETE /containers/{container}?force=1&v=1 HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "DELETE /containers/{container}?force=1&v=1 HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes())?;
     // The runtime answers once the container is gone.
     let mut answer = Vec::new();
