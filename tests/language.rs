@@ -120,6 +120,13 @@ fn hostile_texts_are_refused_at_once() {
         ("commented nodes", "/-a {\n".repeat(100).into_bytes(), "pipe::too-deep"),
         ("5,000 comments", "/*".repeat(5_000).into_bytes(), "pipe::too-deep"),
         ("10 MB of one line", vec![b'a'; 10_000_000], "pipe::file-too-large"),
+        ("commented nothing", "a /- /- ".repeat(3_000).into_bytes(), "pipe::empty-slashdash"),
+        (
+            "commented often",
+            format!("{}{}", "a /-{\n".repeat(8), "}\n".repeat(8)).repeat(100).into_bytes(),
+            "pipe::too-deep",
+        ),
+        ("brackets", vec![b'('; 4_000_000], "pipe::unclosed-annotation"),
         ("binary", vec![0, 159, 146, 150], "pipe::not-text"),
         ("NUL in text", b"pipeline \"a\0b\"".to_vec(), "pipe::not-text"),
         ("invalid UTF-8", b"pipeline \"\xff\"".to_vec(), "pipe::not-text"),
@@ -130,7 +137,7 @@ fn hostile_texts_are_refused_at_once() {
         let start = Instant::now();
         let said = answer(text, &[]);
         assert!(said.contains(code), "{what}: {said}");
-        assert!(said.len() < 4_000, "{what}: {} bytes of message", said.len());
+        assert!(said.len() < 40_000, "{what}: {} bytes of message", said.len());
         // Far above what it takes, far below what a parser takes that was let loose on it.
         assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
     }
@@ -231,6 +238,47 @@ fn our_own_files_are_clean() {
         }
     }
     assert!(seen >= 6, "{seen} files");
+}
+
+#[test]
+fn the_main_pipeline_resolves_with_each_flag_and_on_each_host() {
+    let files = Disk::new(root());
+    let sets: [&[(&str, &str)]; 7] = [
+        &[("python", "host")],
+        &[("python", "host-torch"), ("torch-engine", "Cargo.toml"), ("onnx-engine", "Cargo.toml")],
+        &[("size", "test"), ("threads", "1"), ("opset", "21")],
+        &[("checkpoint", "examples")],
+        &[("prompt-tokens", "128"), ("new-tokens", "8")],
+        &[("onnx-engine", "Cargo.toml")],
+        &[],
+    ];
+    for sets in sets {
+        for (os, arch) in [("linux", "x86_64"), ("linux", "aarch64"), ("macos", "aarch64")] {
+            let sets = sets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let facts = Facts { os: os.to_owned(), arch: arch.to_owned(), python: None };
+            let (pipeline, diagnostics) = load(Path::new("pipelines/llm-6gb.kdl"), &Options { sets }, &files, &facts);
+            assert!(diagnostics.is_empty(), "{}", diagnostics.render(false, 100));
+            let measured = pipeline.expect("a clean file is a pipeline");
+            let measured = measured.steps.iter().filter(|step| step.group == "decode").count();
+            assert_eq!(measured, 10, "cells of `decode`");
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_cells_are_soon_resolved() {
+    let axis: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    let axis = axis.join(" ");
+    let text = format!(
+        "pipeline \"p\"\nmatrix \"m\" {{ axis \"a\" {axis}; axis \"b\" {axis}; }}\n\
+         step \"s\" for-each=\"m\" {{ run \"echo\" (axis)\"a\" (axis)\"b\"; }}\n\
+         step \"t\" for-each=\"m\" {{ run \"cat\" (step)\"s/x\"; }}\n"
+    );
+    let start = Instant::now();
+    let (pipeline, _) = load(Path::new("project/case.kdl"), &Options::default(), &project(text), &facts());
+    assert_eq!(pipeline.expect("it resolves").steps.len(), 20_000);
+    // A step that looked at every cell of another would take minutes.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -16,6 +16,9 @@ use crate::syntax::{Entry, Literal, Node};
 /// Settings whose value must stand there as it is: they decide what there is to resolve.
 const LITERAL: &[&str] = &["name", "for-each", "class", "type", "optional", "reason"];
 
+/// After so many findings, no more suggestions are looked for.
+const MANY: usize = 500;
+
 /// Collects what is wrong.
 pub struct Checker<'a, 'd> {
     pub world: &'a World<'d>,
@@ -228,6 +231,10 @@ impl<'a, 'd> Checker<'a, 'd> {
         let name = node.name.text.as_str();
         let fault = Diagnostic::error("pipe::unknown-node", format!("there is no node or recipe `{name}`"));
         let fault = fault.at(node.name.at, "not known here");
+        if self.found.len() > MANY {
+            // Nobody reads so many, and looking for what was meant takes time.
+            return self.found.push(fault);
+        }
         let body = match names.recipe {
             Some(_) => table::RECIPE_NODES,
             None => table::FILE_NODES,

@@ -52,7 +52,7 @@ impl<'d> Expander<'d, '_> {
     }
 
     fn bind_axis(&mut self, site: &Site, entry: &'d Entry, text: &str, kind: Kind, what: &str) -> Bound {
-        let (Some(cell), Some(matrix)) = (&site.cell, site.matrix) else {
+        let (Some(cell), Some((matrix, _))) = (&site.cell, site.of) else {
             return self.refuse(site, no_axis_here(text, entry.at, self.scopes[site.scope].instance.is_some()));
         };
         let matrix = &self.matrices[matrix];
@@ -123,7 +123,14 @@ impl<'d> Expander<'d, '_> {
             };
         }
         let cell = site.cell.clone();
-        Bound::Step(Ref { scope: site.scope, name: name.to_owned(), path: path.to_owned(), cell, at: entry.at })
+        Bound::Step(Ref {
+            scope: site.scope,
+            name: name.to_owned(),
+            path: path.to_owned(),
+            cell,
+            of: site.of,
+            at: entry.at,
+        })
     }
 
     fn inside_file(&mut self, site: &Site, inner: Spanned<Input>, path: &str, entry: &'d Entry) -> Bound {
@@ -209,6 +216,13 @@ impl<'d> Expander<'d, '_> {
             // The name was there when the reference was made; only a duplicate that was reported removes it.
             return None;
         };
+        // Cells of one matrix are made in one order, so the same number is the same cell.
+        if let (Some((matrix, index)), Some(of)) = (wanted.of, entity.matrix)
+            && matrix == of
+        {
+            let (_, target) = entity.targets.get(index)?;
+            return target.map(|slot| (slot, wanted.path.clone()));
+        }
         let agrees = |cell: &Cell| {
             let from = wanted.cell.as_deref();
             from.is_none_or(|from| cell.0.iter().all(|(axis, value)| from.get(axis).is_none_or(|v| v == value)))

@@ -50,7 +50,7 @@ impl<'d> Expander<'d, '_> {
 
     /// Unfolds the step nodes of a body into a scope.
     pub fn body(&mut self, scope: usize, nodes: &'d [Node]) {
-        let site = Site { scope, cell: None, matrix: None };
+        let site = Site { scope, cell: None, of: None };
         let module = self.scopes[scope].module;
         for node in flatten(nodes, &|when| self.holds(&site, when)) {
             if !self.world.makes_step(module, &node.name.text) {
@@ -84,9 +84,9 @@ impl<'d> Expander<'d, '_> {
         };
         let (name, group) = self.full_name(scope, text);
         let mut targets = Vec::new();
-        for cell in cells {
+        for (index, cell) in cells.into_iter().enumerate() {
             let name = cell.as_ref().map_or_else(|| name.clone(), |cell| format!("{name}[{cell}]"));
-            let site = Site { scope, cell: cell.clone(), matrix };
+            let site = Site { scope, cell: cell.clone(), of: matrix.map(|matrix| (matrix, index)) };
             targets.push((cell, self.call(Call { node, at, name, group: group.clone(), site })));
         }
         Entity { at, matrix, targets }
@@ -309,7 +309,7 @@ impl<'d> Expander<'d, '_> {
 
     /// A parameter that the call leaves out.
     fn preset(&mut self, scope: usize, param: &ParamDecl<'d>, call: &Call<'d>, recipe: &str) -> Bound {
-        let site = Site { scope, cell: None, matrix: None };
+        let site = Site { scope, cell: None, of: None };
         match param.default {
             Preset::Value(entry) => self.bind(&site, entry, param.kind, &format!("`{}`", param.name)),
             Preset::Step(node) => {
@@ -317,7 +317,14 @@ impl<'d> Expander<'d, '_> {
                 let target = self.call(Call { node, at: param.at, name, group, site });
                 let entity = Entity { at: param.at, matrix: None, targets: vec![(None, target)] };
                 self.scopes[scope].names.insert(param.name, entity);
-                Bound::Step(Ref { scope, name: param.name.to_owned(), path: String::new(), cell: None, at: param.at })
+                Bound::Step(Ref {
+                    scope,
+                    name: param.name.to_owned(),
+                    path: String::new(),
+                    cell: None,
+                    of: None,
+                    at: param.at,
+                })
             }
             Preset::None if param.optional => Bound::Absent,
             Preset::None => {

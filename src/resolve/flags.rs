@@ -48,7 +48,7 @@ impl<'d> Expander<'d, '_> {
     }
 
     fn in_file(&mut self, param: &ParamDecl<'d>) -> Bound {
-        let site = Site { scope: 0, cell: None, matrix: None };
+        let site = Site { scope: 0, cell: None, of: None };
         match param.default {
             Preset::Value(entry) => {
                 let bound = self.bind(&site, entry, param.kind, &format!("`{}`", param.name));

@@ -51,6 +51,8 @@ pub struct Ref {
     pub path: String,
     /// The cell from which it is named: of several cells of that step, the one that agrees is meant.
     pub cell: Option<Rc<Cell>>,
+    /// The matrix of that cell, and its number there.
+    pub of: Option<(usize, usize)>,
     pub at: At,
 }
 
@@ -95,8 +97,8 @@ pub enum Work<'d> {
 pub struct Site {
     pub scope: usize,
     pub cell: Option<Rc<Cell>>,
-    /// The matrix of that cell.
-    pub matrix: Option<usize>,
+    /// The matrix of that cell, and its number there.
+    pub of: Option<(usize, usize)>,
 }
 
 /// The matrices of a pipeline by number.

@@ -13,6 +13,12 @@ const MOST_COMMENT_DEPTH: usize = 16;
 const MOST_SLASHDASH: usize = 8;
 const MOST_TOKENS: usize = 1_000_000;
 
+/// The parser reads a block behind `/-` twice, and so one in n of them 2^n times; this bounds the sum.
+const MOST_REREADING: usize = 4_096;
+
+/// After so many the rest is noise.
+const MOST_FINDINGS: usize = 100;
+
 /// Bytes as text; on a fault, so much of the text as can be shown.
 pub(super) fn decode(source: usize, bytes: &[u8]) -> (String, Vec<Diagnostic>) {
     if bytes.len() > MOST_BYTES {
@@ -68,7 +74,17 @@ pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
     if let Some(fault) = another_language(source, text) {
         return vec![fault];
     }
-    let mut scanner = Scanner { source, text, at: 0, blocks: Vec::new(), tokens: 0, pending: false, found: Vec::new() };
+    let mut scanner = Scanner {
+        source,
+        text,
+        at: 0,
+        blocks: Vec::new(),
+        tokens: 0,
+        pending: false,
+        dangling: None,
+        rereading: 0,
+        found: Vec::new(),
+    };
     if text.starts_with('\u{feff}') {
         scanner.at = '\u{feff}'.len_utf8();
     }
@@ -126,6 +142,9 @@ struct Scanner<'a> {
     tokens: usize,
     /// True after a `/-` until the node ends.
     pending: bool,
+    /// A `/-` that has nothing behind it yet.
+    dangling: Option<usize>,
+    rereading: usize,
     found: Vec<Diagnostic>,
 }
 
@@ -134,6 +153,9 @@ impl Scanner<'_> {
         while let Some(byte) = self.peek(0) {
             if !byte.is_ascii_whitespace() {
                 self.tokens += 1;
+            }
+            if self.found.len() >= MOST_FINDINGS || !self.slashdash_has_something(byte) {
+                return;
             }
             if self.tokens > MOST_TOKENS {
                 let fault =
@@ -159,6 +181,9 @@ impl Scanner<'_> {
                 return;
             }
         }
+        if let Some(start) = self.dangling {
+            return self.nothing_commented(start);
+        }
         // The outermost is the likeliest to be the wrong one only when the innermost is closed; point at the
         // innermost, whose `}` a person looks for first.
         if let Some(block) = self.blocks.last() {
@@ -179,6 +204,26 @@ impl Scanner<'_> {
         Diagnostic::error(code, message).at(At { source: self.source, start, end }, "here")
     }
 
+    /// A `/-` needs something behind it; the parser takes minutes to find out that a row of them has nothing.
+    fn slashdash_has_something(&mut self, byte: u8) -> bool {
+        let Some(start) = self.dangling else { return true };
+        let next = self.peek(1);
+        if byte.is_ascii_whitespace() || byte == b'\\' || (byte == b'/' && matches!(next, Some(b'/' | b'*'))) {
+            return true;
+        }
+        self.dangling = None;
+        let nothing = matches!(byte, b';' | b'}') || (byte == b'/' && next == Some(b'-'));
+        if nothing {
+            self.nothing_commented(start);
+        }
+        !nothing
+    }
+
+    fn nothing_commented(&mut self, start: usize) {
+        let fault = self.error("pipe::empty-slashdash", "this `/-` comments nothing out", start, start + 2);
+        self.found.push(fault.help("write it before a node, a value or a `{ … }`, or take it away"));
+    }
+
     fn slash(&mut self) -> bool {
         match self.peek(1) {
             Some(b'/') => {
@@ -188,6 +233,7 @@ impl Scanner<'_> {
             Some(b'*') => self.comment(),
             Some(b'-') => {
                 self.pending = true;
+                self.dangling = Some(self.at);
                 self.at += 2;
                 true
             }
@@ -296,7 +342,7 @@ impl Scanner<'_> {
 
     /// `(` opens an annotation, which is a word and `)`.
     fn annotation(&mut self) -> bool {
-        let end = self.rest().find([')', '\n', ';', '{', '}', '"']);
+        let end = self.rest()[1..].find([')', '(', '\n', ';', '{', '}', '"']).map(|end| end + 1);
         let closed = end.is_some_and(|end| self.rest()[end..].starts_with(')'));
         let quoted = end.is_some_and(|end| self.rest()[end..].starts_with('"'));
         if !closed && !quoted {
@@ -324,9 +370,18 @@ impl Scanner<'_> {
 
     fn open(&mut self) -> bool {
         self.blocks.push(Block { start: self.at, slashdash: self.pending });
-        self.pending = false;
         let deep = self.blocks.len() > MOST_DEPTH;
         let slashdashes = self.blocks.iter().filter(|block| block.slashdash).count();
+        if self.pending {
+            self.rereading += 1 << slashdashes.min(MOST_SLASHDASH);
+        }
+        self.pending = false;
+        if self.rereading > MOST_REREADING {
+            let message = "too many blocks are commented out by `/-` inside others";
+            let fault = self.error("pipe::too-deep", message, self.at, self.at + 1);
+            self.found.push(fault.help("use `/* … */` for those on the outside"));
+            return false;
+        }
         if deep || slashdashes > MOST_SLASHDASH {
             let message = match deep {
                 true => format!("blocks are nested more than {MOST_DEPTH} deep"),
