@@ -42,7 +42,9 @@ pub fn brief(why: &Why) -> String {
             None => "its inputs changed".to_owned(),
         },
         Why::Gone { what } => format!("the store no longer holds {}", short(what)),
-        Why::WeakerSandbox { had, asked } => format!("its record was made with sandbox {had}, and {asked} is asked for"),
+        Why::WeakerSandbox { had, asked } => {
+            format!("its record was made with sandbox {had}, and {asked} is asked for")
+        }
         Why::MoreSamples { have, reason } => format!("{have} samples are there, {reason}"),
         Why::Forced => "--remeasure".to_owned(),
         Why::OtherMachine { .. } => "never measured on this machine".to_owned(),

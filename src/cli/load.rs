@@ -40,7 +40,10 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
     let selection = Selection { only: patterns(&target.only, "--only")? };
     for pattern in &selection.only {
         if !pipeline.steps.iter().filter_map(|step| step.cell.as_ref()).any(|cell| pattern.matches(cell)) {
-            note(&format!("pipe: no cell matches `--only '{pattern}'`; `pipe plan {}` lists them", target.file.display()));
+            note(&format!(
+                "pipe: no cell matches `--only '{pattern}'`; `pipe plan {}` lists them",
+                target.file.display()
+            ));
             return Err(exit::USAGE);
         }
     }
@@ -70,8 +73,7 @@ fn pipeline(
     python: Option<String>,
 ) -> Result<crate::pipeline::Pipeline, Code> {
     let options = resolve::Options { sets: sets(&target.sets)? };
-    let facts =
-        resolve::Facts { os: facts.machine.os.clone(), arch: facts.machine.architecture.clone(), python };
+    let facts = resolve::Facts { os: facts.machine.os.clone(), arch: facts.machine.architecture.clone(), python };
     let (pipeline, diagnostics) = resolve::load(&target.file, &options, &disk()?, &facts);
     if !diagnostics.is_empty() {
         note(&diagnostics.render(colour(global.color, To::Err), width()));
@@ -102,7 +104,9 @@ pub fn patterns(texts: &[String], flag: &str) -> Result<Vec<CellPattern>, Code> 
         .iter()
         .map(|text| {
             CellPattern::parse(text).ok_or_else(|| {
-                note(&format!("pipe: `{flag} '{text}'` is no pattern; write axis=value pairs: {flag} 'engine=onnx place=*'"));
+                note(&format!(
+                    "pipe: `{flag} '{text}'` is no pattern; write axis=value pairs: {flag} 'engine=onnx place=*'"
+                ));
                 exit::USAGE
             })
         })

@@ -114,7 +114,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            output::out(if error.use_stderr() { output::To::Err } else { output::To::Out }, &error.render().ansi().to_string());
+            output::out(
+                if error.use_stderr() { output::To::Err } else { output::To::Out },
+                &error.render().ansi().to_string(),
+            );
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
         }
     };

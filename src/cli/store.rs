@@ -90,7 +90,11 @@ fn verify(store: &Store) -> Result<u8, StoreError> {
         bytes(found.bytes),
         found.frames,
         found.checkouts,
-        if found.is_sound() { "all are what their names say" } else { "what is damaged is made again when it is needed" },
+        if found.is_sound() {
+            "all are what their names say"
+        } else {
+            "what is damaged is made again when it is needed"
+        },
     ));
     Ok(if found.is_sound() { exit::DONE } else { exit::FAULT })
 }

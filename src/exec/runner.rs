@@ -44,19 +44,20 @@ enum State {
     /// Some of what it reads is not done.
     Waiting,
     /// It has a key and no result, and waits for a slot.
-    Ready { manifest: Manifest, key: Digest },
+    Ready {
+        manifest: Manifest,
+        key: Digest,
+    },
     /// Its work is under way and holds this many slots.
-    Running { since: Instant, slots: u32 },
+    Running {
+        since: Instant,
+        slots: u32,
+    },
     Done(Outcome),
 }
 
 /// Runs what the survey found missing.
-pub async fn run(
-    site: &Site,
-    survey: Survey,
-    cancel: Cancel,
-    listener: &mut dyn Listener,
-) -> Result<Done, StoreError> {
+pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn Listener) -> Result<Done, StoreError> {
     let (progress, heard) = unbounded_channel();
     let mut runner = Runner {
         site,

@@ -214,10 +214,9 @@ fn device_lack(site: &Site, measure: &Measure) -> Option<Lack> {
             format!("Core ML is part of macOS; this is {}", machine.os),
             "run the same pipeline on a Mac",
         )),
-        Device::Cuda if container => Some(Lack::new(
-            "pipe gives containers no GPU yet",
-            "measure the native cell: place=native device=cuda",
-        )),
+        Device::Cuda if container => {
+            Some(Lack::new("pipe gives containers no GPU yet", "measure the native cell: place=native device=cuda"))
+        }
         Device::Cuda if machine.gpus.is_empty() => Some(Lack::new(
             "no NVIDIA GPU answers on this machine",
             "run the same pipeline on a machine with an NVIDIA GPU and its driver",
