@@ -37,7 +37,7 @@ pub fn brief(why: &Why) -> String {
     match why {
         Why::Never => "never ran with this store".to_owned(),
         Why::Changed { changes, .. } => match changes.split_first() {
-            Some((first, rest)) if rest.is_empty() => change(first),
+            Some((first, [])) => change(first),
             Some((first, rest)) => format!("{}, and {} more", change(first), rest.len()),
             None => "its inputs changed".to_owned(),
         },

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub mod check;
 pub mod doctor;
+pub mod env;
 pub mod estimate;
 pub mod exit;
 pub mod explain;

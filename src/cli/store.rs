@@ -117,11 +117,11 @@ fn gc(store: &Store) -> Result<u8, StoreError> {
 fn roots(store: &Store) -> Result<Vec<Entry>, StoreError> {
     let mut roots = Vec::new();
     store.scan(Kind::Record, |_, bytes| {
-        if let Ok(record) = serde_json::from_slice::<StepRecord>(bytes) {
-            if record.format == FORMAT {
-                roots.push(record.output);
-                roots.extend(record.log);
-            }
+        if let Ok(record) = serde_json::from_slice::<StepRecord>(bytes)
+            && record.format == FORMAT
+        {
+            roots.push(record.output);
+            roots.extend(record.log);
         }
     })?;
     store.scan(Kind::Session, |_, bytes| {

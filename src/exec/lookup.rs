@@ -101,10 +101,10 @@ fn lookup_sessions(
         return Ok(Err(Why::Forced));
     }
     for session in &set {
-        if let Some(outputs) = &session.outputs {
-            if !site.store.complete(outputs) {
-                return Ok(Err(Why::Gone { what: format!("outputs {outputs}") }));
-            }
+        if let Some(outputs) = &session.outputs
+            && !site.store.complete(outputs)
+        {
+            return Ok(Err(Why::Gone { what: format!("outputs {outputs}") }));
         }
     }
     if set.iter().any(|session| session.fault.is_some()) {

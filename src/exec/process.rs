@@ -244,6 +244,7 @@ struct Running {
     group: Option<rustix::process::Pid>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "the supervisor is started here, and steps by the supervisor")]
 async fn start(
     launcher: &Launcher,
     spec: ProcessSpec,

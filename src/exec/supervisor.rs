@@ -119,6 +119,7 @@ struct Child {
     ending: OwnedFd,
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the supervisor, the one place where steps' processes start")]
 fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
     let mut command = match &start.confine {
         Confine::Namespaces => {
@@ -150,6 +151,7 @@ fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
 }
 
 /// The same executable again, as the stage that becomes the program.
+#[expect(clippy::disallowed_methods, reason = "this is the supervisor, the one place where steps' processes start")]
 fn staged(start: &Start, confine: &Confine) -> Result<Command, String> {
     let (loader_env, env): (Vec<_>, Vec<_>) =
         start.env.clone().into_iter().partition(|(name, _)| stage::is_loader_variable(name));

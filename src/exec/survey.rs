@@ -138,10 +138,10 @@ fn look(site: &Site, id: StepId, looks: &BTreeMap<StepId, Look>) -> Result<Look,
     };
     let key = manifest.key();
     let found = lookup::lookup(site, id, &manifest, &key)?;
-    if found.is_err() {
-        if let Some(lack) = lack_of_cell(site, id) {
-            return Ok(Look::Lacking(lack));
-        }
+    if found.is_err()
+        && let Some(lack) = lack_of_cell(site, id)
+    {
+        return Ok(Look::Lacking(lack));
     }
     Ok(Look::Known { manifest, key, found })
 }

@@ -4,6 +4,8 @@
 //! the same there, the process's number, and when that process started, so that a number which was given out
 //! again is told apart. Containers whose owner lives on another machine are left alone.
 
+#![expect(clippy::disallowed_types, reason = "the runtime's client asks for them, and their order matters to none")]
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -152,6 +154,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test needs a process that has ended")]
     fn dead_is_only_who_lived_here() {
         let owner = Owner::current("run-1");
         let mut child = std::process::Command::new("true").spawn().unwrap();

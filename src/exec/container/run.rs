@@ -1,5 +1,7 @@
 //! One engine in one container.
 
+#![expect(clippy::disallowed_types, reason = "the runtime's client asks for them, and their order matters to none")]
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -173,6 +175,7 @@ impl Runtime {
     }
 
     /// Starts the guard of a container to be; only local runtimes have one.
+    #[expect(clippy::disallowed_methods, reason = "the guard is no step's process: it watches over `pipe` itself")]
     fn guard(&self, exe: &Path, name: &str) -> Result<Option<tokio::process::ChildStdin>, RuntimeError> {
         let Some(socket) = self.address.strip_prefix("unix://") else {
             return Ok(None);
@@ -311,7 +314,7 @@ impl Container {
         self.link.take()
     }
 
-    /// Copies what the engine wrote to `/work/FOLDER` into `here`, which exists. The engine must still run.
+    /// Copies what the engine wrote to `FOLDER` below its working folder into `here`, which exists. The engine must still run.
     pub async fn fetch(&self, folder: &str, here: &Path) -> Result<(), RuntimeError> {
         let options = DownloadFromContainerOptionsBuilder::new().path(&format!("{WORKDIR}/{folder}")).build();
         let fetching = async {

@@ -1,3 +1,5 @@
+//! Tests of images as bytes; no container runtime is asked.
+
 use super::*;
 use std::io::Read;
 use std::path::Path;

@@ -53,6 +53,7 @@ pub async fn probe(exe: &Path, bwrap: Option<PathBuf>, scratch: &Path) -> Result
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a tool is asked what it can do, before there is a sandbox")]
 async fn try_strict(exe: &Path, bwrap: Option<PathBuf>, scratch: &Path) -> Result<Bubblewrap, String> {
     let path = bwrap.ok_or("`bwrap` is not installed")?;
     let help = tokio::process::Command::new(&path)

@@ -1,3 +1,5 @@
+//! Tests of what each level makes of a step; no process is started.
+
 use super::*;
 
 fn words(start: &Start) -> Vec<String> {
