@@ -27,8 +27,9 @@ impl TorchModel {
         let no_grad = tch::no_grad_guard();
         let path = folder.join(&card.file);
         let during = format!("loading `{}`", path.display());
-        // It compiles kernels for the shapes that it has seen: a sample would depend on those before it.
-        tch::jit::f_set_tensor_expr_fuser_enabled(false).map_err(|error| fault(&during, &error))?;
+        // The optimising executor rebuilds the graph from the shapes that its first passes saw: a sample would
+        // depend on those before it, and with lengths that grow it gains nothing.
+        tch::jit::f_set_graph_executor_optimize(false).map_err(|error| fault(&during, &error))?;
         let mut module = CModule::load_on_device(&path, device).map_err(|error| fault(&during, &error))?;
         module.f_set_eval().map_err(|error| fault(&during, &error))?;
         device::synchronize(device)?;
