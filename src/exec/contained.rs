@@ -13,7 +13,7 @@ use super::engine::{self, Drive};
 use super::image::Image;
 use super::measuring::store_outputs;
 use super::outcome::{Failure, Lack};
-use super::place::{Ran, TAIL, env};
+use super::place::{MOMENT, Ran, TAIL, env};
 use super::work::{Job, Unmade, tail};
 use crate::host;
 use crate::pipeline::Measure;
@@ -133,7 +133,10 @@ pub async fn run(
             (Ok(driven), Some(store_outputs(job, out).await?))
         }
         Some(Err(mut failure)) => {
-            let end = running.stop().await;
+            let end = match failure.fault.is_ended() {
+                true => running.wait(MOMENT).await,
+                false => running.stop().await,
+            };
             failure.fault = failure.fault.with_end(end, tail(&log, TAIL));
             (Err(failure), None)
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pipe_cache::Entry;
 use pipe_engine::message::{Device, Sample};
@@ -23,6 +23,9 @@ pub const CUDA: &str = "in/cuda";
 
 /// Lines of an engine's log that a message shows.
 pub const TAIL: usize = 12;
+
+/// How long an engine that closed its link may take to end, so that it is known what ended it.
+pub const MOMENT: Duration = Duration::from_secs(2);
 
 /// What an engine's run gave.
 pub struct Ran {
@@ -97,7 +100,10 @@ async fn native(
             (Ok(driven), Some(store_outputs(job, root.join("out")).await?))
         }
         Err(mut failure) => {
-            let exit = engine.stop().await?;
+            let exit = match failure.fault.is_ended() {
+                true => engine.settle(MOMENT).await?,
+                false => engine.stop().await?,
+            };
             failure.fault = failure.fault.with_end(exit.status, tail(&log, TAIL));
             (Err(failure), None)
         }

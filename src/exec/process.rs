@@ -227,6 +227,21 @@ impl EngineProcess {
         cancel.cancel();
         self.running.wait(&cancel).await
     }
+
+    /// Says how an engine ended that has closed its link; one that lives on for `moment` is stopped.
+    pub async fn settle(mut self, moment: Duration) -> Result<Exit, ProcessError> {
+        (self.stdin, self.stdout) = (None, None);
+        let cancel = Cancel::new();
+        let later = async {
+            tokio::time::sleep(moment).await;
+            cancel.cancel();
+            std::future::pending::<std::convert::Infallible>().await
+        };
+        tokio::select! {
+            exit = self.running.wait(&cancel) => exit,
+            never = later => match never {},
+        }
+    }
 }
 
 /// A child under its supervisor.

@@ -209,9 +209,7 @@ impl<'d> Expander<'d, '_> {
     }
 
     fn is_measure(&self, slot: usize) -> bool {
-        let slot = &self.slots[slot];
-        let compare = matches!(&slot.work, super::scope::Work::Node(node) if node.name.text == "compare");
-        slot.class == Class::Measure && !compare
+        self.slots[slot].class == Class::Measure
     }
 
     fn baseline(&mut self, open: &Open<'d>, node: &'d Node, matrix: &Option<usize>) -> Option<Spanned<CellPattern>> {

@@ -480,9 +480,9 @@ pub static MEASURE: NodeSpec = NodeSpec {
     doc: "Measures a model on an engine, in a fresh process, alone on the machine.",
     values: &[NAME],
     settings: &[
-        required("engine", Kind::Step, "a folder with `bin/` and `lib/`"),
+        required("engine", Kind::Input, "a folder with `bin/` and `lib/`, or the program itself"),
         required("program", Kind::Text, "the engine's file in that folder: `bin/pipe-engine-onnx`"),
-        required("model", Kind::Step, "a folder with `pipe-model.json`"),
+        required("model", Kind::Input, "a folder with `pipe-model.json`"),
         required("tokens", Kind::Input, "a `.npy` file of token numbers"),
         setting("cuda-libraries", Kind::Step, "a Python environment with the CUDA libraries, for `cuda`"),
         required("device", Kind::Text, "`cpu`, `mps`, `cuda` or `coreml`"),

@@ -72,6 +72,11 @@ impl EngineFault {
         }
     }
 
+    /// True where the engine closed its end of the link, so its process ends by itself.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, EngineFault::Crashed { .. })
+    }
+
     /// Adds how the engine's process or container ended, and what it last said on stderr.
     pub fn with_end(self, end: impl fmt::Display, last_lines: Vec<String>) -> EngineFault {
         match self {
