@@ -1,5 +1,11 @@
 //! Lists the engines' sources, so that they travel in the binary.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "this is how cargo speaks with a build script"
+)]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};

@@ -341,11 +341,7 @@ fn image_manifest(image: &Image, world: &World, reader: &Reader) -> Result<Manif
 /// The question key: what is measured, apart from the machine.
 fn measure_manifest(measure: &Measure, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
     let mut manifest = Manifest::new(Class::Measure, "measure", MEASURE_VERSION);
-    let content = [
-        ("engine", &measure.engine),
-        ("model", &measure.model),
-        ("tokens", &measure.tokens),
-    ];
+    let content = [("engine", &measure.engine), ("model", &measure.model), ("tokens", &measure.tokens)];
     for (name, input) in content {
         manifest.add_from(name, reader.entry(&input.value)?, &input.origin);
     }

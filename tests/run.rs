@@ -82,7 +82,10 @@ fn the_second_run_runs_nothing_and_writes_the_same_report() {
     assert_eq!(run(&place, &[]), Vec::<String>::new());
     let after: Vec<Vec<u8>> = ["report.md", "report.csv", "report.json", "report.html"].map(report).to_vec();
     assert!(before == after, "a report changed though nothing ran");
-    assert_eq!(fs::read_to_string(place.path().join("out/small/second/second.txt")).expect("the export"), "NOTE\nHELLO");
+    assert_eq!(
+        fs::read_to_string(place.path().join("out/small/second/second.txt")).expect("the export"),
+        "NOTE\nHELLO"
+    );
     place.pipe(&["run", "small.kdl", "--require-cached"]).expect(0);
 }
 
@@ -190,7 +193,8 @@ fn an_engine_that_fails_is_one_failed_cell() {
         let said = place.pipe(&["run", "small.kdl"]).expect(3);
         assert!(said.err.contains(cause), "{behaviour}: no `{cause}` in\n{}", said.err);
         let report: serde_json::Value =
-            serde_json::from_slice(&fs::read(place.path().join("out/small/report.json")).expect("a report")).expect("JSON");
+            serde_json::from_slice(&fs::read(place.path().join("out/small/report.json")).expect("a report"))
+                .expect("JSON");
         let state = |model: &str| {
             let cells = report["cells"].as_array().expect("cells").clone();
             let of = |cell: &serde_json::Value| cell["cell"]["model"] == model && cell["cell"]["device"] == "cpu";

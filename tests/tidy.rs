@@ -86,7 +86,8 @@ fn each_dependency_has_one_owner() {
         for (dependency, owners) in OWNERS {
             let named = text.lines().any(|line| {
                 let code = line.split("//").next().unwrap_or("");
-                code.match_indices(dependency).any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+                code.match_indices(dependency)
+                    .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
             });
             if named && !owners.iter().any(|owner| inside.starts_with(owner)) {
                 wrong.push(format!("{file} names `{dependency}`, which belongs to {owners:?}"));

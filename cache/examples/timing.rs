@@ -1,9 +1,6 @@
 //! Times the store on a folder: `timing STORE FOLDER` takes the folder in (it is moved) and checks it out.
 
-#![expect(
-    clippy::disallowed_macros,
-    reason = "a program for people, and not part of the library"
-)]
+#![expect(clippy::disallowed_macros, reason = "a program for people, and not part of the library")]
 
 use std::path::Path;
 use std::time::Instant;
@@ -25,15 +22,9 @@ fn main() -> Result<()> {
     timed("checkout", || opened.checkout(&entry))?;
     timed("checkout again", || opened.checkout(&entry))?;
     let key = Digest::of(b"timing");
-    timed("append, durable", || {
-        opened.append(Kind::Record, &key, &[1; 1024])
-    })?;
-    timed("append, durable", || {
-        opened.append(Kind::Record, &key, &[1; 1024])
-    })?;
-    let many: Vec<_> = (0..10_000u32)
-        .map(|at| (Kind::Note, Digest::of(&at.to_le_bytes()), &[2; 1024][..]))
-        .collect();
+    timed("append, durable", || opened.append(Kind::Record, &key, &[1; 1024]))?;
+    timed("append, durable", || opened.append(Kind::Record, &key, &[1; 1024]))?;
+    let many: Vec<_> = (0..10_000u32).map(|at| (Kind::Note, Digest::of(&at.to_le_bytes()), &[2; 1024][..])).collect();
     timed("append 10,000 notes", || opened.append_all(&many))?;
     drop(opened);
 

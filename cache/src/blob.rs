@@ -46,25 +46,12 @@ impl Store {
     /// Stores a file's content. Durable after `flush`, or after the next durable record.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Entry> {
         let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
-        let entry = Entry::File {
-            digest,
-            size,
-            executable: false,
-        };
+        let entry = Entry::File { digest, size, executable: false };
         if size <= SMALL {
-            self.pack.append(
-                &[Frame {
-                    kind: BLOB,
-                    key: digest,
-                    payload: bytes,
-                }],
-                Repeats::Drop,
-            )?;
+            self.pack.append(&[Frame { kind: BLOB, key: digest, payload: bytes }], Repeats::Drop)?;
         } else if !self.contains(&entry) {
             let temp = self.temp_file()?;
-            temp.as_file()
-                .write_all(bytes)
-                .map_err(io("write", temp.path()))?;
+            temp.as_file().write_all(bytes).map_err(io("write", temp.path()))?;
             self.publish_temp(temp, digest, size, false)?;
         } else {
             self.rely_on(&self.blob_path(&digest, false));
@@ -78,8 +65,7 @@ impl Store {
             return Ok(None);
         };
         let mut bytes = Vec::new();
-        blob.read_to_end(&mut bytes)
-            .map_err(io("read", self.blob_path(digest, false)))?;
+        blob.read_to_end(&mut bytes).map_err(io("read", self.blob_path(digest, false)))?;
         Ok(Some(bytes))
     }
 
@@ -101,9 +87,7 @@ impl Store {
         let Some(mut blob) = self.open_blob(digest)? else {
             return Ok(None);
         };
-        io::copy(&mut blob, out)
-            .map(Some)
-            .map_err(io("copy", self.blob_path(digest, false)))
+        io::copy(&mut blob, out).map(Some).map_err(io("copy", self.blob_path(digest, false)))
     }
 
     /// The tree under this digest, verified.
@@ -116,10 +100,7 @@ impl Store {
         };
         let fits = Tree::digest_of_encoding(&bytes) == *digest;
         let Some(tree) = Tree::decode(&bytes).filter(|_| fits) else {
-            self.warnings.add(Warning::Corrupt {
-                digest: *digest,
-                moved_to: None,
-            });
+            self.warnings.add(Warning::Corrupt { digest: *digest, moved_to: None });
             return Ok(None);
         };
         let tree = Arc::new(tree);
@@ -131,14 +112,7 @@ impl Store {
     pub fn put_tree_node(&self, tree: &Tree) -> Result<Entry> {
         let encoding = tree.encode();
         let digest = Tree::digest_of_encoding(&encoding);
-        self.pack.append(
-            &[Frame {
-                kind: TREE,
-                key: digest,
-                payload: &encoding,
-            }],
-            Repeats::Drop,
-        )?;
+        self.pack.append(&[Frame { kind: TREE, key: digest, payload: &encoding }], Repeats::Drop)?;
         Ok(Entry::Tree { digest })
     }
 
@@ -147,12 +121,10 @@ impl Store {
         match entry {
             Entry::Link { .. } => true,
             Entry::Tree { digest } => self.pack.contains(TREE, digest).unwrap_or(false),
-            Entry::File { digest, size, .. } if *size <= SMALL => {
-                self.pack.contains(BLOB, digest).unwrap_or(false)
+            Entry::File { digest, size, .. } if *size <= SMALL => self.pack.contains(BLOB, digest).unwrap_or(false),
+            Entry::File { digest, size, .. } => {
+                [false, true].iter().any(|&executable| file_has_size(&self.blob_path(digest, executable), *size))
             }
-            Entry::File { digest, size, .. } => [false, true]
-                .iter()
-                .any(|&executable| file_has_size(&self.blob_path(digest, executable), *size)),
         }
     }
 
@@ -164,20 +136,14 @@ impl Store {
         if Digest::of(&bytes) == *digest {
             return Ok(Some(bytes));
         }
-        self.warnings.add(Warning::Corrupt {
-            digest: *digest,
-            moved_to: None,
-        });
+        self.warnings.add(Warning::Corrupt { digest: *digest, moved_to: None });
         Ok(None)
     }
 
     pub(crate) fn blob_path(&self, digest: &Digest, executable: bool) -> PathBuf {
         let hex = digest.to_string();
         let suffix = if executable { ".x" } else { "" };
-        self.root
-            .join("blobs")
-            .join(&hex[..2])
-            .join(format!("{hex}{suffix}"))
+        self.root.join("blobs").join(&hex[..2]).join(format!("{hex}{suffix}"))
     }
 
     /// The blob's file of this mode, hashed unless this process has done so before. Damaged ones are put aside.
@@ -198,9 +164,7 @@ impl Store {
             Err(error) => return Err(io("open", &path)(error)),
         };
         let stamp = Stamp::of(&stat);
-        let known = held(&self.verified)
-            .get(&(*digest, executable))
-            .is_some_and(|known| known.same_content(&stamp));
+        let known = held(&self.verified).get(&(*digest, executable)).is_some_and(|known| known.same_content(&stamp));
         if !known {
             let (found, _) = hash::hash(&file, stamp.size).map_err(io("read", &path))?;
             if found != *digest {
@@ -218,8 +182,7 @@ impl Store {
 
     /// Notes that this process has seen this file to hold what its name says.
     pub(crate) fn trust(&self, digest: &Digest, executable: bool, file: impl AsFd) -> Result<()> {
-        let stat =
-            rustix::fs::fstat(file).map_err(io("inspect", self.blob_path(digest, executable)))?;
+        let stat = rustix::fs::fstat(file).map_err(io("inspect", self.blob_path(digest, executable)))?;
         held(&self.verified).insert((*digest, executable), Stamp::of(&stat));
         Ok(())
     }
@@ -236,10 +199,7 @@ impl Store {
         }
         held(&self.verified).retain(|(known, _), _| known != digest);
         held(&self.whole).clear();
-        self.warnings.add(Warning::Corrupt {
-            digest: *digest,
-            moved_to: Some(moved_to),
-        });
+        self.warnings.add(Warning::Corrupt { digest: *digest, moved_to: Some(moved_to) });
         Ok(())
     }
 
@@ -258,9 +218,7 @@ impl Store {
         executable: bool,
     ) -> Result<()> {
         fsx::seal(temp.as_file(), executable).map_err(io("set the mode of", temp.path()))?;
-        temp.as_file()
-            .sync_all()
-            .map_err(io("make durable", temp.path()))?;
+        temp.as_file().sync_all().map_err(io("make durable", temp.path()))?;
         if self.publish(rustix::fs::CWD, temp.path(), &digest, size, executable)? {
             self.trust(&digest, executable, temp.as_file())?;
             // The file has its final name now, and there is nothing left to remove.
@@ -332,6 +290,5 @@ impl Store {
 }
 
 fn file_has_size(path: &Path, size: u64) -> bool {
-    path.symlink_metadata()
-        .is_ok_and(|found| found.is_file() && found.len() == size)
+    path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == size)
 }

@@ -19,17 +19,8 @@ impl Store {
     /// A read-only folder or file that holds exactly this; its name is the same for every process and run.
     pub fn checkout(&self, entry: &Entry) -> Result<PathBuf> {
         let name = match entry {
-            Entry::Tree { digest }
-            | Entry::File {
-                digest,
-                executable: false,
-                ..
-            } => digest.to_string(),
-            Entry::File {
-                digest,
-                executable: true,
-                ..
-            } => format!("{digest}.x"),
+            Entry::Tree { digest } | Entry::File { digest, executable: false, .. } => digest.to_string(),
+            Entry::File { digest, executable: true, .. } => format!("{digest}.x"),
             Entry::Link { target } => {
                 return Err(scan::unstorable("", Fault::LinkLeaves(target.clone())));
             }
@@ -44,9 +35,7 @@ impl Store {
             Entry::Tree { digest } => self.build(digest, &built, &Self::shared)?,
             _ => {
                 self.shared(entry, &built)?;
-                File::open(&built)
-                    .and_then(|file| file.sync_all())
-                    .map_err(io("make durable", &built))?;
+                File::open(&built).and_then(|file| file.sync_all()).map_err(io("make durable", &built))?;
             }
         }
         match fsx::rename_new(rustix::fs::CWD, &built, &path) {
@@ -64,9 +53,7 @@ impl Store {
         match entry {
             Entry::Tree { digest } => self.build_plain(digest, dest),
             Entry::File { .. } => self.private(entry, dest),
-            Entry::Link { target } => {
-                std::os::unix::fs::symlink(target, dest).map_err(io("make the link", dest))
-            }
+            Entry::Link { target } => std::os::unix::fs::symlink(target, dest).map_err(io("make the link", dest)),
         }
     }
 
@@ -117,9 +104,7 @@ impl Store {
     /// Makes the folders and links of a tree, then its files on all cores.
     fn lay_out(&self, tree: &Digest, dest: &Path, place: &Place, mode: u32) -> Result<()> {
         let mut items = Vec::new();
-        self.walk(&Entry::Tree { digest: *tree }, |path, entry| {
-            items.push((path.to_owned(), entry.clone()))
-        })?;
+        self.walk(&Entry::Tree { digest: *tree }, |path, entry| items.push((path.to_owned(), entry.clone())))?;
         let folder = |path: &Path| {
             let made = std::fs::DirBuilder::new().mode(mode).create(path);
             made.map_err(io("make the folder", path))
@@ -134,29 +119,19 @@ impl Store {
                 }
                 Entry::Link { target } => {
                     let path = dest.join(path);
-                    std::os::unix::fs::symlink(target, &path)
-                        .map_err(io("make the link", &path))?;
+                    std::os::unix::fs::symlink(target, &path).map_err(io("make the link", &path))?;
                 }
                 Entry::File { .. } => {}
             }
         }
         items.retain(|(_, entry)| matches!(entry, Entry::File { .. }));
-        in_parallel(
-            &items,
-            || (),
-            |(), (path, entry)| place(self, entry, &dest.join(path)),
-        )?;
+        in_parallel(&items, || (), |(), (path, entry)| place(self, entry, &dest.join(path)))?;
         Ok(())
     }
 
     /// A file of a checkout.
     fn shared(&self, entry: &Entry, dest: &Path) -> Result<()> {
-        let Entry::File {
-            digest,
-            size,
-            executable,
-        } = entry
-        else {
+        let Entry::File { digest, size, executable } = entry else {
             return Ok(());
         };
         if *size <= SMALL {
@@ -171,11 +146,7 @@ impl Store {
             Err(error)
                 if matches!(
                     rustix::io::Errno::from_io_error(&error),
-                    Some(
-                        rustix::io::Errno::MLINK
-                            | rustix::io::Errno::PERM
-                            | rustix::io::Errno::XDEV
-                    )
+                    Some(rustix::io::Errno::MLINK | rustix::io::Errno::PERM | rustix::io::Errno::XDEV)
                 ) =>
             {
                 self.private(entry, dest)?;
@@ -203,10 +174,7 @@ impl Store {
 
     /// A file that belongs to the user.
     fn private(&self, entry: &Entry, dest: &Path) -> Result<()> {
-        let Entry::File {
-            digest, executable, ..
-        } = entry
-        else {
+        let Entry::File { digest, executable, .. } = entry else {
             return Ok(());
         };
         let file = create(dest, if *executable { 0o777 } else { 0o666 })?;
@@ -214,18 +182,13 @@ impl Store {
     }
 
     fn fill(&self, digest: &Digest, mut dest: &File, shown: &Path) -> Result<()> {
-        match self
-            .open_blob(digest)?
-            .ok_or_else(|| self.missing(digest))?
-        {
+        match self.open_blob(digest)?.ok_or_else(|| self.missing(digest))? {
             Blob::Bytes(bytes) => dest.write_all(bytes.get_ref()).map_err(io("write", shown)),
             Blob::File(mut source) => {
                 if crate::ingest::reflink(&source, dest) {
                     return Ok(());
                 }
-                std::io::copy(&mut source, &mut dest)
-                    .map(drop)
-                    .map_err(io("write", shown))
+                std::io::copy(&mut source, &mut dest).map(drop).map_err(io("write", shown))
             }
         }
     }

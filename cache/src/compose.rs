@@ -40,29 +40,17 @@ impl TreeBuilder {
         if let Entry::Link { target } = &entry
             && !link_stays_inside(names.len() - 1, target)
         {
-            return Err(scan::unstorable(
-                path,
-                crate::Fault::LinkLeaves(target.clone()),
-            ));
+            return Err(scan::unstorable(path, crate::Fault::LinkLeaves(target.clone())));
         }
         let mut folder = &mut self.root;
-        let (last, above) = names
-            .split_last()
-            .map_or(("", &[][..]), |(last, above)| (*last, above));
+        let (last, above) = names.split_last().map_or(("", &[][..]), |(last, above)| (*last, above));
         let mut at = String::new();
         for name in above {
             at = scan::join(&at, name);
-            match folder
-                .entries
-                .entry((*name).to_owned())
-                .or_insert_with(|| Node::Folder(Folder::default()))
-            {
+            match folder.entries.entry((*name).to_owned()).or_insert_with(|| Node::Folder(Folder::default())) {
                 Node::Folder(inner) => folder = inner,
                 Node::Leaf(other) => {
-                    return Err(StoreError::FileAndFolder {
-                        path: at,
-                        other: Box::new(other.clone()),
-                    });
+                    return Err(StoreError::FileAndFolder { path: at, other: Box::new(other.clone()) });
                 }
             }
         }
@@ -91,10 +79,7 @@ impl Folder {
     fn add(&mut self, name: &str, entry: Entry, path: &str) -> Result<()> {
         match (self.entries.get_mut(name), entry) {
             (None, Entry::Tree { digest }) => {
-                let folder = Folder {
-                    merged: vec![digest],
-                    ..Folder::default()
-                };
+                let folder = Folder { merged: vec![digest], ..Folder::default() };
                 self.entries.insert(name.to_owned(), Node::Folder(folder));
             }
             (None, entry) => {
@@ -102,25 +87,15 @@ impl Folder {
             }
             (Some(Node::Folder(folder)), Entry::Tree { digest }) => folder.merge(&digest),
             (Some(Node::Folder(_)), entry) => {
-                return Err(StoreError::FileAndFolder {
-                    path: path.to_owned(),
-                    other: Box::new(entry),
-                });
+                return Err(StoreError::FileAndFolder { path: path.to_owned(), other: Box::new(entry) });
             }
             (Some(Node::Leaf(leaf)), Entry::Tree { .. }) => {
-                return Err(StoreError::FileAndFolder {
-                    path: path.to_owned(),
-                    other: Box::new(leaf.clone()),
-                });
+                return Err(StoreError::FileAndFolder { path: path.to_owned(), other: Box::new(leaf.clone()) });
             }
             (Some(Node::Leaf(leaf)), entry) if *leaf == entry => {}
             (Some(Node::Leaf(leaf)), entry) => {
                 let (first, second) = (Box::new(leaf.clone()), Box::new(entry));
-                return Err(StoreError::Conflict {
-                    path: path.to_owned(),
-                    first,
-                    second,
-                });
+                return Err(StoreError::Conflict { path: path.to_owned(), first, second });
             }
         }
         Ok(())

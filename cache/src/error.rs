@@ -127,9 +127,7 @@ pub enum Fault {
     #[error("its name is not UTF-8; rename it")]
     NotUtf8,
     /// A symbolic link out of the folder.
-    #[error(
-        "it is a symbolic link to `{0}`, which leaves the folder; link to a path inside it, or copy the file"
-    )]
+    #[error("it is a symbolic link to `{0}`, which leaves the folder; link to a path inside it, or copy the file")]
     LinkLeaves(String),
     /// Too many folders in one another.
     #[error("it lies more than {0} folders deep")]
@@ -153,10 +151,7 @@ impl StoreError {
 }
 
 /// Turns an error of the operating system into ours; for `map_err`.
-pub(crate) fn io<E: Into<io::Error>>(
-    action: &'static str,
-    path: impl AsRef<Path>,
-) -> impl FnOnce(E) -> StoreError {
+pub(crate) fn io<E: Into<io::Error>>(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(E) -> StoreError {
     move |source| {
         let (path, source) = (path.as_ref().to_path_buf(), source.into());
         match source.kind() {
@@ -164,28 +159,18 @@ pub(crate) fn io<E: Into<io::Error>>(
                 let (free, files) = crate::fsx::room(&path).unwrap_or((0, u64::MAX));
                 StoreError::DiskFull { path, free, files }
             }
-            _ => StoreError::Io {
-                action,
-                path,
-                source,
-            },
+            _ => StoreError::Io { action, path, source },
         }
     }
 }
 
 fn next_step(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "; give yourself the right to do that, or choose another place"
-        }
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "; the disk is mounted read-only: choose another store with `--store`"
-        }
+        io::ErrorKind::PermissionDenied => "; give yourself the right to do that, or choose another place",
+        io::ErrorKind::ReadOnlyFilesystem => "; the disk is mounted read-only: choose another store with `--store`",
         _ => match rustix::io::Errno::from_io_error(source) {
             Some(rustix::io::Errno::MFILE) => "; raise the limit of open files (`ulimit -n`)",
-            Some(rustix::io::Errno::IO) => {
-                "; the disk reports a fault: check it, then run `pipe store verify`"
-            }
+            Some(rustix::io::Errno::IO) => "; the disk reports a fault: check it, then run `pipe store verify`",
             _ => "",
         },
     }
@@ -206,19 +191,13 @@ mod tests {
     fn a_full_disk_says_which_and_how_much() {
         let error: StoreError = io("write", "/")(io::Error::from(rustix::io::Errno::NOSPC));
         let text = error.to_string();
-        assert!(
-            text.contains("`/`") && text.contains("MiB are free") && text.contains("store gc"),
-            "{text}"
-        );
+        assert!(text.contains("`/`") && text.contains("MiB are free") && text.contains("store gc"), "{text}");
     }
 
     #[test]
     fn a_refusal_names_path_cause_and_next_step() {
         let error: StoreError = io("read", "a/b")(io::Error::from(rustix::io::Errno::ACCESS));
         let text = error.to_string();
-        assert!(
-            text.starts_with("cannot read `a/b`: Permission denied"),
-            "{text}"
-        );
+        assert!(text.starts_with("cannot read `a/b`: Permission denied"), "{text}");
     }
 }

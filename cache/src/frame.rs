@@ -34,11 +34,7 @@ impl Header {
         let (key, _) = rest.split_first_chunk::<32>()?;
         let payload = u32::from_le_bytes(*length);
         let sound = *magic == MAGIC && payload as usize <= MAX_PAYLOAD;
-        sound.then(|| Self {
-            kind,
-            key: Digest::from_bytes(*key),
-            payload,
-        })
+        sound.then(|| Self { kind, key: Digest::from_bytes(*key), payload })
     }
 
     /// The size of the whole frame.

@@ -25,13 +25,9 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     /// The stamp that a `stat` answer holds.
-    #[expect(
-        clippy::unnecessary_cast,
-        reason = "the fields' types differ between Linux and macOS"
-    )]
+    #[expect(clippy::unnecessary_cast, reason = "the fields' types differ between Linux and macOS")]
     pub(crate) fn of(stat: &rustix::fs::Stat) -> Self {
-        let nanos =
-            |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self {
             dev: stat.st_dev as u64,
             ino: stat.st_ino as u64,
@@ -64,8 +60,7 @@ pub(crate) fn open_file_at(
     dir: impl AsFd,
     name: impl rustix::path::Arg,
 ) -> io::Result<Option<(File, rustix::fs::Stat)>> {
-    let flags =
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let fd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
         // What links (ELOOP, or EMLINK on some systems) and sockets answer.
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK | rustix::io::Errno::NXIO) => {
@@ -109,10 +104,7 @@ pub(crate) fn strip(file: impl AsFd) -> io::Result<()> {
             Err(rustix::io::Errno::NOTSUP) => 0,
             other => other?,
         };
-        for name in names[..length]
-            .split(|byte| *byte == 0)
-            .filter(|name| !name.is_empty())
-        {
+        for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             match rustix::fs::fremovexattr(&file, name) {
                 Err(_) if name == b"security.selinux" => {}
                 other => other?,
@@ -141,12 +133,7 @@ fn open_up_at(dir: impl AsFd, name: &str) -> io::Result<()> {
     }
     #[cfg(not(target_os = "linux"))]
     {
-        Ok(rustix::fs::chmodat(
-            dir,
-            name,
-            Mode::RWXU,
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?)
+        Ok(rustix::fs::chmodat(dir, name, Mode::RWXU, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 
@@ -180,14 +167,8 @@ pub(crate) fn seal_dir(dir: impl AsFd) -> io::Result<()> {
 }
 
 fn store_times() -> Timestamps {
-    let time = Timespec {
-        tv_sec: STORE_TIME,
-        tv_nsec: 0,
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
+    let time = Timespec { tv_sec: STORE_TIME, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
 }
 
 /// Renames unless the new name exists (then `AlreadyExists`).
@@ -236,17 +217,11 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 
 /// Free bytes and free inodes of the disk that holds `path`, or its nearest folder that exists.
 pub(crate) fn room(path: &Path) -> Option<(u64, u64)> {
-    path.ancestors()
-        .find_map(|path| rustix::fs::statvfs(path).ok())
-        .map(|disk| {
-            // File systems without inodes report none at all.
-            let files = if disk.f_files == 0 {
-                u64::MAX
-            } else {
-                disk.f_favail
-            };
-            (disk.f_bavail.saturating_mul(disk.f_frsize), files)
-        })
+    path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok()).map(|disk| {
+        // File systems without inodes report none at all.
+        let files = if disk.f_files == 0 { u64::MAX } else { disk.f_favail };
+        (disk.f_bavail.saturating_mul(disk.f_frsize), files)
+    })
 }
 
 /// Removes a folder with all in it, read-only folders too, and never follows a link. Absent is fine.

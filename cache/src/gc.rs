@@ -59,9 +59,7 @@ impl Store {
         let locked = self.lock.try_lock();
         let result = match locked {
             Ok(()) => work(),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Busy {
-                root: self.root.clone(),
-            }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy { root: self.root.clone() }),
             Err(TryLockError::Error(error)) => Err(io("lock", &path)(error)),
         };
         // A failed attempt can lose the shared lock too, so in every case it is taken again, and as somebody else may
@@ -91,9 +89,8 @@ impl Store {
             }
         }
         let mut done = Collected::default();
-        let (records, bytes) = self.rewrite(&self.records, |kind, key, payload| {
-            Kind::of(kind).is_none_or(|kind| keep(kind, key, payload))
-        })?;
+        let (records, bytes) = self
+            .rewrite(&self.records, |kind, key, payload| Kind::of(kind).is_none_or(|kind| keep(kind, key, payload)))?;
         done.records = records;
         done.bytes += bytes;
         self.sweep_checkouts(&live, &mut done)?;
@@ -139,11 +136,7 @@ impl Store {
     fn sweep_checkouts(&self, live: &Live, done: &mut Collected) -> Result<()> {
         for path in children(&self.root.join("checkouts"))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if live.checkouts.contains(&*name)
-                || name
-                    .parse()
-                    .is_ok_and(|digest| live.trees.contains(&digest))
-            {
+            if live.checkouts.contains(&*name) || name.parse().is_ok_and(|digest| live.trees.contains(&digest)) {
                 continue;
             }
             done.checkouts += 1;
@@ -157,8 +150,7 @@ impl Store {
         let now = crate::stat::now();
         for blob in self.blob_files()? {
             // The time of change is when it got its name here; a clock that went back makes it young, which is safe.
-            let changed =
-                i128::from(blob.meta.ctime()) * 1_000_000_000 + i128::from(blob.meta.ctime_nsec());
+            let changed = i128::from(blob.meta.ctime()) * 1_000_000_000 + i128::from(blob.meta.ctime_nsec());
             let young = changed + grace.as_nanos() as i128 > now;
             if young || blob.name.is_some_and(|name| live.blobs.contains(&name)) {
                 continue;
@@ -193,20 +185,11 @@ impl Store {
         }
         out.flush().map_err(io("write", log.path()))?;
         drop(out);
-        temp.as_file()
-            .sync_all()
-            .map_err(io("make durable", log.path()))?;
-        let after = temp
-            .as_file()
-            .metadata()
-            .map_err(io("inspect", log.path()))?;
-        temp.persist(log.path())
-            .map_err(|error| io("replace", log.path())(error.error))?;
+        temp.as_file().sync_all().map_err(io("make durable", log.path()))?;
+        let after = temp.as_file().metadata().map_err(io("inspect", log.path()))?;
+        temp.persist(log.path()).map_err(|error| io("replace", log.path())(error.error))?;
         fsx::sync_dir(&self.root).map_err(io("make durable", &self.root))?;
         log.forget();
-        Ok((
-            dropped + damaged,
-            on_disk(&before).saturating_sub(on_disk(&after)),
-        ))
+        Ok((dropped + damaged, on_disk(&before).saturating_sub(on_disk(&after))))
     }
 }

@@ -21,17 +21,9 @@ pub(crate) fn copy(from: &File, mut to: &File, expected: u64) -> io::Result<(Dig
     stream(from, expected, |bytes| to.write_all(bytes))
 }
 
-fn stream(
-    mut file: &File,
-    expected: u64,
-    mut sink: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<(Digest, u64)> {
+fn stream(mut file: &File, expected: u64, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<(Digest, u64)> {
     let large = expected >= LARGE;
-    let chunk = if large {
-        LARGE_CHUNK
-    } else {
-        CHUNK.min(expected as usize + 1)
-    };
+    let chunk = if large { LARGE_CHUNK } else { CHUNK.min(expected as usize + 1) };
     let mut buffer = vec![0; chunk];
     let mut hasher = blake3::Hasher::new();
     let mut total = 0;

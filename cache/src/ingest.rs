@@ -66,16 +66,9 @@ impl Store {
         let shown = path.to_string_lossy();
         let what = plain_file(path, &shown, true)?;
         let batch = Batch::default();
-        let near = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let near = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let near = open_root(near, Way::Copy)?;
-        let way = if self.same_disk(&near)? {
-            Way::Take
-        } else {
-            Way::Copy
-        };
+        let way = if self.same_disk(&near)? { Way::Take } else { Way::Copy };
         let taken = self.one(rustix::fs::CWD, path, &shown, &what, way, &batch)?;
         self.write_batch(&batch)?;
         if let Some(movable) = taken.movable {
@@ -104,8 +97,7 @@ impl Store {
     pub fn same_as(&self, entry: &Entry, path: &Path) -> Result<bool> {
         let found = match entry {
             Entry::Link { target } => {
-                return Ok(std::fs::read_link(path)
-                    .is_ok_and(|found| found.as_os_str() == target.as_str()));
+                return Ok(std::fs::read_link(path).is_ok_and(|found| found.as_os_str() == target.as_str()));
             }
             Entry::Tree { .. } => self.hash_tree(path),
             Entry::File { size, .. } => match path.symlink_metadata() {
@@ -117,10 +109,7 @@ impl Store {
             Ok(found) => Ok(found == *entry),
             Err(StoreError::Unstorable { .. } | StoreError::Changed { .. }) => Ok(false),
             Err(StoreError::Io { source, .. })
-                if matches!(
-                    source.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                ) =>
+                if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
             {
                 Ok(false)
             }
@@ -135,26 +124,16 @@ impl Store {
         let What::File { stamp, .. } = plain_file(&real, &shown, false)? else {
             return Err(scan::unstorable(&shown, Fault::NotAFile));
         };
-        let what = What::File {
-            stamp,
-            executable,
-            linked: false,
-        };
+        let what = What::File { stamp, executable, linked: false };
         let batch = Batch::default();
-        let entry = self
-            .one(rustix::fs::CWD, &real, &shown, &what, way, &batch)?
-            .entry;
+        let entry = self.one(rustix::fs::CWD, &real, &shown, &what, way, &batch)?.entry;
         self.write_batch(&batch)?;
         Ok(entry)
     }
 
     fn ingest(&self, folder: &Path, way: Way) -> Result<Entry> {
         let root = open_root(folder, way)?;
-        let way = if way == Way::Take && !self.same_disk(&root)? {
-            Way::Copy
-        } else {
-            way
-        };
+        let way = if way == Way::Take && !self.same_disk(&root)? { Way::Copy } else { way };
         let items = scan::scan(&root, way == Way::Take)?;
         let batch = Batch::default();
         let taken = in_parallel(
@@ -165,11 +144,8 @@ impl Store {
                     return Ok(None);
                 }
                 let (above, name) = scan::parent(&item.path);
-                let dir = beneath
-                    .folder(above)
-                    .map_err(io("open the folder", above))?;
-                self.one(dir, Path::new(name), &item.path, &item.what, way, &batch)
-                    .map(Some)
+                let dir = beneath.folder(above).map_err(io("open the folder", above))?;
+                self.one(dir, Path::new(name), &item.path, &item.what, way, &batch).map(Some)
             },
         )?;
         let moved = self.move_all(&root, &items, &taken)?;
@@ -208,28 +184,11 @@ impl Store {
     }
 
     /// Hashes one file and, unless it is to be moved later, stores it.
-    fn one(
-        &self,
-        dir: impl AsFd,
-        name: &Path,
-        path: &str,
-        what: &What,
-        way: Way,
-        batch: &Batch,
-    ) -> Result<Taken> {
-        let What::File {
-            stamp,
-            executable,
-            linked,
-        } = what
-        else {
+    fn one(&self, dir: impl AsFd, name: &Path, path: &str, what: &What, way: Way, batch: &Batch) -> Result<Taken> {
+        let What::File { stamp, executable, linked } = what else {
             return Err(scan::unstorable(path, Fault::NotAFile));
         };
-        let entry = |digest| Entry::File {
-            digest,
-            size: stamp.size,
-            executable: *executable,
-        };
+        let entry = |digest| Entry::File { digest, size: stamp.size, executable: *executable };
         if matches!(way, Way::Copy | Way::Hash)
             && let Some(entry) = self.stats.get(stamp).map(entry)
             && (way == Way::Hash || self.contains(&entry))
@@ -237,10 +196,7 @@ impl Store {
             if way == Way::Copy {
                 self.rely_on_entry(&entry);
             }
-            return Ok(Taken {
-                entry,
-                movable: None,
-            });
+            return Ok(Taken { entry, movable: None });
         }
         let began = crate::stat::now();
         let opened = fsx::open_file_at(dir, name).map_err(io("read", path))?;
@@ -248,9 +204,7 @@ impl Store {
             return Err(scan::unstorable(path, Fault::NotAFile));
         };
         if Stamp::of(&stat) != *stamp {
-            return Err(StoreError::Changed {
-                path: path.to_owned(),
-            });
+            return Err(StoreError::Changed { path: path.to_owned() });
         }
         let movable = way == Way::Take && !linked && stamp.size > SMALL;
         let copied = way.stores() && !movable && stamp.size > SMALL;
@@ -270,15 +224,8 @@ impl Store {
         if way != Way::Take {
             self.stats.put(stamp, digest, began, &file);
         }
-        let movable = movable.then_some(Movable {
-            digest,
-            stamp: *stamp,
-            executable: *executable,
-        });
-        Ok(Taken {
-            entry: entry(digest),
-            movable,
-        })
+        let movable = movable.then_some(Movable { digest, stamp: *stamp, executable: *executable });
+        Ok(Taken { entry: entry(digest), movable })
     }
 
     /// Copies an open file in, without moving bytes where the disk can share them.
@@ -305,40 +252,24 @@ impl Store {
         if movable.is_empty() {
             return Ok(false);
         }
-        let synced = movable.len() >= MANY
-            && fsx::sync_all_of(root).map_err(io("make durable", &self.root))?;
+        let synced = movable.len() >= MANY && fsx::sync_all_of(root).map_err(io("make durable", &self.root))?;
         let mut beneath = Beneath::new(root);
         for (item, movable) in movable {
             let (above, name) = scan::parent(&item.path);
-            let dir = beneath
-                .folder(above)
-                .map_err(io("open the folder", above))?;
+            let dir = beneath.folder(above).map_err(io("open the folder", above))?;
             self.move_in(dir, Path::new(name), &item.path, movable, !synced)?;
         }
         Ok(synced)
     }
 
-    fn move_in(
-        &self,
-        dir: impl AsFd,
-        name: &Path,
-        path: &str,
-        movable: &Movable,
-        sync: bool,
-    ) -> Result<()> {
-        let Movable {
-            digest,
-            stamp,
-            executable,
-        } = movable;
+    fn move_in(&self, dir: impl AsFd, name: &Path, path: &str, movable: &Movable, sync: bool) -> Result<()> {
+        let Movable { digest, stamp, executable } = movable;
         let opened = fsx::open_file_at(&dir, name).map_err(io("read", path))?;
         let Some((file, stat)) = opened else {
             return Err(scan::unstorable(path, Fault::NotAFile));
         };
         if Stamp::of(&stat) != *stamp || stat.st_nlink != 1 {
-            return Err(StoreError::Changed {
-                path: path.to_owned(),
-            });
+            return Err(StoreError::Changed { path: path.to_owned() });
         }
         fsx::strip(&file).map_err(io("strip the attributes of", path))?;
         fsx::seal(&file, *executable).map_err(io("set the mode of", path))?;
@@ -366,11 +297,7 @@ impl Store {
             waiting.frames.push((kind, digest, bytes));
             waiting.bytes >= BATCH
         };
-        if full {
-            self.write_batch(batch)
-        } else {
-            Ok(())
-        }
+        if full { self.write_batch(batch) } else { Ok(()) }
     }
 
     fn write_batch(&self, batch: &Batch) -> Result<()> {
@@ -378,15 +305,8 @@ impl Store {
         if waiting.frames.is_empty() {
             return Ok(());
         }
-        let frames: Vec<_> = waiting
-            .frames
-            .iter()
-            .map(|(kind, key, bytes)| Frame {
-                kind: *kind,
-                key: *key,
-                payload: bytes,
-            })
-            .collect();
+        let frames: Vec<_> =
+            waiting.frames.iter().map(|(kind, key, bytes)| Frame { kind: *kind, key: *key, payload: bytes }).collect();
         self.pack.append(&frames, Repeats::Drop)
     }
 }
@@ -419,23 +339,20 @@ fn open_root(folder: &Path, way: Way) -> Result<OwnedFd> {
     // What a step made may be no link; where a person says "this folder", links in the path are theirs.
     let real = match way {
         Way::Take => folder.to_owned(),
-        Way::Copy | Way::Hash | Way::HashAfresh => folder
-            .canonicalize()
-            .map_err(io("open the folder", folder))?,
+        Way::Copy | Way::Hash | Way::HashAfresh => folder.canonicalize().map_err(io("open the folder", folder))?,
     };
     match fsx::open_dir(&real) {
         // A link answers ELOOP or ENOTDIR here, by system.
-        Err(_) if real.symlink_metadata().is_ok_and(|found| !found.is_dir()) => Err(
-            scan::unstorable(&folder.to_string_lossy(), Fault::NotAFolder),
-        ),
+        Err(_) if real.symlink_metadata().is_ok_and(|found| !found.is_dir()) => {
+            Err(scan::unstorable(&folder.to_string_lossy(), Fault::NotAFolder))
+        }
         other => other.map_err(io("open the folder", folder)),
     }
 }
 
 fn plain_file(path: &Path, shown: &str, strict: bool) -> Result<What> {
     use rustix::fs::{AtFlags, CWD, FileType};
-    let stat =
-        rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(io("read", path))?;
+    let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(io("read", path))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => scan::regular(&stat, shown, strict),
         other => Err(scan::unstorable(shown, scan::special(other))),
@@ -452,13 +369,7 @@ fn read_small(mut file: &File, size: u64) -> std::io::Result<Vec<u8>> {
 
 fn unchanged(file: &File, stamp: &Stamp, path: &str) -> Result<()> {
     let stat = rustix::fs::fstat(file).map_err(io("inspect", path))?;
-    if Stamp::of(&stat).same_content(stamp) {
-        Ok(())
-    } else {
-        Err(StoreError::Changed {
-            path: path.to_owned(),
-        })
-    }
+    if Stamp::of(&stat).same_content(stamp) { Ok(()) } else { Err(StoreError::Changed { path: path.to_owned() }) }
 }
 
 pub(crate) fn reflink(from: &File, to: &File) -> bool {
@@ -500,9 +411,7 @@ fn assemble(
                 open.push((&item.path, Vec::new()));
                 continue;
             }
-            (What::Link(target), _) => Entry::Link {
-                target: target.clone(),
-            },
+            (What::Link(target), _) => Entry::Link { target: target.clone() },
             (What::File { .. }, Some(taken)) => taken.entry.clone(),
             (What::File { .. }, None) => return Err(scan::unstorable(&item.path, Fault::NotAFile)),
         };

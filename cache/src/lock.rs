@@ -60,21 +60,13 @@ impl KeyLock {
 
     fn settle(path: &Path, mut file: File) -> Result<Option<Self>> {
         let ours = file.metadata().map_err(io("inspect", path))?;
-        let same = path
-            .symlink_metadata()
-            .is_ok_and(|named| named.ino() == ours.ino() && named.dev() == ours.dev());
+        let same = path.symlink_metadata().is_ok_and(|named| named.ino() == ours.ino() && named.dev() == ours.dev());
         if !same {
             return Ok(None);
         }
         // A full disk must not keep anybody from locking, so the note may fail.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| write!(file, "pid {}", std::process::id()));
-        Ok(Some(Self {
-            path: path.to_owned(),
-            _file: file,
-        }))
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "pid {}", std::process::id()));
+        Ok(Some(Self { path: path.to_owned(), _file: file }))
     }
 }
 
@@ -86,12 +78,7 @@ impl Drop for KeyLock {
 
 fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
     options.open(path).map_err(io("open the lock", path))
 }

@@ -73,11 +73,7 @@ struct State {
 impl Log {
     /// Names the log; nothing is opened before it is needed.
     pub(crate) fn new(path: PathBuf, warnings: Arc<Warnings>) -> Self {
-        Self {
-            path,
-            state: Mutex::default(),
-            warnings,
-        }
+        Self { path, state: Mutex::default(), warnings }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -127,10 +123,7 @@ impl Log {
             (state.file.clone(), state.places.clone(), state.gaps)
         };
         let Some(file) = file else { return Ok(0) };
-        for place in places
-            .iter()
-            .filter(|place| kind.is_none_or(|kind| kind == place.header.kind))
-        {
+        for place in places.iter().filter(|place| kind.is_none_or(|kind| kind == place.header.kind)) {
             match self.payload(&file, place)? {
                 Some(payload) => visit(place.header.kind, &place.header.key, &payload)?,
                 None => damaged += 1,
@@ -142,12 +135,7 @@ impl Log {
     /// The heads of all frames of one kind, in the order of writing.
     pub(crate) fn keys(&self, kind: u8) -> Result<Vec<Digest>> {
         let state = self.fresh()?;
-        Ok(state
-            .places
-            .iter()
-            .filter(|place| place.header.kind == kind)
-            .map(|place| place.header.key)
-            .collect())
+        Ok(state.places.iter().filter(|place| place.header.kind == kind).map(|place| place.header.key).collect())
     }
 
     /// How many frames there are.
@@ -157,14 +145,8 @@ impl Log {
 
     /// Appends frames with one write. They are seen by every process at once, and durable after `sync`.
     pub(crate) fn append(&self, frames: &[Frame<'_>], repeats: Repeats) -> Result<()> {
-        if let Some(frame) = frames
-            .iter()
-            .find(|frame| frame.payload.len() > frame::MAX_PAYLOAD)
-        {
-            return Err(StoreError::TooLarge {
-                what: "a payload",
-                bytes: frame.payload.len() as u64,
-            });
+        if let Some(frame) = frames.iter().find(|frame| frame.payload.len() > frame::MAX_PAYLOAD) {
+            return Err(StoreError::TooLarge { what: "a payload", bytes: frame.payload.len() as u64 });
         }
         let mut state = self.locked();
         let file = self.writable(&mut state)?;
@@ -189,36 +171,22 @@ impl Log {
         Ok(())
     }
 
-    fn write(
-        &self,
-        state: &mut State,
-        file: &File,
-        frames: &[Frame<'_>],
-        repeats: Repeats,
-    ) -> Result<()> {
+    fn write(&self, state: &mut State, file: &File, frames: &[Frame<'_>], repeats: Repeats) -> Result<()> {
         self.read_on(state, file)?;
         let length = file.metadata().map_err(io("inspect", &self.path))?.len();
         if length > state.end {
-            self.warnings.add(Warning::TornTail {
-                path: self.path.clone(),
-                bytes: length - state.end,
-            });
+            self.warnings.add(Warning::TornTail { path: self.path.clone(), bytes: length - state.end });
             file.set_len(state.end).map_err(io("mend", &self.path))?;
         }
         let mut buffer = Vec::new();
         let mut places = Vec::new();
         let mut fresh = std::collections::HashSet::new();
         for new in frames {
-            let known = state.latest.contains_key(&(new.kind, new.key))
-                || !fresh.insert((new.kind, new.key));
+            let known = state.latest.contains_key(&(new.kind, new.key)) || !fresh.insert((new.kind, new.key));
             if known && repeats == Repeats::Drop {
                 continue;
             }
-            let header = Header {
-                kind: new.kind,
-                key: new.key,
-                payload: new.payload.len() as u32,
-            };
+            let header = Header { kind: new.kind, key: new.key, payload: new.payload.len() as u32 };
             places.push((state.end + buffer.len() as u64, header));
             frame::encode(&mut buffer, new.kind, &new.key, new.payload);
         }
@@ -245,10 +213,7 @@ impl Log {
         }
         match &state.file {
             Some(file) => Ok((file.clone(), places)),
-            None => Ok((
-                Arc::new(File::open("/dev/null").map_err(io("open", "/dev/null"))?),
-                places,
-            )),
+            None => Ok((Arc::new(File::open("/dev/null").map_err(io("open", "/dev/null"))?), places)),
         }
     }
 
@@ -265,11 +230,7 @@ impl Log {
             Some(payload) => Ok(Some(payload.to_vec())),
             None => {
                 let (from, to) = (place.offset, place.offset + size);
-                self.warnings.add(Warning::DamagedLog {
-                    path: self.path.clone(),
-                    from,
-                    to,
-                });
+                self.warnings.add(Warning::DamagedLog { path: self.path.clone(), from, to });
                 Ok(None)
             }
         }
@@ -299,11 +260,7 @@ impl Log {
         if let Some(file) = &state.file {
             return Ok(file.clone());
         }
-        let file = options()
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)
-            .map_err(io("open", &self.path))?;
+        let file = options().create(true).mode(0o600).open(&self.path).map_err(io("open", &self.path))?;
         // The name must be durable before the first frame can be.
         if let Some(parent) = self.path.parent() {
             crate::fsx::sync_dir(parent).map_err(io("make durable", parent))?;
@@ -316,10 +273,7 @@ impl Log {
     fn read_on(&self, state: &mut State, file: &File) -> Result<()> {
         let length = file.metadata().map_err(io("inspect", &self.path))?.len();
         if length < state.end {
-            *state = State {
-                file: state.file.take(),
-                ..State::default()
-            };
+            *state = State { file: state.file.take(), ..State::default() };
         }
         if length == state.end {
             return Ok(());
@@ -330,11 +284,7 @@ impl Log {
                 Found::Frame(offset, header) => state.index(offset, header),
                 Found::Damage(from, to) => {
                     state.gaps += 1;
-                    self.warnings.add(Warning::DamagedLog {
-                        path: self.path.clone(),
-                        from,
-                        to,
-                    });
+                    self.warnings.add(Warning::DamagedLog { path: self.path.clone(), from, to });
                 }
             }
         }
@@ -346,25 +296,14 @@ impl Log {
 impl State {
     fn index(&mut self, offset: u64, header: Header) {
         let at = self.places.len() as u32;
-        let earlier = self
-            .latest
-            .insert((header.kind, header.key), at)
-            .unwrap_or(NONE);
-        self.places.push(Place {
-            offset,
-            header,
-            earlier,
-        });
+        let earlier = self.latest.insert((header.kind, header.key), at).unwrap_or(NONE);
+        self.places.push(Place { offset, header, earlier });
     }
 
     /// Takes a damaged frame out of the index, so that its content counts as missing and is written again.
     fn drop_latest(&mut self, damaged: &Place) {
         let name = (damaged.header.kind, damaged.header.key);
-        let is_latest = |at: &u32| {
-            self.places
-                .get(*at as usize)
-                .is_some_and(|place| place.offset == damaged.offset)
-        };
+        let is_latest = |at: &u32| self.places.get(*at as usize).is_some_and(|place| place.offset == damaged.offset);
         if self.latest.get(&name).is_some_and(is_latest) {
             match damaged.earlier {
                 NONE => self.latest.remove(&name),
@@ -378,9 +317,6 @@ fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     // A fifo or a link in the log's place is an error, and no reason to wait or to write elsewhere.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    options
-        .read(true)
-        .write(true)
-        .custom_flags(flags.bits().cast_signed());
+    options.read(true).write(true).custom_flags(flags.bits().cast_signed());
     options
 }

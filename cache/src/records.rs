@@ -29,16 +29,9 @@ pub enum Kind {
 
 impl Kind {
     pub(crate) fn of(byte: u8) -> Option<Self> {
-        [
-            Self::Record,
-            Self::Manifest,
-            Self::Session,
-            Self::Run,
-            Self::Probe,
-            Self::Note,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u8 == byte)
+        [Self::Record, Self::Manifest, Self::Session, Self::Run, Self::Probe, Self::Note]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 
     /// Whether losing it to a power cut would mean doing work again.
@@ -59,14 +52,8 @@ impl Store {
         if durable {
             self.sync_blobs()?;
         }
-        let frames: Vec<_> = records
-            .iter()
-            .map(|&(kind, key, payload)| Frame {
-                kind: kind as u8,
-                key,
-                payload,
-            })
-            .collect();
+        let frames: Vec<_> =
+            records.iter().map(|&(kind, key, payload)| Frame { kind: kind as u8, key, payload }).collect();
         self.records.append(&frames, Repeats::Keep)?;
         if durable { self.records.sync() } else { Ok(()) }
     }

@@ -29,13 +29,7 @@ pub(crate) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(file: &'a File, from: u64, length: u64) -> Self {
-        Self {
-            file,
-            at: from,
-            length,
-            window: Vec::new(),
-            window_at: 0,
-        }
+        Self { file, at: from, length, window: Vec::new(), window_at: 0 }
     }
 
     /// Where the sound part ends: what follows is a torn write, or one that is going on.
@@ -71,11 +65,7 @@ impl<'a> Scan<'a> {
         }
         let followed = next < self.length && self.bytes(next, MAGIC.len())? == MAGIC;
         // The last frame is always checked in full: a power cut can leave its size without its bytes.
-        Ok(if followed || self.sound(at, &header)? {
-            Some(header)
-        } else {
-            None
-        })
+        Ok(if followed || self.sound(at, &header)? { Some(header) } else { None })
     }
 
     fn head(&mut self, at: u64) -> io::Result<Option<Header>> {
@@ -112,8 +102,7 @@ impl<'a> Scan<'a> {
     /// Up to `count` bytes at this offset; fewer at the end.
     fn bytes(&mut self, at: u64, count: usize) -> io::Result<&[u8]> {
         let count = (self.length.saturating_sub(at)).min(count as u64) as usize;
-        let held =
-            at >= self.window_at && at + count as u64 <= self.window_at + self.window.len() as u64;
+        let held = at >= self.window_at && at + count as u64 <= self.window_at + self.window.len() as u64;
         if !held {
             let size = (self.length - at).min(WINDOW as u64) as usize;
             self.window.resize(size.max(count), 0);

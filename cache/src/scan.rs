@@ -27,11 +27,7 @@ pub(crate) struct Item {
 
 #[derive(Debug)]
 pub(crate) enum What {
-    File {
-        stamp: Stamp,
-        executable: bool,
-        linked: bool,
-    },
+    File { stamp: Stamp, executable: bool, linked: bool },
     Folder,
     Link(String),
 }
@@ -40,11 +36,7 @@ pub(crate) enum What {
 /// With `make_writable`, folders that their owner may not change are opened up, so that files can be moved out.
 pub(crate) fn scan(root: &OwnedFd, make_writable: bool) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    Scanner {
-        make_writable,
-        items: &mut items,
-    }
-    .folder(root, "", 0)?;
+    Scanner { make_writable, items: &mut items }.folder(root, "", 0)?;
     Ok(items)
 }
 
@@ -59,11 +51,9 @@ impl Scanner<'_> {
             return Err(unstorable(path, Fault::TooDeep(MAX_DEPTH)));
         }
         if self.make_writable {
-            let mode =
-                Mode::from_raw_mode(rustix::fs::fstat(dir).map_err(io("inspect", path))?.st_mode);
+            let mode = Mode::from_raw_mode(rustix::fs::fstat(dir).map_err(io("inspect", path))?.st_mode);
             if !mode.contains(Mode::RWXU) {
-                rustix::fs::fchmod(dir, mode | Mode::RWXU)
-                    .map_err(io("open up the folder", path))?;
+                rustix::fs::fchmod(dir, mode | Mode::RWXU).map_err(io("open up the folder", path))?;
             }
         }
         for name in names(dir, path)? {
@@ -86,18 +76,12 @@ impl Scanner<'_> {
                         fsx::open_dir_at(dir, &name)
                     };
                     let inner = inner.map_err(io("open the folder", &path))?;
-                    self.items.push(Item {
-                        path: path.clone(),
-                        what: What::Folder,
-                    });
+                    self.items.push(Item { path: path.clone(), what: What::Folder });
                     self.folder(&inner, &path, depth + 1)?;
                 }
                 FileType::Symlink => {
                     let target = link_target(dir, &name, &path, depth)?;
-                    self.items.push(Item {
-                        path,
-                        what: What::Link(target),
-                    });
+                    self.items.push(Item { path, what: What::Link(target) });
                 }
                 other => return Err(unstorable(&path, special(other))),
             }
@@ -115,10 +99,7 @@ fn names(dir: &OwnedFd, path: &str) -> Result<Vec<String>> {
             Ok("." | "..") => {}
             Ok(name) => names.push(name.to_owned()),
             Err(_) => {
-                return Err(unstorable(
-                    &join(path, &bytes.escape_ascii().to_string()),
-                    Fault::NotUtf8,
-                ));
+                return Err(unstorable(&join(path, &bytes.escape_ascii().to_string()), Fault::NotUtf8));
             }
         }
     }
@@ -133,23 +114,13 @@ pub(crate) fn regular(stat: &rustix::fs::Stat, path: &str, strict: bool) -> Resu
     if strict && linked && stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(unstorable(path, Fault::ForeignLink));
     }
-    Ok(What::File {
-        stamp: Stamp::of(stat),
-        executable: fsx::is_executable(stat),
-        linked,
-    })
+    Ok(What::File { stamp: Stamp::of(stat), executable: fsx::is_executable(stat), linked })
 }
 
 fn link_target(dir: &OwnedFd, name: &str, path: &str, depth: usize) -> Result<String> {
-    let target =
-        rustix::fs::readlinkat(dir, name, Vec::new()).map_err(io("read the link", path))?;
-    let target =
-        String::from_utf8(target.into_bytes()).map_err(|_| unstorable(path, Fault::NotUtf8))?;
-    if link_stays_inside(depth, &target) {
-        Ok(target)
-    } else {
-        Err(unstorable(path, Fault::LinkLeaves(target)))
-    }
+    let target = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(io("read the link", path))?;
+    let target = String::from_utf8(target.into_bytes()).map_err(|_| unstorable(path, Fault::NotUtf8))?;
+    if link_stays_inside(depth, &target) { Ok(target) } else { Err(unstorable(path, Fault::LinkLeaves(target))) }
 }
 
 /// What is wrong with a file that is neither regular nor a folder nor a link.
@@ -163,18 +134,11 @@ pub(crate) fn special(kind: FileType) -> Fault {
 }
 
 pub(crate) fn unstorable(path: &str, fault: Fault) -> StoreError {
-    StoreError::Unstorable {
-        path: path.to_owned(),
-        fault,
-    }
+    StoreError::Unstorable { path: path.to_owned(), fault }
 }
 
 pub(crate) fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{folder}/{name}")
-    }
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
 /// Splits a path into the folder and the last name.
@@ -205,10 +169,7 @@ impl<'a> Beneath<'a> {
             }
             self.last = dir.map(|dir| (path.to_owned(), dir));
         }
-        Ok(self
-            .last
-            .as_ref()
-            .map_or(self.root.as_fd(), |(_, dir)| dir.as_fd()))
+        Ok(self.last.as_ref().map_or(self.root.as_fd(), |(_, dir)| dir.as_fd()))
     }
 }
 
@@ -230,17 +191,12 @@ pub(crate) fn in_parallel<I: Sync, S, T: Send>(
         let mut state = start();
         while !stop.load(Ordering::Relaxed) {
             let from = next.fetch_add(RUN, Ordering::Relaxed);
-            let Some(run) = items
-                .get(from..items.len().min(from + RUN))
-                .filter(|run| !run.is_empty())
-            else {
+            let Some(run) = items.get(from..items.len().min(from + RUN)).filter(|run| !run.is_empty()) else {
                 break;
             };
             let results: Result<Vec<T>> = run.iter().map(|item| work(&mut state, item)).collect();
             let results = results.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
-            done.lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .push((from, results));
+            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((from, results));
         }
         Ok(())
     };
@@ -249,17 +205,13 @@ pub(crate) fn in_parallel<I: Sync, S, T: Send>(
     } else {
         std::thread::scope(|scope| {
             let handles: Vec<_> = (0..threads).map(|_| scope.spawn(thread)).collect();
-            handles
-                .into_iter()
-                .try_for_each(|handle| match handle.join() {
-                    Ok(result) => result,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                })
+            handles.into_iter().try_for_each(|handle| match handle.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
         })?;
     }
-    let mut done = done
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     done.sort_unstable_by_key(|(from, _)| *from);
     Ok(done.into_iter().flat_map(|(_, results)| results).collect())
 }

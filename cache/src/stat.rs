@@ -41,19 +41,12 @@ struct State {
 
 impl StatCache {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            state: Mutex::default(),
-        }
+        Self { path, state: Mutex::default() }
     }
 
     pub(crate) fn get(&self, stamp: &Stamp) -> Option<Digest> {
         let state = self.loaded();
-        state
-            .known
-            .get(&(stamp.dev, stamp.ino))
-            .filter(|(known, _)| known == stamp)
-            .map(|(_, digest)| *digest)
+        state.known.get(&(stamp.dev, stamp.ino)).filter(|(known, _)| known == stamp).map(|(_, digest)| *digest)
     }
 
     /// Remembers a digest. `began` is the time just before the file was read, `file` tells the file system.
@@ -62,11 +55,7 @@ impl StatCache {
             return;
         }
         let mut state = self.loaded();
-        if !*state
-            .trusted_disks
-            .entry(stamp.dev)
-            .or_insert_with(|| is_local(file))
-        {
+        if !*state.trusted_disks.entry(stamp.dev).or_insert_with(|| is_local(file)) {
             return;
         }
         let line = encode(stamp, &digest);
@@ -114,9 +103,7 @@ fn is_racy(stamp: &Stamp, began: i128) -> bool {
 
 /// The wall clock, in the unit of file times, which are wall-clock times themselves.
 pub(crate) fn now() -> i128 {
-    UNIX_EPOCH
-        .elapsed()
-        .map_or(0, |since| since.as_nanos() as i128)
+    UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as i128)
 }
 
 /// Whether the disk is a local one, whose times mean what they say.
@@ -124,17 +111,8 @@ fn is_local(file: impl AsFd) -> bool {
     #[cfg(target_os = "linux")]
     {
         /// NFS, SMB (three), FUSE, 9P, AFS, Ceph, Coda.
-        const REMOTE: [u32; 9] = [
-            0x6969,
-            0x517B,
-            0xFF53_4D42,
-            0xFE53_4D42,
-            0x6573_5546,
-            0x0102_1997,
-            0x5346_414F,
-            0x00C3_6400,
-            0x7375_7245,
-        ];
+        const REMOTE: [u32; 9] =
+            [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x0102_1997, 0x5346_414F, 0x00C3_6400, 0x7375_7245];
         rustix::fs::fstatfs(file).is_ok_and(|disk| !REMOTE.contains(&(disk.f_type as u32)))
     }
     #[cfg(not(target_os = "linux"))]
@@ -167,13 +145,7 @@ fn decode(line: &[u8]) -> Option<(Stamp, Digest)> {
     }
     let number = |at: usize| body[at..at + 8].try_into().ok().map(u64::from_le_bytes);
     let time = |at: usize| body[at..at + 16].try_into().ok().map(i128::from_le_bytes);
-    let stamp = Stamp {
-        dev: number(0)?,
-        ino: number(8)?,
-        size: number(16)?,
-        mtime: time(24)?,
-        ctime: time(40)?,
-    };
+    let stamp = Stamp { dev: number(0)?, ino: number(8)?, size: number(16)?, mtime: time(24)?, ctime: time(40)? };
     Some((stamp, Digest::from_bytes(body[56..88].try_into().ok()?)))
 }
 
@@ -193,10 +165,7 @@ fn compact(path: &Path, known: &HashMap<(u64, u64), (Stamp, Digest)>) -> std::io
     // In the folder that is swept: if that happens right now, this fails and the next one does it.
     let folder = path.with_file_name("tmp");
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    let lines: Vec<u8> = known
-        .values()
-        .flat_map(|(stamp, digest)| encode(stamp, digest))
-        .collect();
+    let lines: Vec<u8> = known.values().flat_map(|(stamp, digest)| encode(stamp, digest)).collect();
     file.write_all(&lines)?;
     file.persist(path)?;
     Ok(())
@@ -205,10 +174,7 @@ fn compact(path: &Path, known: &HashMap<(u64, u64), (Stamp, Digest)>) -> std::io
 fn options() -> OpenOptions {
     let mut options: OpenOptions = File::options();
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    options
-        .create(true)
-        .mode(0o600)
-        .custom_flags(flags.bits().cast_signed());
+    options.create(true).mode(0o600).custom_flags(flags.bits().cast_signed());
     options
 }
 
@@ -218,13 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn stamp(mtime: i128, ctime: i128) -> Stamp {
-        Stamp {
-            dev: 1,
-            ino: 2,
-            size: 3,
-            mtime,
-            ctime,
-        }
+        Stamp { dev: 1, ino: 2, size: 3, mtime, ctime }
     }
 
     proptest! {
@@ -258,44 +218,16 @@ mod tests {
         let first = StatCache::new(path.clone());
         first.put(&stamp(10, 20), digest, now(), &here);
         first.save();
-        std::fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .unwrap()
-            .write_all(b"torn")
-            .unwrap();
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"torn").unwrap();
         let second = StatCache::new(path.clone());
-        second.put(
-            &Stamp {
-                ino: 9,
-                ..stamp(10, 20)
-            },
-            digest,
-            now(),
-            &here,
-        );
+        second.put(&Stamp { ino: 9, ..stamp(10, 20) }, digest, now(), &here);
         second.save();
         let third = StatCache::new(path);
         assert_eq!(third.get(&stamp(10, 20)), Some(digest));
-        assert_eq!(
-            third.get(&Stamp {
-                ino: 9,
-                ..stamp(10, 20)
-            }),
-            Some(digest)
-        );
-        for other in [
-            stamp(11, 20),
-            stamp(10, 21),
-            Stamp {
-                size: 4,
-                ..stamp(10, 20)
-            },
-            Stamp {
-                dev: 2,
-                ..stamp(10, 20)
-            },
-        ] {
+        assert_eq!(third.get(&Stamp { ino: 9, ..stamp(10, 20) }), Some(digest));
+        for other in
+            [stamp(11, 20), stamp(10, 21), Stamp { size: 4, ..stamp(10, 20) }, Stamp { dev: 2, ..stamp(10, 20) }]
+        {
             assert_eq!(third.get(&other), None);
         }
     }

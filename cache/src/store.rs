@@ -110,8 +110,7 @@ impl Store {
 
     /// Free bytes on the store's disk.
     pub fn free_space(&self) -> Result<u64> {
-        let disk =
-            rustix::fs::statvfs(&self.root).map_err(io("inspect the disk of", &self.root))?;
+        let disk = rustix::fs::statvfs(&self.root).map_err(io("inspect the disk of", &self.root))?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
@@ -126,10 +125,7 @@ impl Store {
     /// A scratch folder on the store's disk, removed when dropped or, after a kill, by the next `open`.
     pub fn workdir(&self) -> Result<tempfile::TempDir> {
         let scratch = self.scratch()?;
-        tempfile::Builder::new()
-            .prefix("work-")
-            .tempdir_in(scratch)
-            .map_err(io("make a folder in", scratch))
+        tempfile::Builder::new().prefix("work-").tempdir_in(scratch).map_err(io("make a folder in", scratch))
     }
 
     /// Keeps a working folder past the end of the process, for a person to look into; `gc` removes it.
@@ -163,10 +159,7 @@ impl Store {
         }
         match self.session.get() {
             Some(session) => Ok(session.folder.path()),
-            None => Err(StoreError::NotAStore {
-                root: self.root.clone(),
-                why: "its scratch folder is gone",
-            }),
+            None => Err(StoreError::NotAStore { root: self.root.clone(), why: "its scratch folder is gone" }),
         }
     }
 
@@ -186,10 +179,7 @@ impl Store {
         let tmp = self.root.join("tmp");
         for entry in std::fs::read_dir(&tmp).map_err(io("list", &tmp))? {
             let path = entry.map_err(io("list", &tmp))?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "lock")
-            {
+            if path.extension().is_some_and(|extension| extension == "lock") {
                 if let TryLock::Locked(_lock) = KeyLock::attempt(&path)? {
                     self.discard(&path.with_extension(""));
                 }
@@ -204,10 +194,7 @@ impl Store {
     /// Removes what a killed process left. What cannot be removed takes room, and is no reason not to work.
     fn discard(&self, path: &Path) {
         if let Err(error) = fsx::remove_tree(path) {
-            self.warnings.add(Warning::Leftover {
-                path: path.to_owned(),
-                why: error.to_string(),
-            });
+            self.warnings.add(Warning::Leftover { path: path.to_owned(), why: error.to_string() });
         }
     }
 }
@@ -227,14 +214,8 @@ impl Session {
         let name = format!("{}-{:x}", std::process::id(), crate::stat::now());
         // The lock comes first, so that no sweep ever meets a folder of a live process without one.
         let lock = KeyLock::wait(&tmp.join(format!("{name}.lock")))?;
-        let folder = tempfile::Builder::new()
-            .prefix(&name)
-            .rand_bytes(0)
-            .tempdir_in(tmp);
-        Ok(Self {
-            folder: folder.map_err(io("make a folder in", tmp))?,
-            _lock: lock,
-        })
+        let folder = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(tmp);
+        Ok(Self { folder: folder.map_err(io("make a folder in", tmp))?, _lock: lock })
     }
 }
 
@@ -242,10 +223,7 @@ fn open_lock(root: &Path) -> Result<File> {
     let path = root.join("lock");
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .custom_flags(flags.bits().cast_signed());
+    options.read(true).write(true).custom_flags(flags.bits().cast_signed());
     options.open(&path).map_err(io("open", &path))
 }
 
@@ -253,16 +231,10 @@ fn open_lock(root: &Path) -> Result<File> {
 fn make(root: &Path) -> Result<()> {
     let filled = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
     if filled && !root.join("format").exists() && !root.join("blobs").exists() {
-        return Err(StoreError::NotAStore {
-            root: root.to_owned(),
-            why: "it is not empty and has no file `format`",
-        });
+        return Err(StoreError::NotAStore { root: root.to_owned(), why: "it is not empty and has no file `format`" });
     }
     let folder = |path: &Path| {
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path);
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(io("make the folder", path))
     };
     folder(root)?;
@@ -272,12 +244,9 @@ fn make(root: &Path) -> Result<()> {
     let format = root.join("format");
     if !format.exists() {
         let text = format!("{{\"version\":{FORMAT}}}\n");
-        let mut file = tempfile::NamedTempFile::new_in(root.join("tmp"))
-            .map_err(io("make a file in", root))?;
+        let mut file = tempfile::NamedTempFile::new_in(root.join("tmp")).map_err(io("make a file in", root))?;
         std::io::Write::write_all(&mut file, text.as_bytes()).map_err(io("write", &format))?;
-        file.as_file()
-            .sync_all()
-            .map_err(io("make durable", &format))?;
+        file.as_file().sync_all().map_err(io("make durable", &format))?;
         match file.persist(&format) {
             // Another process that made the same store was faster, and has swept since.
             Err(_) if format.exists() => {}
@@ -285,28 +254,17 @@ fn make(root: &Path) -> Result<()> {
         }
     }
     let lock = root.join("lock");
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&lock)
-        .map_err(io("make", &lock))?;
+    OpenOptions::new().append(true).create(true).mode(0o600).open(&lock).map_err(io("make", &lock))?;
     fsx::sync_dir(root).map_err(io("make durable", root))
 }
 
 fn check_format(root: &Path) -> Result<()> {
     let path = root.join("format");
     let text = std::fs::read(&path).map_err(io("read", &path))?;
-    let format: Format = serde_json::from_slice(&text).map_err(|_| StoreError::NotAStore {
-        root: root.to_owned(),
-        why: "its file `format` names no version",
-    })?;
+    let format: Format = serde_json::from_slice(&text)
+        .map_err(|_| StoreError::NotAStore { root: root.to_owned(), why: "its file `format` names no version" })?;
     if format.version > FORMAT {
-        return Err(StoreError::Newer {
-            root: root.to_owned(),
-            found: format.version,
-            known: FORMAT,
-        });
+        return Err(StoreError::Newer { root: root.to_owned(), found: format.version, known: FORMAT });
     }
     Ok(())
 }

@@ -56,16 +56,8 @@ impl Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File {
-                digest,
-                executable: false,
-                ..
-            } => write!(out, "file:{digest}"),
-            Self::File {
-                digest,
-                executable: true,
-                ..
-            } => write!(out, "exec:{digest}"),
+            Self::File { digest, executable: false, .. } => write!(out, "file:{digest}"),
+            Self::File { digest, executable: true, .. } => write!(out, "exec:{digest}"),
             Self::Tree { digest } => write!(out, "tree:{digest}"),
             Self::Link { target } => write!(out, "link:{target}"),
         }
@@ -112,16 +104,12 @@ impl Tree {
 
     /// The entries in canonical order.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (&str, &Entry)> {
-        self.entries
-            .iter()
-            .map(|(name, entry)| (name.as_str(), entry))
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
     /// The entry of this name.
     pub fn get(&self, name: &str) -> Option<&Entry> {
-        let found = self
-            .entries
-            .binary_search_by(|(other, _)| other.as_bytes().cmp(name.as_bytes()));
+        let found = self.entries.binary_search_by(|(other, _)| other.as_bytes().cmp(name.as_bytes()));
         found.ok().map(|at| &self.entries[at].1)
     }
 
@@ -161,18 +149,11 @@ impl Tree {
                     size: u64::from_le_bytes(take(&mut rest)?),
                     executable: kind == 1,
                 },
-                2 => Entry::Tree {
-                    digest: Digest::from_bytes(take(&mut rest)?),
-                },
-                3 => Entry::Link {
-                    target: take_text(&mut rest)?,
-                },
+                2 => Entry::Tree { digest: Digest::from_bytes(take(&mut rest)?) },
+                3 => Entry::Link { target: take_text(&mut rest)? },
                 _ => return None,
             };
-            if entries
-                .last()
-                .is_some_and(|(last, _)| last.as_bytes() >= name.as_bytes())
-            {
+            if entries.last().is_some_and(|(last, _)| last.as_bytes() >= name.as_bytes()) {
                 return None;
             }
             entries.push((name, entry));
@@ -187,12 +168,8 @@ impl Tree {
 
 fn kind_byte(entry: &Entry) -> u8 {
     match entry {
-        Entry::File {
-            executable: false, ..
-        } => 0,
-        Entry::File {
-            executable: true, ..
-        } => 1,
+        Entry::File { executable: false, .. } => 0,
+        Entry::File { executable: true, .. } => 1,
         Entry::Tree { .. } => 2,
         Entry::Link { .. } => 3,
     }
@@ -227,10 +204,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         _ if name.len() > 255 => "a name is longer than 255 bytes",
         _ => return Ok(()),
     };
-    Err(StoreError::BadPath {
-        path: name.to_owned(),
-        why,
-    })
+    Err(StoreError::BadPath { path: name.to_owned(), why })
 }
 
 /// Splits a relative path into its names, each checked.
@@ -239,20 +213,10 @@ pub(crate) fn split_path(path: &str) -> Result<Vec<&str>> {
     for name in &names {
         check_name(name).map_err(|error| match error {
             StoreError::BadPath { why, .. } if path.starts_with('/') => {
-                let why = if path.len() > 1 {
-                    "it is absolute"
-                } else {
-                    why
-                };
-                StoreError::BadPath {
-                    path: path.to_owned(),
-                    why,
-                }
+                let why = if path.len() > 1 { "it is absolute" } else { why };
+                StoreError::BadPath { path: path.to_owned(), why }
             }
-            StoreError::BadPath { why, .. } => StoreError::BadPath {
-                path: path.to_owned(),
-                why,
-            },
+            StoreError::BadPath { why, .. } => StoreError::BadPath { path: path.to_owned(), why },
             other => other,
         })?;
     }
@@ -267,10 +231,7 @@ fn check_target(name: &str, target: &str) -> Result<()> {
         _ if target.starts_with('/') => "a link's target is absolute",
         _ => return Ok(()),
     };
-    Err(StoreError::BadPath {
-        path: name.to_owned(),
-        why,
-    })
+    Err(StoreError::BadPath { path: name.to_owned(), why })
 }
 
 /// Whether a link that lies `depth` folders below the root stays inside it, whatever other links it passes.
@@ -300,11 +261,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn file(text: &str) -> Entry {
-        Entry::File {
-            digest: Digest::of(text.as_bytes()),
-            size: text.len() as u64,
-            executable: false,
-        }
+        Entry::File { digest: Digest::of(text.as_bytes()), size: text.len() as u64, executable: false }
     }
 
     #[test]
@@ -312,31 +269,14 @@ mod tests {
         assert!(link_stays_inside(0, "a/b"));
         assert!(link_stays_inside(1, "../a"));
         assert!(link_stays_inside(0, "./a"));
-        for (depth, target) in [
-            (0, "../a"),
-            (1, "../../a"),
-            (5, "/etc/shadow"),
-            (3, "a/../../b"),
-            (0, ""),
-        ] {
+        for (depth, target) in [(0, "../a"), (1, "../../a"), (5, "/etc/shadow"), (3, "a/../../b"), (0, "")] {
             assert!(!link_stays_inside(depth, target), "{depth} {target}");
         }
     }
 
     #[test]
     fn bad_names_are_refused() {
-        for path in [
-            "",
-            "/",
-            "/a",
-            "a//b",
-            "a/",
-            "../a",
-            "a/./b",
-            "a/..",
-            "a\0b",
-            &"n".repeat(256),
-        ] {
+        for path in ["", "/", "/a", "a//b", "a/", "../a", "a/./b", "a/..", "a\0b", &"n".repeat(256)] {
             assert!(split_path(path).is_err(), "{path:?}");
         }
         assert_eq!(split_path("a/b c/ü").unwrap(), ["a", "b c", "ü"]);
@@ -345,24 +285,11 @@ mod tests {
     #[test]
     fn the_text_of_an_entry_is_canonical() {
         let hex = Digest::of(b"x");
-        let executable = Entry::File {
-            digest: hex,
-            size: 1,
-            executable: true,
-        };
+        let executable = Entry::File { digest: hex, size: 1, executable: true };
         assert_eq!(file("x").to_string(), format!("file:{hex}"));
         assert_eq!(executable.to_string(), format!("exec:{hex}"));
-        assert_eq!(
-            Entry::Tree { digest: hex }.to_string(),
-            format!("tree:{hex}")
-        );
-        assert_eq!(
-            Entry::Link {
-                target: "a/b".into()
-            }
-            .to_string(),
-            "link:a/b"
-        );
+        assert_eq!(Entry::Tree { digest: hex }.to_string(), format!("tree:{hex}"));
+        assert_eq!(Entry::Link { target: "a/b".into() }.to_string(), "link:a/b");
         let json = serde_json::to_string(&executable).unwrap();
         assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), executable);
     }
@@ -373,33 +300,21 @@ mod tests {
         let tree = Tree::new([
             ("b".to_owned(), file("x")),
             ("a".to_owned(), Entry::Link { target: "b".into() }),
-            (
-                "c".to_owned(),
-                Entry::Tree {
-                    digest: Tree::default().digest(),
-                },
-            ),
+            ("c".to_owned(), Entry::Tree { digest: Tree::default().digest() }),
         ])
         .unwrap();
-        assert_eq!(
-            tree.encode().len(),
-            10 + (3 + 1 + 2 + 1) + (3 + 1 + 40) + (3 + 1 + 32)
-        );
+        assert_eq!(tree.encode().len(), 10 + (3 + 1 + 2 + 1) + (3 + 1 + 40) + (3 + 1 + 32));
         assert_eq!(tree.digest().short(), "614289a8c5a9");
     }
 
     fn any_entry() -> impl Strategy<Value = Entry> {
         prop_oneof![
-            (any::<[u8; 32]>(), any::<u64>(), any::<bool>()).prop_map(
-                |(bytes, size, executable)| Entry::File {
-                    digest: Digest::from_bytes(bytes),
-                    size,
-                    executable
-                }
-            ),
-            any::<[u8; 32]>().prop_map(|bytes| Entry::Tree {
-                digest: Digest::from_bytes(bytes)
+            (any::<[u8; 32]>(), any::<u64>(), any::<bool>()).prop_map(|(bytes, size, executable)| Entry::File {
+                digest: Digest::from_bytes(bytes),
+                size,
+                executable
             }),
+            any::<[u8; 32]>().prop_map(|bytes| Entry::Tree { digest: Digest::from_bytes(bytes) }),
             "[a-z]{1,9}".prop_map(|target| Entry::Link { target }),
         ]
     }

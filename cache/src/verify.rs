@@ -38,11 +38,7 @@ pub struct Usage {
 impl Usage {
     /// All bytes of the store.
     pub fn total_bytes(&self) -> u64 {
-        self.blob_bytes
-            + self.pack_bytes
-            + self.record_bytes
-            + self.checkout_bytes
-            + self.other_bytes
+        self.blob_bytes + self.pack_bytes + self.record_bytes + self.checkout_bytes + self.other_bytes
     }
 }
 
@@ -94,10 +90,7 @@ pub(crate) struct BlobFile {
 impl Store {
     /// How much the store holds.
     pub fn usage(&self) -> Result<Usage> {
-        let mut usage = Usage {
-            free_bytes: self.free_space()?,
-            ..Usage::default()
-        };
+        let mut usage = Usage { free_bytes: self.free_space()?, ..Usage::default() };
         for blob in self.blob_files()? {
             usage.blobs += 1;
             usage.blob_bytes += on_disk(&blob.meta);
@@ -105,22 +98,14 @@ impl Store {
         usage.packed = self.pack.len()? as u64;
         usage.pack_bytes = self.pack.path().metadata().map_or(0, |meta| on_disk(&meta));
         usage.records = self.records.len()? as u64;
-        usage.record_bytes = self
-            .records
-            .path()
-            .metadata()
-            .map_or(0, |meta| on_disk(&meta));
+        usage.record_bytes = self.records.path().metadata().map_or(0, |meta| on_disk(&meta));
         let checkouts = self.root.join("checkouts");
         usage.checkouts = children(&checkouts)?.len() as u64;
         usage.checkout_bytes = own_bytes(&checkouts)?;
         for name in ["tmp", "kept", "quarantine"] {
             usage.other_bytes += own_bytes(&self.root.join(name))?;
         }
-        usage.other_bytes += self
-            .root
-            .join("stat.cache")
-            .metadata()
-            .map_or(0, |meta| on_disk(&meta));
+        usage.other_bytes += self.root.join("stat.cache").metadata().map_or(0, |meta| on_disk(&meta));
         Ok(usage)
     }
 
@@ -143,10 +128,7 @@ impl Store {
                 found.damaged.push(digest);
             }
             found.bytes += blob.meta.len();
-            progress(Progress {
-                done: found.bytes,
-                total,
-            });
+            progress(Progress { done: found.bytes, total });
         }
         self.verify_frames(&mut found)?;
         self.verify_checkouts(&mut found)?;
@@ -158,9 +140,7 @@ impl Store {
         let damaged = self.pack.each(None, |kind, key, payload| {
             let fits = match kind {
                 BLOB => Digest::of(payload) == *key,
-                TREE => {
-                    Tree::digest_of_encoding(payload) == *key && Tree::decode(payload).is_some()
-                }
+                TREE => Tree::digest_of_encoding(payload) == *key && Tree::decode(payload).is_some(),
                 _ => true,
             };
             wrong += u64::from(!fits);
@@ -174,21 +154,11 @@ impl Store {
     fn verify_checkouts(&self, found: &mut Verified) -> Result<()> {
         for path in children(&self.root.join("checkouts"))? {
             found.checkouts += 1;
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let digest = name.strip_suffix(".x").unwrap_or(&name).parse::<Digest>();
-            let holds = |found: Result<Entry>| {
-                found.is_ok_and(|found| found.digest() == digest.clone().ok())
-            };
+            let holds = |found: Result<Entry>| found.is_ok_and(|found| found.digest() == digest.clone().ok());
             let is_dir = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-            let sound = if is_dir {
-                holds(self.hash_tree_afresh(&path))
-            } else {
-                holds(self.hash_file_afresh(&path))
-            };
+            let sound = if is_dir { holds(self.hash_tree_afresh(&path)) } else { holds(self.hash_file_afresh(&path)) };
             if !sound {
                 crate::fsx::remove_tree(&path).map_err(io("remove", &path))?;
                 found.damaged_checkouts.push(path);
@@ -202,17 +172,12 @@ impl Store {
         let mut files = Vec::new();
         for folder in children(&self.root.join("blobs"))? {
             let is_dir = folder.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-            let inner = if is_dir {
-                children(&folder)?
-            } else {
-                vec![folder]
-            };
+            let inner = if is_dir { children(&folder)? } else { vec![folder] };
             for path in inner {
                 let Ok(meta) = path.symlink_metadata() else {
                     continue;
                 };
-                let name = blob_name(&path)
-                    .filter(|(digest, executable)| self.blob_path(digest, *executable) == path);
+                let name = blob_name(&path).filter(|(digest, executable)| self.blob_path(digest, *executable) == path);
                 files.push(BlobFile { path, meta, name });
             }
         }

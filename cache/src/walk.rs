@@ -42,12 +42,7 @@ impl Store {
         }
     }
 
-    fn walk_tree(
-        &self,
-        digest: &Digest,
-        path: &str,
-        visit: &mut impl FnMut(&str, &Entry),
-    ) -> Result<()> {
+    fn walk_tree(&self, digest: &Digest, path: &str, visit: &mut impl FnMut(&str, &Entry)) -> Result<()> {
         let tree = self.needed_tree(digest)?;
         for (name, entry) in tree.entries() {
             let path = scan::join(path, name);

@@ -44,10 +44,7 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Corrupt {
-                digest,
-                moved_to: Some(path),
-            } => {
+            Self::Corrupt { digest, moved_to: Some(path) } => {
                 write!(
                     out,
                     "blob {} was damaged and is now `{}`; it will be made again",
@@ -55,15 +52,8 @@ impl fmt::Display for Warning {
                     path.display()
                 )
             }
-            Self::Corrupt {
-                digest,
-                moved_to: None,
-            } => {
-                write!(
-                    out,
-                    "blob {} was damaged; it will be made again",
-                    digest.short()
-                )
+            Self::Corrupt { digest, moved_to: None } => {
+                write!(out, "blob {} was damaged; it will be made again", digest.short())
             }
             Self::DamagedLog { path, from, to } => {
                 write!(
@@ -73,18 +63,10 @@ impl fmt::Display for Warning {
                 )
             }
             Self::Leftover { path, why } => {
-                write!(
-                    out,
-                    "`{}` is left of a killed run and cannot be removed ({why}); remove it",
-                    path.display()
-                )
+                write!(out, "`{}` is left of a killed run and cannot be removed ({why}); remove it", path.display())
             }
             Self::TornTail { path, bytes } => {
-                write!(
-                    out,
-                    "{bytes} bytes of an unfinished write were cut off `{}`",
-                    path.display()
-                )
+                write!(out, "{bytes} bytes of an unfinished write were cut off `{}`", path.display())
             }
         }
     }
@@ -96,21 +78,13 @@ pub(crate) struct Warnings(Mutex<Vec<Warning>>);
 
 impl Warnings {
     pub(crate) fn add(&self, warning: Warning) {
-        let mut all = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !all.contains(&warning) {
             all.push(warning);
         }
     }
 
     pub(crate) fn take(&self) -> Vec<Warning> {
-        std::mem::take(
-            &mut *self
-                .0
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        )
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }

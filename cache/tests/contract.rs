@@ -50,11 +50,7 @@ fn listing(store: &Store, entry: &Entry) -> Vec<String> {
             lines.push(match entry {
                 Entry::Tree { .. } => format!("{path}/"),
                 Entry::Link { target } => format!("{path} -> {target}"),
-                Entry::File {
-                    size,
-                    executable: true,
-                    ..
-                } => format!("{path}* {size}"),
+                Entry::File { size, executable: true, .. } => format!("{path}* {size}"),
                 Entry::File { size, .. } => format!("{path} {size}"),
             });
         })
@@ -149,15 +145,9 @@ fn a_user_link_is_followed_and_a_missing_file_is_named() {
     let (file, link) = (folder.path().join("file"), folder.path().join("link"));
     fs::write(&file, "x").unwrap();
     symlink(&file, &link).unwrap();
-    assert_eq!(
-        store.hash_file(&link).unwrap(),
-        store.hash_file(&file).unwrap()
-    );
+    assert_eq!(store.hash_file(&link).unwrap(), store.hash_file(&file).unwrap());
     let error = store.hash_file(&folder.path().join("absent")).unwrap_err();
-    assert!(
-        error.is_not_found() && error.to_string().contains("absent"),
-        "{error}"
-    );
+    assert!(error.is_not_found() && error.to_string().contains("absent"), "{error}");
 }
 
 #[test]
@@ -167,33 +157,17 @@ fn lookups_walk_into_trees() {
     let tree = store.put_tree(&folder.path().join("s")).unwrap();
     let at = |path| store.lookup(&tree, path).unwrap();
     assert_eq!(at("").as_ref(), Some(&tree));
-    assert!(matches!(
-        at("bin/tool"),
-        Some(Entry::File {
-            executable: true,
-            size: 20_000,
-            ..
-        })
-    ));
+    assert!(matches!(at("bin/tool"), Some(Entry::File { executable: true, size: 20_000, .. })));
     assert!(matches!(at("bin/link"), Some(Entry::Link { .. })));
     assert_eq!(at("bin/nothing"), None);
     assert_eq!(at("small/x"), None);
-    assert!(matches!(
-        store.lookup(&tree, "../x"),
-        Err(StoreError::BadPath { .. })
-    ));
+    assert!(matches!(store.lookup(&tree, "../x"), Err(StoreError::BadPath { .. })));
 }
 
 #[test]
 fn trees_are_composed_in_any_order() {
-    let Bench {
-        folder: _folder,
-        store,
-    } = bench();
-    let (a, b) = (
-        store.put_bytes(b"a").unwrap(),
-        store.put_bytes(b"b").unwrap(),
-    );
+    let Bench { folder: _folder, store } = bench();
+    let (a, b) = (store.put_bytes(b"a").unwrap(), store.put_bytes(b"b").unwrap());
     let build = |parts: &[(&str, &Entry)]| {
         let mut builder = TreeBuilder::new();
         for (path, entry) in parts {
@@ -202,66 +176,30 @@ fn trees_are_composed_in_any_order() {
         builder.build(&store)
     };
     let one = build(&[("x/a", &a), ("y/z/b", &b)]).unwrap();
-    assert_eq!(
-        one,
-        build(&[("y/z/b", &b), ("x/a", &a), ("x/a", &a)]).unwrap()
-    );
+    assert_eq!(one, build(&[("y/z/b", &b), ("x/a", &a), ("x/a", &a)]).unwrap());
 
     // Two subtrees at one place become one folder.
-    let (left, right) = (
-        build(&[("p/a", &a)]).unwrap(),
-        build(&[("p/b", &b), ("q", &a)]).unwrap(),
-    );
+    let (left, right) = (build(&[("p/a", &a)]).unwrap(), build(&[("p/b", &b), ("q", &a)]).unwrap());
     let merged = build(&[("m", &left), ("m", &right), ("m/p/c", &a)]).unwrap();
-    assert_eq!(
-        listing(&store, &merged),
-        ["m/", "m/p/", "m/p/a 1", "m/p/b 1", "m/p/c 1", "m/q 1"]
-    );
+    assert_eq!(listing(&store, &merged), ["m/", "m/p/", "m/p/a 1", "m/p/b 1", "m/p/c 1", "m/q 1"]);
     let mut root = TreeBuilder::new();
     root.merge(&left.digest().unwrap());
     root.merge(&right.digest().unwrap());
-    assert_eq!(
-        listing(&store, &root.build(&store).unwrap()),
-        ["p/", "p/a 1", "p/b 1", "q 1"]
-    );
+    assert_eq!(listing(&store, &root.build(&store).unwrap()), ["p/", "p/a 1", "p/b 1", "q 1"]);
 
     let other = build(&[("p/a", &b)]).unwrap();
-    let error = build(&[("m", &left), ("m", &other)])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("`m/p/a`")
-            && error.contains(&a.to_string())
-            && error.contains(&b.to_string()),
-        "{error}"
-    );
-    for parts in [
-        [("x", &a), ("x/y", &b)],
-        [("x/y", &a), ("x", &b)],
-        [("x", &a), ("x", &left)],
-        [("x", &left), ("x", &a)],
-    ] {
-        assert!(
-            matches!(build(&parts), Err(StoreError::FileAndFolder { .. })),
-            "{parts:?}"
-        );
+    let error = build(&[("m", &left), ("m", &other)]).unwrap_err().to_string();
+    assert!(error.contains("`m/p/a`") && error.contains(&a.to_string()) && error.contains(&b.to_string()), "{error}");
+    for parts in
+        [[("x", &a), ("x/y", &b)], [("x/y", &a), ("x", &b)], [("x", &a), ("x", &left)], [("x", &left), ("x", &a)]]
+    {
+        assert!(matches!(build(&parts), Err(StoreError::FileAndFolder { .. })), "{parts:?}");
     }
     for path in ["", "/abs", "a/../b", "a//b", "./a", "a/"] {
-        assert!(
-            matches!(build(&[(path, &a)]), Err(StoreError::BadPath { .. })),
-            "{path}"
-        );
+        assert!(matches!(build(&[(path, &a)]), Err(StoreError::BadPath { .. })), "{path}");
     }
-    let link = Entry::Link {
-        target: "../../x".into(),
-    };
-    assert!(matches!(
-        build(&[("a/l", &link)]),
-        Err(StoreError::Unstorable {
-            fault: Fault::LinkLeaves(_),
-            ..
-        })
-    ));
+    let link = Entry::Link { target: "../../x".into() };
+    assert!(matches!(build(&[("a/l", &link)]), Err(StoreError::Unstorable { fault: Fault::LinkLeaves(_), .. })));
 }
 
 #[test]
@@ -276,25 +214,16 @@ fn records_are_kept_in_order() {
     let again = Store::open(&folder.path().join("store")).unwrap();
     for store in [&store, &again] {
         assert_eq!(store.last(Kind::Record, &one).unwrap().unwrap(), b"second");
-        assert_eq!(
-            store.all(Kind::Record, &one).unwrap(),
-            [b"first".to_vec(), b"second".to_vec()]
-        );
+        assert_eq!(store.all(Kind::Record, &one).unwrap(), [b"first".to_vec(), b"second".to_vec()]);
         assert_eq!(store.last(Kind::Session, &one).unwrap().unwrap(), b"s1");
         assert_eq!(store.last(Kind::Session, &two).unwrap(), None);
         let mut seen = Vec::new();
-        store
-            .scan(Kind::Record, |key, payload| {
-                seen.push((*key, payload.to_vec()))
-            })
-            .unwrap();
+        store.scan(Kind::Record, |key, payload| seen.push((*key, payload.to_vec()))).unwrap();
         assert_eq!(seen.len(), 3);
         assert_eq!(seen[1], (two, b"other".to_vec()));
     }
     // What one writes, the other sees.
-    again
-        .append_all(&[(Kind::Manifest, two, b"m"), (Kind::Record, two, b"r")])
-        .unwrap();
+    again.append_all(&[(Kind::Manifest, two, b"m"), (Kind::Record, two, b"r")]).unwrap();
     assert_eq!(store.last(Kind::Record, &two).unwrap().unwrap(), b"r");
     assert_eq!(store.last(Kind::Manifest, &two).unwrap().unwrap(), b"m");
 }
@@ -307,21 +236,11 @@ fn formats_and_foreign_folders_are_told_apart() {
     assert_eq!(mode(&root), 0o700);
     fs::write(root.join("format"), "{\"version\":99}").unwrap();
     let error = Store::open(&root).unwrap_err();
-    assert!(
-        matches!(error, StoreError::Newer { found: 99, .. })
-            && error.to_string().contains("--store"),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Newer { found: 99, .. }) && error.to_string().contains("--store"), "{error}");
     fs::write(root.join("format"), "nonsense").unwrap();
-    assert!(matches!(
-        Store::open(&root),
-        Err(StoreError::NotAStore { .. })
-    ));
+    assert!(matches!(Store::open(&root), Err(StoreError::NotAStore { .. })));
     write(&folder.path().join("home/thesis.tex"), b"dear reader");
-    assert!(matches!(
-        Store::open(&folder.path().join("home")),
-        Err(StoreError::NotAStore { .. })
-    ));
+    assert!(matches!(Store::open(&folder.path().join("home")), Err(StoreError::NotAStore { .. })));
     assert_eq!(fs::read_dir(folder.path().join("home")).unwrap().count(), 1);
 }
 
@@ -336,21 +255,10 @@ fn keys_lock_one_at_a_time() {
         TryLock::Held(holder) => assert_eq!(holder, format!("pid {}", std::process::id())),
         TryLock::Locked(_) => panic!("locked twice"),
     }
-    assert!(matches!(
-        other.try_lock_key(&Digest::of(b"else")).unwrap(),
-        TryLock::Locked(_)
-    ));
+    assert!(matches!(other.try_lock_key(&Digest::of(b"else")).unwrap(), TryLock::Locked(_)));
     drop(lock);
-    assert!(matches!(
-        other.try_lock_key(&key).unwrap(),
-        TryLock::Locked(_)
-    ));
-    assert_eq!(
-        fs::read_dir(folder.path().join("store/locks"))
-            .unwrap()
-            .count(),
-        0
-    );
+    assert!(matches!(other.try_lock_key(&key).unwrap(), TryLock::Locked(_)));
+    assert_eq!(fs::read_dir(folder.path().join("store/locks")).unwrap().count(), 0);
 }
 
 #[test]
@@ -359,29 +267,17 @@ fn garbage_goes_and_the_rest_stays() {
     let root = folder.path().join("store");
     sample(&folder.path().join("s"));
     let live = store.put_tree(&folder.path().join("s")).unwrap();
-    let (small, large) = (
-        store.put_bytes(b"dead").unwrap(),
-        store.put_bytes(&[9; 50_000]).unwrap(),
-    );
+    let (small, large) = (store.put_bytes(b"dead").unwrap(), store.put_bytes(&[9; 50_000]).unwrap());
     for entry in [&live, &large] {
         store.checkout(entry).unwrap();
     }
     let (kept, dropped) = (Digest::of(b"kept"), Digest::of(b"dropped"));
     store.append(Kind::Record, &kept, b"k").unwrap();
     store.append(Kind::Record, &dropped, b"d").unwrap();
-    let collect = |grace| {
-        store.gc(
-            std::slice::from_ref(&live),
-            &|_, key, _| *key == kept,
-            grace,
-        )
-    };
+    let collect = |grace| store.gc(std::slice::from_ref(&live), &|_, key, _| *key == kept, grace);
 
     let other = Store::open(&root).unwrap();
-    assert!(matches!(
-        collect(Duration::ZERO),
-        Err(StoreError::Busy { .. })
-    ));
+    assert!(matches!(collect(Duration::ZERO), Err(StoreError::Busy { .. })));
     drop(other);
     let young = collect(Duration::from_secs(3600)).unwrap();
     assert_eq!((young.blobs, young.records, young.checkouts), (0, 1, 1));
@@ -396,10 +292,7 @@ fn garbage_goes_and_the_rest_stays() {
         assert!(store.verify(|_| ()).unwrap().is_sound());
     }
     store.append(Kind::Record, &dropped, b"again").unwrap();
-    assert_eq!(
-        store.last(Kind::Record, &dropped).unwrap().unwrap(),
-        b"again"
-    );
+    assert_eq!(store.last(Kind::Record, &dropped).unwrap().unwrap(), b"again");
 }
 
 #[test]
@@ -437,14 +330,8 @@ fn scratch_goes_with_its_owner_and_kept_folders_stay() {
 fn a_store_file_has_no_time_of_its_own() {
     let Bench { folder, store } = bench();
     sample(&folder.path().join("s"));
-    let checkout = store
-        .checkout(&store.put_tree(&folder.path().join("s")).unwrap())
-        .unwrap();
+    let checkout = store.checkout(&store.put_tree(&folder.path().join("s")).unwrap()).unwrap();
     for path in ["", "bin", "bin/tool", "small"] {
-        assert_eq!(
-            checkout.join(path).metadata().unwrap().mtime(),
-            315_619_200,
-            "{path}"
-        );
+        assert_eq!(checkout.join(path).metadata().unwrap().mtime(), 315_619_200, "{path}");
     }
 }

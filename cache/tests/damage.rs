@@ -30,62 +30,28 @@ fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
 fn survives(what: &str, damage: impl FnOnce(&Path)) {
     let folder = tempfile::tempdir().unwrap();
     let bytes = content(1, LARGE);
-    let entry = Store::open(folder.path())
-        .unwrap()
-        .put_bytes(&bytes)
-        .unwrap();
+    let entry = Store::open(folder.path()).unwrap().put_bytes(&bytes).unwrap();
     let digest = entry.digest().unwrap();
     damage(&blob_path(folder.path(), &digest));
     let store = Store::open(folder.path()).unwrap();
     assert_eq!(store.read(&digest).unwrap(), None, "{what}");
     assert!(!store.contains(&entry), "{what}");
-    assert!(
-        matches!(store.checkout(&entry), Err(StoreError::Missing { .. })),
-        "{what}"
-    );
+    assert!(matches!(store.checkout(&entry), Err(StoreError::Missing { .. })), "{what}");
     match &store.warnings()[..] {
-        [
-            Warning::Corrupt {
-                digest: named,
-                moved_to: Some(aside),
-            },
-        ] => {
-            assert!(
-                *named == digest && aside.symlink_metadata().is_ok(),
-                "{what}"
-            );
+        [Warning::Corrupt { digest: named, moved_to: Some(aside) }] => {
+            assert!(*named == digest && aside.symlink_metadata().is_ok(), "{what}");
         }
         other => panic!("{what}: {other:?}"),
     }
     assert_eq!(store.put_bytes(&bytes).unwrap(), entry);
-    assert_eq!(
-        store.read(&digest).unwrap().as_deref(),
-        Some(&bytes[..]),
-        "{what}"
-    );
+    assert_eq!(store.read(&digest).unwrap().as_deref(), Some(&bytes[..]), "{what}");
 }
 
 #[test]
 fn damaged_blobs_are_put_aside() {
-    survives("bit flip", |path| {
-        overwrite(path, 4321, &[content(1, LARGE)[4321] ^ 4])
-    });
-    survives("truncated", |path| {
-        OpenOptions::new()
-            .write(true)
-            .open(path)
-            .unwrap()
-            .set_len(100)
-            .unwrap()
-    });
-    survives("emptied", |path| {
-        OpenOptions::new()
-            .write(true)
-            .open(path)
-            .unwrap()
-            .set_len(0)
-            .unwrap()
-    });
+    survives("bit flip", |path| overwrite(path, 4321, &[content(1, LARGE)[4321] ^ 4]));
+    survives("truncated", |path| OpenOptions::new().write(true).open(path).unwrap().set_len(100).unwrap());
+    survives("emptied", |path| OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap());
     survives("zeroed", |path| overwrite(path, 0, &[0; LARGE]));
     survives("appended", |path| overwrite(path, LARGE as u64, b"x"));
     survives("link", |path| {
@@ -106,30 +72,16 @@ fn damaged_blobs_are_put_aside() {
 fn every_flipped_bit_of_a_blob_is_seen() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = content(2, LARGE);
-    let digest = Store::open(folder.path())
-        .unwrap()
-        .put_bytes(&bytes)
-        .unwrap()
-        .digest()
-        .unwrap();
+    let digest = Store::open(folder.path()).unwrap().put_bytes(&bytes).unwrap().digest().unwrap();
     let path = blob_path(folder.path(), &digest);
     for round in 0..150 {
         let bit = round * 7919 % (LARGE * 8);
-        overwrite(
-            &path,
-            (bit / 8) as u64,
-            &[bytes[bit / 8] ^ (1 << (bit % 8))],
-        );
+        overwrite(&path, (bit / 8) as u64, &[bytes[bit / 8] ^ (1 << (bit % 8))]);
         let store = Store::open(folder.path()).unwrap();
         assert_eq!(store.read(&digest).unwrap(), None, "bit {bit}");
         store.put_bytes(&bytes).unwrap();
     }
-    assert_eq!(
-        fs::read_dir(folder.path().join("quarantine"))
-            .unwrap()
-            .count(),
-        150
-    );
+    assert_eq!(fs::read_dir(folder.path().join("quarantine")).unwrap().count(), 150);
 }
 
 #[test]
@@ -140,16 +92,11 @@ fn a_deleted_blob_is_a_miss() {
     fs::write(out.join("f"), content(3, LARGE)).unwrap();
     let store = Store::open(&folder.path().join("store")).unwrap();
     let tree = store.take_tree(&out).unwrap();
-    let Some(Entry::File { digest, .. }) = store.lookup(&tree, "f").unwrap() else {
-        panic!("no file")
-    };
+    let Some(Entry::File { digest, .. }) = store.lookup(&tree, "f").unwrap() else { panic!("no file") };
     fs::remove_file(blob_path(&folder.path().join("store"), &digest)).unwrap();
     let store = Store::open(&folder.path().join("store")).unwrap();
     assert!(store.contains(&tree) && !store.complete(&tree));
-    assert!(matches!(
-        store.checkout(&tree),
-        Err(StoreError::Missing { .. })
-    ));
+    assert!(matches!(store.checkout(&tree), Err(StoreError::Missing { .. })));
 }
 
 /// Three records of different sizes; the log's bytes, the ends of the frames.
@@ -158,9 +105,7 @@ fn three_records(root: &Path) -> (Vec<u8>, Vec<usize>, PathBuf) {
     let log = root.join("records.log");
     let mut ends = Vec::new();
     for at in 0..3 {
-        store
-            .append(Kind::Record, &key(at), &content(at, 100 + at))
-            .unwrap();
+        store.append(Kind::Record, &key(at), &content(at, 100 + at)).unwrap();
         ends.push(log.metadata().unwrap().len() as usize);
     }
     (fs::read(&log).unwrap(), ends, log)
@@ -184,26 +129,14 @@ fn a_torn_tail_of_any_length_is_cut_off_by_the_next_writer() {
             let store = Store::open(folder.path()).unwrap();
             for at in 0..3 {
                 let expected = (at < whole).then(|| content(at, 100 + at));
-                assert_eq!(
-                    store.last(Kind::Record, &key(at)).unwrap(),
-                    expected,
-                    "{length} {at}"
-                );
+                assert_eq!(store.last(Kind::Record, &key(at)).unwrap(), expected, "{length} {at}");
             }
             store.append(Kind::Record, &key(9), b"next").unwrap();
             let again = Store::open(folder.path()).unwrap();
-            assert_eq!(
-                again.last(Kind::Record, &key(9)).unwrap().unwrap(),
-                b"next",
-                "{length}"
-            );
+            assert_eq!(again.last(Kind::Record, &key(9)).unwrap().unwrap(), b"next", "{length}");
             let sound = ends[..whole].last().copied().unwrap_or(0);
             assert_eq!(log.metadata().unwrap().len() as usize, sound + 57 + 4);
-            assert_eq!(
-                store.warnings().len(),
-                usize::from(length + filler > sound),
-                "{length}"
-            );
+            assert_eq!(store.warnings().len(), usize::from(length + filler > sound), "{length}");
         }
     }
 }
@@ -229,16 +162,10 @@ fn a_flipped_bit_in_a_log_costs_one_record() {
         }
         assert_eq!(lost, 1, "bit {bit}");
         // It can be written again, and then all are there.
-        store
-            .append(Kind::Record, &key(hit), &content(hit, 100 + hit))
-            .unwrap();
+        store.append(Kind::Record, &key(hit), &content(hit, 100 + hit)).unwrap();
         let again = Store::open(folder.path()).unwrap();
         for at in 0..3 {
-            assert_eq!(
-                again.last(Kind::Record, &key(at)).unwrap().unwrap(),
-                content(at, 100 + at),
-                "bit {bit}"
-            );
+            assert_eq!(again.last(Kind::Record, &key(at)).unwrap().unwrap(), content(at, 100 + at), "bit {bit}");
         }
     }
 }
@@ -247,14 +174,8 @@ fn a_flipped_bit_in_a_log_costs_one_record() {
 fn damaged_small_content_is_a_miss_and_goes_in_again() {
     let folder = tempfile::tempdir().unwrap();
     let pack = folder.path().join("small.pack");
-    let entry = Store::open(folder.path())
-        .unwrap()
-        .put_bytes(b"small content")
-        .unwrap();
-    Store::open(folder.path())
-        .unwrap()
-        .put_bytes(b"another")
-        .unwrap();
+    let entry = Store::open(folder.path()).unwrap().put_bytes(b"small content").unwrap();
+    Store::open(folder.path()).unwrap().put_bytes(b"another").unwrap();
     let digest = entry.digest().unwrap();
     overwrite(&pack, 45, b"?");
     let store = Store::open(folder.path()).unwrap();
@@ -263,10 +184,7 @@ fn damaged_small_content_is_a_miss_and_goes_in_again() {
     store.put_bytes(b"small content").unwrap();
     for store in [&store, &Store::open(folder.path()).unwrap()] {
         assert_eq!(store.read(&digest).unwrap().unwrap(), b"small content");
-        assert_eq!(
-            store.read(&Digest::of(b"another")).unwrap().unwrap(),
-            b"another"
-        );
+        assert_eq!(store.read(&Digest::of(b"another")).unwrap().unwrap(), b"another");
     }
     let found = store.verify(|_| ()).unwrap();
     assert_eq!(found.damaged_frames, 1);
@@ -299,11 +217,7 @@ fn garbage_of_any_kind_in_a_log_never_panics() {
         fs::write(&log, [&bytes[..], &junk, &bytes].concat()).unwrap();
         let store = Store::open(folder.path()).unwrap();
         for at in 0..3 {
-            assert_eq!(
-                store.all(Kind::Record, &key(at)).unwrap(),
-                vec![content(at, 100 + at); 2],
-                "{seed}"
-            );
+            assert_eq!(store.all(Kind::Record, &key(at)).unwrap(), vec![content(at, 100 + at); 2], "{seed}");
         }
     }
 }
@@ -312,26 +226,18 @@ fn garbage_of_any_kind_in_a_log_never_panics() {
 fn verify_finds_and_removes_what_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let (one, two) = (
-        store.put_bytes(&content(1, LARGE)).unwrap(),
-        store.put_bytes(&content(2, LARGE)).unwrap(),
-    );
+    let (one, two) = (store.put_bytes(&content(1, LARGE)).unwrap(), store.put_bytes(&content(2, LARGE)).unwrap());
     let small = store.put_bytes(b"small").unwrap();
     let checkouts = [&one, &two, &small].map(|entry| store.checkout(entry).unwrap());
     overwrite(&blob_path(folder.path(), &one.digest().unwrap()), 5, b"!");
     overwrite(&checkouts[2], 0, b"S");
     fs::write(folder.path().join("blobs/stranger"), "?").unwrap();
     let mut steps = 0;
-    let found = store
-        .verify(|progress| steps += u64::from(progress.done <= progress.total))
-        .unwrap();
+    let found = store.verify(|progress| steps += u64::from(progress.done <= progress.total)).unwrap();
     assert_eq!(found.damaged, [one.digest().unwrap()]);
     // The checkout of the damaged blob is the same file, and the small one was edited alone.
     assert_eq!(found.damaged_checkouts.len(), 2);
-    assert_eq!(
-        (found.blobs, found.checkouts, found.strangers.len(), steps),
-        (2, 3, 1, 2)
-    );
+    assert_eq!((found.blobs, found.checkouts, found.strangers.len(), steps), (2, 3, 1, 2));
     assert!(store.verify(|_| ()).unwrap().is_sound());
     assert_eq!(fs::read(store.checkout(&small).unwrap()).unwrap(), b"small");
 }

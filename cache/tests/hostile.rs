@@ -22,11 +22,7 @@ fn refuse(what: &str, plant: impl FnOnce(&Path)) -> (String, Fault) {
     fs::create_dir_all(out.join("sub")).unwrap();
     fs::write(out.join("sub/good"), vec![1; 10_000]).unwrap();
     plant(&out);
-    for result in [
-        store.hash_tree(&out),
-        store.put_tree(&out),
-        store.take_tree(&out),
-    ] {
+    for result in [store.hash_tree(&out), store.put_tree(&out), store.take_tree(&out)] {
         match result {
             Err(StoreError::Unstorable { path, fault }) => {
                 assert!(out.join("sub/good").exists(), "{what}");
@@ -42,38 +38,23 @@ fn refuse(what: &str, plant: impl FnOnce(&Path)) -> (String, Fault) {
 
 #[test]
 fn special_files_are_refused_and_never_opened() {
-    let node = |kind, device| {
-        move |out: &Path| mknodat(CWD, out.join("sub/x"), kind, Mode::RWXU, device).unwrap()
-    };
-    assert_eq!(
-        refuse("fifo", node(FileType::Fifo, 0)),
-        ("sub/x".into(), Fault::Fifo)
-    );
+    let node = |kind, device| move |out: &Path| mknodat(CWD, out.join("sub/x"), kind, Mode::RWXU, device).unwrap();
+    assert_eq!(refuse("fifo", node(FileType::Fifo, 0)), ("sub/x".into(), Fault::Fifo));
     let socket = |out: &Path| drop(UnixListener::bind(out.join("s")).unwrap());
     assert_eq!(refuse("socket", socket), ("s".into(), Fault::Socket));
     if rustix::process::geteuid().is_root() {
         let zero = rustix::fs::makedev(1, 5);
-        assert_eq!(
-            refuse("device", node(FileType::CharacterDevice, zero)),
-            ("sub/x".into(), Fault::Device)
-        );
+        assert_eq!(refuse("device", node(FileType::CharacterDevice, zero)), ("sub/x".into(), Fault::Device));
     }
 }
 
 #[test]
 fn links_out_are_refused() {
-    for target in [
-        "/etc/shadow",
-        "../../outside",
-        "../sub/../../outside",
-        "good/../../../x",
-    ] {
+    for target in ["/etc/shadow", "../../outside", "../sub/../../outside", "good/../../../x"] {
         let found = refuse(target, |out| symlink(target, out.join("sub/l")).unwrap());
         assert_eq!(found, ("sub/l".into(), Fault::LinkLeaves(target.into())));
     }
-    let up = refuse("the root's parent", |out| {
-        symlink("..", out.join("l")).unwrap()
-    });
+    let up = refuse("the root's parent", |out| symlink("..", out.join("l")).unwrap());
     assert_eq!(up.0, "l");
 }
 
@@ -103,28 +84,11 @@ fn the_folder_itself_may_be_no_link_and_no_file() {
     symlink(&real, folder.path().join("link")).unwrap();
     for name in ["link", "real/f"] {
         let error = store.take_tree(&folder.path().join(name)).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                StoreError::Unstorable {
-                    fault: Fault::NotAFolder,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Unstorable { fault: Fault::NotAFolder, .. }), "{error}");
     }
-    assert!(
-        store
-            .take_tree(&folder.path().join("absent"))
-            .unwrap_err()
-            .is_not_found()
-    );
+    assert!(store.take_tree(&folder.path().join("absent")).unwrap_err().is_not_found());
     symlink(real.join("f"), folder.path().join("file-link")).unwrap();
-    assert!(matches!(
-        store.take_file(&folder.path().join("file-link")),
-        Err(StoreError::Unstorable { .. })
-    ));
+    assert!(matches!(store.take_file(&folder.path().join("file-link")), Err(StoreError::Unstorable { .. })));
 }
 
 #[test]
@@ -135,23 +99,12 @@ fn loops_are_kept_as_links_and_not_followed() {
     symlink("..", out.join("a/up")).unwrap();
     symlink("self", out.join("self")).unwrap();
     let entry = store.take_tree(&out).unwrap();
-    assert_eq!(
-        store.lookup(&entry, "a/up").unwrap(),
-        Some(Entry::Link {
-            target: "..".into()
-        })
-    );
+    assert_eq!(store.lookup(&entry, "a/up").unwrap(), Some(Entry::Link { target: "..".into() }));
     let checkout = store.checkout(&entry).unwrap();
-    assert_eq!(
-        fs::read_link(checkout.join("self")).unwrap(),
-        Path::new("self")
-    );
+    assert_eq!(fs::read_link(checkout.join("self")).unwrap(), Path::new("self"));
     // The part alone would lead out of itself.
     let part = store.lookup(&entry, "a").unwrap().unwrap();
-    assert!(matches!(
-        store.checkout(&part),
-        Err(StoreError::Unstorable { .. })
-    ));
+    assert!(matches!(store.checkout(&part), Err(StoreError::Unstorable { .. })));
 }
 
 #[test]
@@ -159,12 +112,9 @@ fn setuid_and_other_modes_are_stripped() {
     let (folder, store) = store();
     let out = folder.path().join("out");
     fs::create_dir(&out).unwrap();
-    for (name, mode, size) in [
-        ("big", 0o6755, 9000),
-        ("small", 0o4711, 10),
-        ("open", 0o1666, 9001),
-        ("shut", 0o400, 9002),
-    ] {
+    for (name, mode, size) in
+        [("big", 0o6755, 9000), ("small", 0o4711, 10), ("open", 0o1666, 9001), ("shut", 0o400, 9002)]
+    {
         fs::write(out.join(name), vec![1; size]).unwrap();
         fs::set_permissions(out.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -173,12 +123,7 @@ fn setuid_and_other_modes_are_stripped() {
     let checkout = store.checkout(&entry).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
     assert_eq!(mode(&checkout), 0o555);
-    for (name, wanted) in [
-        ("big", 0o555),
-        ("small", 0o555),
-        ("open", 0o444),
-        ("shut", 0o444),
-    ] {
+    for (name, wanted) in [("big", 0o555), ("small", 0o555), ("open", 0o444), ("shut", 0o444)] {
         assert_eq!(mode(&checkout.join(name)), wanted, "{name}");
     }
 }
@@ -214,16 +159,7 @@ fn a_hard_link_to_the_file_of_another_is_refused() {
     std::os::unix::fs::chown(&theirs, Some(12_345), None).unwrap();
     fs::hard_link(&theirs, out.join("h")).unwrap();
     let error = store.take_tree(&out).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::Unstorable {
-                fault: Fault::ForeignLink,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Unstorable { fault: Fault::ForeignLink, .. }), "{error}");
     // What a person points at is read with their own rights, as any copy would be.
     assert!(store.hash_tree(&out).is_ok());
 }
@@ -258,14 +194,7 @@ fn a_folder_swapped_for_a_link_never_leads_out() {
             if let Ok(entry) = store.take_tree(&out)
                 && let Some(Entry::File { digest, .. }) = store.lookup(&entry, "d/f").unwrap()
             {
-                assert!(
-                    store
-                        .read(&digest)
-                        .unwrap()
-                        .unwrap()
-                        .iter()
-                        .all(|byte| *byte == b'o')
-                );
+                assert!(store.read(&digest).unwrap().unwrap().iter().all(|byte| *byte == b'o'));
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -282,12 +211,7 @@ fn a_file_that_changes_between_looks_is_seen() {
     let times = fs::File::open(&path).unwrap().metadata().unwrap();
     // The same size and the same modification time: the rule of two seconds, or the time of change, must tell.
     fs::write(&path, vec![2; 5000]).unwrap();
-    fs::File::options()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_modified(times.modified().unwrap())
-        .unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(times.modified().unwrap()).unwrap();
     assert_ne!(store.hash_file(&path).unwrap(), first);
 }
 
@@ -308,10 +232,7 @@ fn capabilities_do_not_come_along() {
     let kept = fs::File::open(store.checkout(&entry).unwrap().join("tool")).unwrap();
     let mut names = [0; 1000];
     let length = rustix::fs::flistxattr(&kept, &mut names[..]).unwrap_or(0);
-    assert!(
-        !names[..length].starts_with(b"security.capability")
-            && !names[..length].starts_with(b"user.")
-    );
+    assert!(!names[..length].starts_with(b"security.capability") && !names[..length].starts_with(b"user."));
 }
 
 #[test]
@@ -321,30 +242,13 @@ fn what_its_maker_cannot_read_is_read_all_the_same() {
     fs::create_dir_all(out.join("shut/in")).unwrap();
     fs::write(out.join("shut/in/f"), vec![1; 9000]).unwrap();
     fs::write(out.join("shut/small"), "x").unwrap();
-    for (name, mode) in [
-        ("shut/in/f", 0o100),
-        ("shut/small", 0),
-        ("shut/in", 0),
-        ("shut", 0),
-    ] {
+    for (name, mode) in [("shut/in/f", 0o100), ("shut/small", 0), ("shut/in", 0), ("shut", 0)] {
         fs::set_permissions(out.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     let entry = store.take_tree(&out).unwrap();
     let at = |path| store.lookup(&entry, path).unwrap().unwrap();
-    assert!(matches!(
-        at("shut/in/f"),
-        Entry::File {
-            executable: true,
-            ..
-        }
-    ));
-    assert!(matches!(
-        at("shut/small"),
-        Entry::File {
-            executable: false,
-            ..
-        }
-    ));
+    assert!(matches!(at("shut/in/f"), Entry::File { executable: true, .. }));
+    assert!(matches!(at("shut/small"), Entry::File { executable: false, .. }));
 }
 
 #[test]
@@ -356,10 +260,5 @@ fn scratch_that_nobody_may_read_is_swept() {
         fs::set_permissions(left.join(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     drop(store);
-    assert_eq!(
-        fs::read_dir(folder.path().join("store/tmp"))
-            .unwrap()
-            .count(),
-        0
-    );
+    assert_eq!(fs::read_dir(folder.path().join("store/tmp")).unwrap().count(), 0);
 }

@@ -1,9 +1,6 @@
 //! Several processes on one store, some of them killed. Children are this very test binary, told by a variable.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the children of these tests are processes, told by variables"
-)]
+#![expect(clippy::disallowed_methods, reason = "the children of these tests are processes, told by variables")]
 
 use std::collections::HashSet;
 use std::fs;
@@ -34,10 +31,7 @@ fn start(role: &str, store: &Path, seed: u64) -> Child {
 /// The digests that a child has acknowledged. A line may begin with what the test harness prints.
 fn acknowledged(child: &mut Child) -> Vec<Digest> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    lines
-        .map_while(Result::ok)
-        .filter_map(|line| line.split("done ").nth(1)?.parse().ok())
-        .collect()
+    lines.map_while(Result::ok).filter_map(|line| line.split("done ").nth(1)?.parse().ok()).collect()
 }
 
 /// Not a test of its own: what a child does. Without a role it does nothing.
@@ -61,9 +55,7 @@ fn child() {
 
 fn say(key: &Digest) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "\ndone {key}")
-        .and_then(|()| out.flush())
-        .unwrap();
+    writeln!(out, "\ndone {key}").and_then(|()| out.flush()).unwrap();
 }
 
 /// One step as the runner does it: an output folder, taken in, then its record.
@@ -83,12 +75,7 @@ fn work(store: &Store, seed: u64, step: u64) {
     }
     let key = Digest::of(format!("{seed}/{step}").as_bytes());
     let payload = serde_json::to_vec(&entry).unwrap();
-    store
-        .append_all(&[
-            (Kind::Manifest, key, b"manifest"),
-            (Kind::Record, key, &payload),
-        ])
-        .unwrap();
+    store.append_all(&[(Kind::Manifest, key, b"manifest"), (Kind::Record, key, &payload)]).unwrap();
     say(&key);
 }
 
@@ -104,9 +91,7 @@ fn audit(store: &Store) {
 
 /// Half of the keys that three runs of 25 steps make.
 fn live_keys() -> Vec<Digest> {
-    (0..12)
-        .map(|step| Digest::of(format!("0/{}", step * 2).as_bytes()))
-        .collect()
+    (0..12).map(|step| Digest::of(format!("0/{}", step * 2).as_bytes())).collect()
 }
 
 /// Keeps these records and all that they speak of.
@@ -121,28 +106,18 @@ fn single(store: &Store, step: u64) {
     let key = Digest::of(&step.to_le_bytes());
     let _lock = store.lock_key(&key).unwrap();
     if store.last(Kind::Record, &key).unwrap().is_none() {
-        store
-            .append(Kind::Record, &key, &std::process::id().to_le_bytes())
-            .unwrap();
+        store.append(Kind::Record, &key, &std::process::id().to_le_bytes()).unwrap();
     }
 }
 
 /// Checks that a record stands and that everything it speaks of is whole and sound.
 fn check(store: &Store, key: &Digest) -> Entry {
-    let payload = store
-        .last(Kind::Record, key)
-        .unwrap()
-        .expect("an acknowledged record is there");
-    assert_eq!(
-        store.last(Kind::Manifest, key).unwrap().unwrap(),
-        b"manifest"
-    );
+    let payload = store.last(Kind::Record, key).unwrap().expect("an acknowledged record is there");
+    assert_eq!(store.last(Kind::Manifest, key).unwrap().unwrap(), b"manifest");
     let entry: Entry = serde_json::from_slice(&payload).unwrap();
     assert!(store.complete(&entry));
     let mut files = Vec::new();
-    store
-        .walk(&entry, |_, entry| files.push(entry.clone()))
-        .unwrap();
+    store.walk(&entry, |_, entry| files.push(entry.clone())).unwrap();
     for file in files {
         if let Entry::File { digest, size, .. } = file {
             assert_eq!(store.read(&digest).unwrap().unwrap().len() as u64, size);
@@ -157,34 +132,21 @@ fn killed_at_any_time_nothing_acknowledged_is_lost() {
     let root = folder.path().join("store");
     let mut total = 0;
     for round in 0..20 {
-        let mut children: Vec<_> = (0..2)
-            .map(|which| start("forever", &root, round * 2 + which))
-            .collect();
+        let mut children: Vec<_> = (0..2).map(|which| start("forever", &root, round * 2 + which)).collect();
         // Spread over the first 120 ms in odd steps: the start of the process, the first step, the later ones.
         std::thread::sleep(Duration::from_millis(round * 37 % 120));
         children.iter_mut().for_each(|child| child.kill().unwrap());
         let done: Vec<_> = children.iter_mut().flat_map(acknowledged).collect();
-        let _ended: Vec<_> = children
-            .iter_mut()
-            .map(|child| child.wait().unwrap())
-            .collect();
+        let _ended: Vec<_> = children.iter_mut().map(|child| child.wait().unwrap()).collect();
         total += done.len();
 
         let began = Instant::now();
         let store = Store::open(&root).unwrap();
         assert!(began.elapsed() < Duration::from_secs(2));
-        assert_eq!(
-            fs::read_dir(root.join("tmp")).unwrap().count(),
-            0,
-            "scratch of the killed is gone"
-        );
+        assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 0, "scratch of the killed is gone");
         for key in &done {
             let entry = check(&store, key);
-            assert!(
-                store
-                    .same_as(&entry, &store.checkout(&entry).unwrap())
-                    .unwrap()
-            );
+            assert!(store.same_as(&entry, &store.checkout(&entry).unwrap()).unwrap());
         }
     }
     let store = Store::open(&root).unwrap();
@@ -200,10 +162,7 @@ fn processes_that_write_the_same_share_it() {
     let root = folder.path().join("store");
     let mut children: Vec<_> = (0..6).map(|_| start("shared", &root, 0)).collect();
     let watcher = Store::open(&root).unwrap();
-    let keys: Vec<HashSet<_>> = children
-        .iter_mut()
-        .map(|child| acknowledged(child).into_iter().collect())
-        .collect();
+    let keys: Vec<HashSet<_>> = children.iter_mut().map(|child| acknowledged(child).into_iter().collect()).collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
@@ -214,10 +173,7 @@ fn processes_that_write_the_same_share_it() {
     assert_eq!(keys[0].len(), 25);
     assert!(keys.iter().all(|other| *other == keys[0]));
     let found = watcher.verify(|_| ()).unwrap();
-    assert!(
-        found.is_sound() && watcher.warnings().is_empty(),
-        "{found:?}"
-    );
+    assert!(found.is_sound() && watcher.warnings().is_empty(), "{found:?}");
     assert_eq!(found.blobs, 25 * 10);
 }
 
@@ -231,13 +187,7 @@ fn one_process_makes_a_key_and_the_others_wait() {
     }
     let store = Store::open(&root).unwrap();
     for step in 0..40u64 {
-        assert_eq!(
-            store
-                .all(Kind::Record, &Digest::of(&step.to_le_bytes()))
-                .unwrap()
-                .len(),
-            1
-        );
+        assert_eq!(store.all(Kind::Record, &Digest::of(&step.to_le_bytes())).unwrap().len(), 1);
     }
     assert_eq!(fs::read_dir(root.join("locks")).unwrap().count(), 0);
 }
@@ -249,10 +199,7 @@ fn collection_waits_for_nobody_and_takes_nothing_from_anybody() {
     let mut children: Vec<_> = (0..3).map(|seed| start("shared", &root, seed)).collect();
     let store = Store::open(&root).unwrap();
     let mut busy = 0;
-    while children
-        .iter_mut()
-        .any(|child| child.try_wait().unwrap().is_none())
-    {
+    while children.iter_mut().any(|child| child.try_wait().unwrap().is_none()) {
         match store.gc(&[], &|_, _, _| true, Duration::from_secs(3600)) {
             Err(StoreError::Busy { .. }) => busy += 1,
             other => drop(other.unwrap()),
@@ -265,10 +212,7 @@ fn collection_waits_for_nobody_and_takes_nothing_from_anybody() {
     assert!(busy > 0);
     store.gc(&[], &|_, _, _| false, Duration::ZERO).unwrap();
     let usage = store.usage().unwrap();
-    assert_eq!(
-        (usage.blobs, usage.packed, usage.records, usage.checkouts),
-        (0, 0, 0, 0)
-    );
+    assert_eq!((usage.blobs, usage.packed, usage.records, usage.checkouts), (0, 0, 0, 0));
 }
 
 #[test]
@@ -287,13 +231,7 @@ fn a_store_that_several_make_at_once_is_one_store() {
 fn a_killed_collection_takes_only_garbage() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
-    assert!(
-        start("shared", &root, 0)
-            .wait_with_output()
-            .unwrap()
-            .status
-            .success()
-    );
+    assert!(start("shared", &root, 0).wait_with_output().unwrap().status.success());
     for round in 0..12 {
         let mut child = start("collect", &root, 0);
         std::thread::sleep(Duration::from_millis(round * 3));

@@ -1,6 +1,5 @@
 //! `pipe doctor`: what this machine has, what it lacks, and how to get it.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::output::{To, colour, print};
@@ -30,7 +29,7 @@ struct Line {
 /// Prints the facts and the findings. It fails only where nothing could run at all.
 pub fn main(global: &Global) -> u8 {
     let facts = probe::probe();
-    let env: BTreeMap<String, String> = std::env::vars().collect();
+    let env = super::env::all();
     let mut lines = Vec::new();
     let tool_env = ToolEnv::from_vars(env.iter().map(|(k, v)| (k.clone(), OsString::from(v))));
     for (name, purpose) in TOOLS {

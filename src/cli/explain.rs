@@ -37,12 +37,14 @@ pub fn brief(why: &Why) -> String {
     match why {
         Why::Never => "never ran with this store".to_owned(),
         Why::Changed { changes, .. } => match changes.split_first() {
-            Some((first, rest)) if rest.is_empty() => change(first),
+            Some((first, [])) => change(first),
             Some((first, rest)) => format!("{}, and {} more", change(first), rest.len()),
             None => "its inputs changed".to_owned(),
         },
         Why::Gone { what } => format!("the store no longer holds {}", short(what)),
-        Why::WeakerSandbox { had, asked } => format!("its record was made with sandbox {had}, and {asked} is asked for"),
+        Why::WeakerSandbox { had, asked } => {
+            format!("its record was made with sandbox {had}, and {asked} is asked for")
+        }
         Why::MoreSamples { have, reason } => format!("{have} samples are there, {reason}"),
         Why::Forced => "--remeasure".to_owned(),
         Why::OtherMachine { .. } => "never measured on this machine".to_owned(),

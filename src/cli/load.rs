@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pipe_cache::Store;
 
-use super::{Global, Level, Target, When, exit};
+use super::{Global, Level, Target, When, env, exit};
 use crate::cli::output::{To, colour, note, width};
 use crate::exec::site::{Asked, Site};
 use crate::exec::world::{Best, best_sandbox, python_version};
@@ -21,7 +21,7 @@ pub type Code = u8;
 /// Everything that a command about a pipeline works with.
 pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site, Code> {
     let store = store(global)?;
-    let env: BTreeMap<String, String> = std::env::vars().collect();
+    let env = env::all();
     let facts = probe::probe();
     let python = python_version(&store, &env);
     let pipeline = pipeline(global, target, &facts, python)?;
@@ -40,7 +40,10 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
     let selection = Selection { only: patterns(&target.only, "--only")? };
     for pattern in &selection.only {
         if !pipeline.steps.iter().filter_map(|step| step.cell.as_ref()).any(|cell| pattern.matches(cell)) {
-            note(&format!("pipe: no cell matches `--only '{pattern}'`; `pipe plan {}` lists them", target.file.display()));
+            note(&format!(
+                "pipe: no cell matches `--only '{pattern}'`; `pipe plan {}` lists them",
+                target.file.display()
+            ));
             return Err(exit::USAGE);
         }
     }
@@ -70,8 +73,7 @@ fn pipeline(
     python: Option<String>,
 ) -> Result<crate::pipeline::Pipeline, Code> {
     let options = resolve::Options { sets: sets(&target.sets)? };
-    let facts =
-        resolve::Facts { os: facts.machine.os.clone(), arch: facts.machine.architecture.clone(), python };
+    let facts = resolve::Facts { os: facts.machine.os.clone(), arch: facts.machine.architecture.clone(), python };
     let (pipeline, diagnostics) = resolve::load(&target.file, &options, &disk()?, &facts);
     if !diagnostics.is_empty() {
         note(&diagnostics.render(colour(global.color, To::Err), width()));
@@ -102,7 +104,9 @@ pub fn patterns(texts: &[String], flag: &str) -> Result<Vec<CellPattern>, Code> 
         .iter()
         .map(|text| {
             CellPattern::parse(text).ok_or_else(|| {
-                note(&format!("pipe: `{flag} '{text}'` is no pattern; write axis=value pairs: {flag} 'engine=onnx place=*'"));
+                note(&format!(
+                    "pipe: `{flag} '{text}'` is no pattern; write axis=value pairs: {flag} 'engine=onnx place=*'"
+                ));
                 exit::USAGE
             })
         })
@@ -120,26 +124,22 @@ pub fn store(global: &Global) -> Result<Store, Code> {
 
 /// `--store`, else `PIPE_STORE`, else the user's cache folder.
 pub fn store_path(global: &Global) -> Result<PathBuf, Code> {
-    if let Some(path) = global.store.clone().or_else(|| variable("PIPE_STORE")) {
+    if let Some(path) = global.store.clone().or_else(|| env::path("PIPE_STORE")) {
         return std::path::absolute(&path).map_err(|error| {
             note(&format!("pipe: the store `{}` has no absolute path: {error}", path.display()));
             exit::FAULT
         });
     }
-    let home = variable("HOME");
+    let home = env::path("HOME");
     let cache = if cfg!(target_os = "macos") {
         home.map(|home| home.join("Library/Caches"))
     } else {
-        variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(|| home.map(|home| home.join(".cache")))
+        env::path("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(|| home.map(|home| home.join(".cache")))
     };
     cache.map(|cache| cache.join("pipe")).ok_or_else(|| {
         note("pipe: no place for the store: HOME is not set; give one with --store FOLDER or PIPE_STORE");
         exit::FAULT
     })
-}
-
-fn variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The sandbox to ask for: what the user says, else the strictest that works here, and never none unsaid.

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub mod check;
 pub mod doctor;
+pub mod env;
 pub mod estimate;
 pub mod exit;
 pub mod explain;
@@ -114,7 +115,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            output::out(if error.use_stderr() { output::To::Err } else { output::To::Out }, &error.render().ansi().to_string());
+            output::out(
+                if error.use_stderr() { output::To::Err } else { output::To::Out },
+                &error.render().ansi().to_string(),
+            );
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
         }
     };

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use super::When;
+use super::{When, env};
 
 /// Which stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +40,13 @@ pub fn colour(when: When, to: To) -> bool {
     match when {
         When::Always => true,
         When::Never => false,
-        When::Auto => terminal(to) && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        When::Auto => terminal(to) && env::variable("NO_COLOR").is_none(),
     }
 }
 
 /// True where a stream is a terminal that a person looks at.
 pub fn terminal(to: To) -> bool {
-    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let dumb = env::variable("TERM").is_some_and(|term| term == "dumb");
     !dumb
         && match to {
             To::Out => std::io::stdout().is_terminal(),

@@ -87,12 +87,7 @@ fn text(site: &Site, survey: &Survey) -> String {
 
 /// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.
 fn json(site: &Site, survey: &Survey) -> String {
-    let steps: Vec<serde_json::Value> = site
-        .plan
-        .order()
-        .iter()
-        .map(|id| step(site, survey, *id))
-        .collect();
+    let steps: Vec<serde_json::Value> = site.plan.order().iter().map(|id| step(site, survey, *id)).collect();
     let value = json!({
         "schema": "pipe-plan/1",
         "pipeline": site.pipeline.name,

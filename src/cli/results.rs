@@ -90,7 +90,8 @@ pub fn table(global: &Global, comparison: &Comparison) -> String {
 /// Writes `report.md`, `.csv`, `.json` and `.html` to `out/PIPELINE/`.
 pub fn write(global: &Global, site: &Site, id: StepId, comparison: &Comparison) -> Result<(), String> {
     let folder = global.out.join(&site.pipeline.name);
-    std::fs::create_dir_all(&folder).map_err(|error| format!("the folder `{}` can't be made: {error}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| format!("the folder `{}` can't be made: {error}", folder.display()))?;
     let name = site.step(id).group.replace(['/', '\\'], "-");
     let graph = super::graph::drawing(site);
     let files = [
@@ -157,19 +158,13 @@ pub fn remember(site: &Site, done: &Done) -> Result<(), StoreError> {
         let origins = manifest
             .leaves()
             .iter()
-            .filter_map(|leaf| {
-                Some((leaf.path.clone(), explain::place(&site.pipeline, leaf.origin.as_ref()?)))
-            })
+            .filter_map(|leaf| Some((leaf.path.clone(), explain::place(&site.pipeline, leaf.origin.as_ref()?))))
             .collect();
         let state = state(&done.outcomes[id]).to_owned();
         (site.step(*id).name.clone(), RunStep { key: *key, state, origins })
     });
-    let record = RunRecord {
-        format: FORMAT,
-        pipeline: site.pipeline.name.clone(),
-        started: now(),
-        steps: steps.collect(),
-    };
+    let record =
+        RunRecord { format: FORMAT, pipeline: site.pipeline.name.clone(), started: now(), steps: steps.collect() };
     let bytes = serde_json::to_vec(&record).unwrap_or_default();
     site.store.append(Kind::Run, &lookup::run_key(&site.pipeline.name), &bytes)
 }

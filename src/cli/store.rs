@@ -90,7 +90,11 @@ fn verify(store: &Store) -> Result<u8, StoreError> {
         bytes(found.bytes),
         found.frames,
         found.checkouts,
-        if found.is_sound() { "all are what their names say" } else { "what is damaged is made again when it is needed" },
+        if found.is_sound() {
+            "all are what their names say"
+        } else {
+            "what is damaged is made again when it is needed"
+        },
     ));
     Ok(if found.is_sound() { exit::DONE } else { exit::FAULT })
 }
@@ -113,11 +117,11 @@ fn gc(store: &Store) -> Result<u8, StoreError> {
 fn roots(store: &Store) -> Result<Vec<Entry>, StoreError> {
     let mut roots = Vec::new();
     store.scan(Kind::Record, |_, bytes| {
-        if let Ok(record) = serde_json::from_slice::<StepRecord>(bytes) {
-            if record.format == FORMAT {
-                roots.push(record.output);
-                roots.extend(record.log);
-            }
+        if let Ok(record) = serde_json::from_slice::<StepRecord>(bytes)
+            && record.format == FORMAT
+        {
+            roots.push(record.output);
+            roots.extend(record.log);
         }
     })?;
     store.scan(Kind::Session, |_, bytes| {

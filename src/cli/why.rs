@@ -97,11 +97,7 @@ fn hit(site: &Site, survey: &Survey, id: StepId, product: &Product) -> String {
             out.push_str(&format!("  output  {entry}\n"));
             if let Ok(Some(record)) = lookup::step_record(site, key) {
                 let seconds = record.usage.wall_ns as f64 / 1e9;
-                out.push_str(&format!(
-                    "  made    in {}, sandbox {}\n",
-                    progress::time(seconds),
-                    record.sandbox.name()
-                ));
+                out.push_str(&format!("  made    in {}, sandbox {}\n", progress::time(seconds), record.sandbox.name()));
             }
         }
         Product::Sessions(sessions) => {

@@ -111,7 +111,10 @@ pub async fn run(
         }
     };
     let Some((from, to)) = running.take_link() else {
-        return Err(Unmade::Failed(Failure { message: "the container's streams are gone".to_owned(), ..Failure::default() }));
+        return Err(Unmade::Failed(Failure {
+            message: "the container's streams are gone".to_owned(),
+            ..Failure::default()
+        }));
     };
     let mut plan = drive(started);
     plan.prepare.model = MODEL.to_owned();

@@ -61,18 +61,8 @@ impl Runtime {
     pub async fn facts(&self) -> Result<host::Runtime, RuntimeError> {
         let version = self.within(ANSWER_LIMIT, self.docker.version()).await?;
         let info = self.within(ANSWER_LIMIT, self.docker.info()).await?;
-        let podman = version
-            .components
-            .iter()
-            .flatten()
-            .any(|part| part.name.contains("Podman"));
-        let numbers: Vec<&str> = version
-            .version
-            .as_deref()
-            .unwrap_or_default()
-            .split('.')
-            .take(2)
-            .collect();
+        let podman = version.components.iter().flatten().any(|part| part.name.contains("Podman"));
+        let numbers: Vec<&str> = version.version.as_deref().unwrap_or_default().split('.').take(2).collect();
         let memory = u64::try_from(info.mem_total.unwrap_or(0)).unwrap_or(0);
         Ok(host::Runtime {
             name: if podman { "podman" } else { "docker" }.into(),
@@ -82,10 +72,7 @@ impl Runtime {
                 info.os_type.as_deref().unwrap_or("linux"),
                 architecture(info.architecture.as_deref().unwrap_or_default())
             ),
-            cgroup_version: info
-                .cgroup_version
-                .map(|version| version.to_string())
-                .unwrap_or_default(),
+            cgroup_version: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
             cpus: u32::try_from(info.ncpu.unwrap_or(0)).unwrap_or(0),
             memory_gib: (memory + (1 << 29)) >> 30,
         })
@@ -100,10 +87,7 @@ impl Runtime {
         match tokio::time::timeout(limit, asking).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(RuntimeError::from_api(&self.address, error)),
-            Err(_) => Err(RuntimeError::NoAnswer {
-                address: self.address.clone(),
-                after: limit,
-            }),
+            Err(_) => Err(RuntimeError::NoAnswer { address: self.address.clone(), after: limit }),
         }
     }
 }

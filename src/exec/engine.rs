@@ -12,8 +12,7 @@ mod link;
 use std::time::{Duration, Instant};
 
 use pipe_engine::message::{
-    Answer, Hello, Outputs, PROTOCOL, Prepare, Prepared, Request, Sample, Usage, WarmUp, Warmed,
-    Workload,
+    Answer, Hello, Outputs, PROTOCOL, Prepare, Prepared, Request, Sample, Usage, WarmUp, Warmed, Workload,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -163,33 +162,18 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
         let outputs = match &self.plan.outputs_folder {
             Some(folder) => {
                 let outputs = self.outputs(folder.clone()).await?;
-                let failed = |message| EngineFault::Failed {
-                    phase: Phase::Outputs,
-                    message,
-                };
+                let failed = |message| EngineFault::Failed { phase: Phase::Outputs, message };
                 collect(&outputs).await.map_err(failed)?;
                 Some(outputs)
             }
             None => None,
         };
-        let usage = match self
-            .ask(Phase::Finish, Request::Finish, self.plan.limits.finish)
-            .await?
-        {
+        let usage = match self.ask(Phase::Finish, Request::Finish, self.plan.limits.finish).await? {
             Answer::Finished(usage) => usage,
             other => return Err(wrong(Phase::Finish, &other)),
         };
         let start_ns = self.start_ns.unwrap_or(0);
-        Ok(Driven {
-            hello,
-            start_ns,
-            prepared,
-            warmed,
-            samples,
-            enough,
-            outputs,
-            usage,
-        })
+        Ok(Driven { hello, start_ns, prepared, warmed, samples, enough, outputs, usage })
     }
 
     async fn greet(&mut self) -> Result<Hello, EngineFault> {
@@ -199,10 +183,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
         if hello.protocol < PROTOCOL {
             return Err(EngineFault::Protocol {
                 wanted: format!("version {PROTOCOL}"),
-                got: format!(
-                    "version {} of `{}` {}",
-                    hello.protocol, hello.engine, hello.version
-                ),
+                got: format!("version {} of `{}` {}", hello.protocol, hello.engine, hello.version),
             });
         }
         self.hello = Some(hello.clone());
@@ -212,14 +193,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
     async fn prepare(&mut self, hello: &Hello) -> Result<Prepared, EngineFault> {
         let mut prepare = self.plan.prepare.clone();
         prepare.protocol = PROTOCOL.min(hello.protocol);
-        match self
-            .ask(
-                Phase::Prepare,
-                Request::Prepare(prepare),
-                self.plan.limits.prepare,
-            )
-            .await?
-        {
+        match self.ask(Phase::Prepare, Request::Prepare(prepare), self.plan.limits.prepare).await? {
             Answer::Prepared(prepared) => {
                 self.prepared = Some((*prepared).clone());
                 Ok(*prepared)
@@ -230,10 +204,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
 
     async fn warm_up(&mut self) -> Result<Warmed, EngineFault> {
         let request = Request::WarmUp(self.plan.warm_up.clone());
-        match self
-            .ask(Phase::WarmUp, request, self.plan.limits.warm_up)
-            .await?
-        {
+        match self.ask(Phase::WarmUp, request, self.plan.limits.warm_up).await? {
             Answer::Warmed(warmed) => {
                 self.check_shape(&warmed.samples)?;
                 self.warmed = Some(warmed.clone());
@@ -245,29 +216,17 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
 
     /// Blocks of samples until there are enough or the time is up. A block is made no larger than what the
     /// time that is left holds, judged by the samples so far.
-    async fn measure(
-        &mut self,
-        enough: impl Fn(&[Sample]) -> Enough,
-    ) -> Result<(Vec<Sample>, bool), EngineFault> {
+    async fn measure(&mut self, enough: impl Fn(&[Sample]) -> Enough) -> Result<(Vec<Sample>, bool), EngineFault> {
         let begun = Instant::now();
         let mut samples: Vec<Sample> = Vec::new();
         let mut wanted = self.plan.first_block;
-        let mut each = self
-            .warmed
-            .as_ref()
-            .and_then(|warmed| warmed.samples.last())
-            .map_or(Duration::ZERO, length);
+        let mut each = self.warmed.as_ref().and_then(|warmed| warmed.samples.last()).map_or(Duration::ZERO, length);
         loop {
             let left = self.plan.max_time.saturating_sub(begun.elapsed());
             let block = wanted.clamp(1, fits(left, each));
             let block_begun = Instant::now();
-            let answer = self
-                .ask(
-                    Phase::Measure,
-                    Request::Measure { samples: block },
-                    self.plan.limits.measure,
-                )
-                .await?;
+            let answer =
+                self.ask(Phase::Measure, Request::Measure { samples: block }, self.plan.limits.measure).await?;
             let Answer::Samples { samples: new } = answer else {
                 return Err(wrong(Phase::Measure, &answer));
             };
@@ -280,9 +239,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
             self.check_shape(&new)?;
             each = block_begun.elapsed() / block;
             samples.extend(new);
-            (self.progress)(Progress::Measured {
-                samples: samples.len(),
-            });
+            (self.progress)(Progress::Measured { samples: samples.len() });
             match enough(&samples) {
                 Enough::Yes => return Ok((samples, true)),
                 Enough::More(_) if begun.elapsed() + each > self.plan.max_time => {
@@ -294,25 +251,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
     }
 
     async fn outputs(&mut self, folder: String) -> Result<Outputs, EngineFault> {
-        match self
-            .ask(
-                Phase::Outputs,
-                Request::Outputs { folder },
-                self.plan.limits.outputs,
-            )
-            .await?
-        {
+        match self.ask(Phase::Outputs, Request::Outputs { folder }, self.plan.limits.outputs).await? {
             Answer::Outputs(outputs) => Ok(outputs),
             other => Err(wrong(Phase::Outputs, &other)),
         }
     }
 
-    async fn ask(
-        &mut self,
-        phase: Phase,
-        request: Request,
-        limit: Duration,
-    ) -> Result<Answer, EngineFault> {
+    async fn ask(&mut self, phase: Phase, request: Request, limit: Duration) -> Result<Answer, EngineFault> {
         // Several blocks are one phase to those who watch.
         if !(phase == Phase::Measure && self.link.phase() == Some(Phase::Measure)) {
             (self.progress)(Progress::Began(phase));
@@ -327,9 +272,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
     /// Every sample holds one time for each token that the workload asks for.
     fn check_shape(&self, samples: &[Sample]) -> Result<(), EngineFault> {
         let Workload::Llm { new_tokens, .. } = self.plan.prepare.workload;
-        let odd = samples
-            .iter()
-            .find(|sample| sample.decode_ns.len() != new_tokens as usize);
+        let odd = samples.iter().find(|sample| sample.decode_ns.len() != new_tokens as usize);
         match odd {
             None => Ok(()),
             Some(sample) => Err(EngineFault::Protocol {
@@ -342,20 +285,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
 
 /// How many samples of length `each` fit into `left`; at least one.
 fn fits(left: Duration, each: Duration) -> u32 {
-    let count = left
-        .as_nanos()
-        .checked_div(each.as_nanos())
-        .unwrap_or(u128::MAX);
+    let count = left.as_nanos().checked_div(each.as_nanos()).unwrap_or(u128::MAX);
     u32::try_from(count).unwrap_or(u32::MAX).max(1)
 }
 
 fn length(sample: &Sample) -> Duration {
-    Duration::from_nanos(
-        sample
-            .decode_ns
-            .iter()
-            .fold(sample.prefill_ns, |sum, one| sum.saturating_add(*one)),
-    )
+    Duration::from_nanos(sample.decode_ns.iter().fold(sample.prefill_ns, |sum, one| sum.saturating_add(*one)))
 }
 
 fn wrong(phase: Phase, answer: &Answer) -> EngineFault {
@@ -367,10 +302,7 @@ fn wrong(phase: Phase, answer: &Answer) -> EngineFault {
         Answer::Finished(_) => "finished",
         Answer::Failed(_) => "failed",
     };
-    EngineFault::Protocol {
-        wanted: format!("the answer to `{phase}`"),
-        got: format!("`{got}`"),
-    }
+    EngineFault::Protocol { wanted: format!("the answer to `{phase}`"), got: format!("`{got}`") }
 }
 
 #[cfg(test)]

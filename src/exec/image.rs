@@ -75,17 +75,10 @@ pub enum ImageError {
     BadPath { at: String },
     /// A layer's archive is not what the description says.
     #[error("layer `{at}` came out as {got} instead of {wanted}; the image must be made again")]
-    Changed {
-        at: String,
-        wanted: Sha256,
-        got: Sha256,
-    },
+    Changed { at: String, wanted: Sha256, got: Sha256 },
     /// A file of the description does not read.
     #[error("`{file}` of the image does not read: {source}")]
-    Unreadable {
-        file: &'static str,
-        source: serde_json::Error,
-    },
+    Unreadable { file: &'static str, source: serde_json::Error },
     /// Writing failed, usually since the reader went away.
     #[error("the image could not be written: {0}")]
     Write(#[from] io::Error),
@@ -123,14 +116,7 @@ impl Image {
             let mut hashed = Hashed::new(io::sink());
             layer::write(store, layer, &mut hashed)?;
             let (diff_id, size) = hashed.finish();
-            layers.push((
-                Described {
-                    at: layer.at.clone(),
-                    diff_id,
-                    size,
-                },
-                layer.entry.clone(),
-            ));
+            layers.push((Described { at: layer.at.clone(), diff_id, size }, layer.entry.clone()));
         }
         let config = pretty(&config(spec, &layers));
         let manifest = pretty(&json!({
@@ -142,11 +128,7 @@ impl Image {
                 .map(|(layer, _)| descriptor(LAYER_TYPE, &layer.diff_id, layer.size))
                 .collect::<Vec<_>>(),
         }));
-        Ok(Image {
-            config,
-            manifest,
-            layers,
-        })
+        Ok(Image { config, manifest, layers })
     }
 
     /// Puts the description into the store.
@@ -164,36 +146,19 @@ impl Image {
 
     /// Reads a description back.
     pub fn read(store: &Store, image: &Entry) -> Result<Image, ImageError> {
-        let part = |path: &str| {
-            store
-                .lookup(image, path)?
-                .ok_or_else(|| ImageError::Missing {
-                    part: path.to_owned(),
-                })
-        };
+        let part = |path: &str| store.lookup(image, path)?.ok_or_else(|| ImageError::Missing { part: path.to_owned() });
         let file = |path: &str| {
-            let missing = || ImageError::Missing {
-                part: path.to_owned(),
-            };
+            let missing = || ImageError::Missing { part: path.to_owned() };
             let digest = part(path)?.digest().ok_or_else(missing)?;
             store.read(&digest)?.ok_or_else(missing)
         };
-        let described: Vec<Described> =
-            serde_json::from_slice(&file("layers.json")?).map_err(|source| {
-                ImageError::Unreadable {
-                    file: "layers.json",
-                    source,
-                }
-            })?;
+        let described: Vec<Described> = serde_json::from_slice(&file("layers.json")?)
+            .map_err(|source| ImageError::Unreadable { file: "layers.json", source })?;
         let mut layers = Vec::new();
         for (at, layer) in described.into_iter().enumerate() {
             layers.push((layer, part(&format!("layers/{at}"))?));
         }
-        Ok(Image {
-            config: file("config.json")?,
-            manifest: file("manifest.json")?,
-            layers,
-        })
+        Ok(Image { config: file("config.json")?, manifest: file("manifest.json")?, layers })
     }
 
     /// The image's identity: the digest of its configuration, which names every layer.
@@ -220,18 +185,9 @@ impl Image {
     /// the `manifest.json` of the older format, which Docker 20.10 demands.
     pub fn write_archive(&self, store: &Store, out: &mut impl io::Write) -> Result<(), ImageError> {
         let blob = |digest: &Sha256| format!("blobs/sha256/{}", digest.hex());
-        let layers: Vec<String> = self
-            .layers
-            .iter()
-            .map(|(layer, _)| blob(&layer.diff_id))
-            .collect();
-        let docker =
-            json!([{ "Config": blob(&self.digest()), "RepoTags": [self.tag()], "Layers": layers }]);
-        let mut manifest = descriptor(
-            MANIFEST_TYPE,
-            &self.manifest_digest(),
-            self.manifest.len() as u64,
-        );
+        let layers: Vec<String> = self.layers.iter().map(|(layer, _)| blob(&layer.diff_id)).collect();
+        let docker = json!([{ "Config": blob(&self.digest()), "RepoTags": [self.tag()], "Layers": layers }]);
+        let mut manifest = descriptor(MANIFEST_TYPE, &self.manifest_digest(), self.manifest.len() as u64);
         manifest["annotations"] = json!({
             "io.containerd.image.name": format!("docker.io/library/{}", self.tag()),
             "org.opencontainers.image.ref.name": self.tag(),
@@ -245,11 +201,7 @@ impl Image {
         archive::file(out, &blob(&self.manifest_digest()), &self.manifest)?;
         // Two equal layers are one blob.
         let mut written = std::collections::BTreeSet::new();
-        for (described, entry) in self
-            .layers
-            .iter()
-            .filter(|(layer, _)| written.insert(&layer.diff_id))
-        {
+        for (described, entry) in self.layers.iter().filter(|(layer, _)| written.insert(&layer.diff_id)) {
             self.write_layer(store, described, entry, out)?;
         }
         archive::end(out)?;
@@ -263,27 +215,12 @@ impl Image {
         entry: &Entry,
         out: &mut impl io::Write,
     ) -> Result<(), ImageError> {
-        archive::begin(
-            out,
-            &format!("blobs/sha256/{}", described.diff_id.hex()),
-            described.size,
-        )?;
+        archive::begin(out, &format!("blobs/sha256/{}", described.diff_id.hex()), described.size)?;
         let mut hashed = Hashed::new(&mut *out);
-        layer::write(
-            store,
-            &Layer {
-                at: described.at.clone(),
-                entry: entry.clone(),
-            },
-            &mut hashed,
-        )?;
+        layer::write(store, &Layer { at: described.at.clone(), entry: entry.clone() }, &mut hashed)?;
         let (got, size) = hashed.finish();
         if got != described.diff_id {
-            return Err(ImageError::Changed {
-                at: described.at.clone(),
-                wanted: described.diff_id.clone(),
-                got,
-            });
+            return Err(ImageError::Changed { at: described.at.clone(), wanted: described.diff_id.clone(), got });
         }
         archive::pad(out, size)?;
         Ok(())
@@ -296,12 +233,9 @@ fn config(spec: &ImageSpec, layers: &[(Described, Entry)]) -> serde_json::Value 
         "aarch64" => "arm64",
         other => other,
     };
-    let env: Vec<String> = spec
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let history = |(layer, _): &(Described, Entry)| json!({ "created": CREATED, "created_by": format!("pipe: {}", layer.at) });
+    let env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let history =
+        |(layer, _): &(Described, Entry)| json!({ "created": CREATED, "created_by": format!("pipe: {}", layer.at) });
     json!({
         "created": CREATED,
         "architecture": architecture,

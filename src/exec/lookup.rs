@@ -39,7 +39,9 @@ pub fn lookup(site: &Site, id: StepId, manifest: &Manifest, key: &Digest) -> Res
 /// The record of a key, where there is one that this version reads.
 pub fn step_record(site: &Site, key: &Digest) -> Result<Option<StepRecord>, StoreError> {
     let bytes = site.store.last(Kind::Record, key)?;
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).filter(|record: &StepRecord| record.format == FORMAT))
+    Ok(bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .filter(|record: &StepRecord| record.format == FORMAT))
 }
 
 /// Where the sessions of a question lie for a machine.
@@ -99,10 +101,10 @@ fn lookup_sessions(
         return Ok(Err(Why::Forced));
     }
     for session in &set {
-        if let Some(outputs) = &session.outputs {
-            if !site.store.complete(outputs) {
-                return Ok(Err(Why::Gone { what: format!("outputs {outputs}") }));
-            }
+        if let Some(outputs) = &session.outputs
+            && !site.store.complete(outputs)
+        {
+            return Ok(Err(Why::Gone { what: format!("outputs {outputs}") }));
         }
     }
     if set.iter().any(|session| session.fault.is_some()) {
@@ -112,10 +114,9 @@ fn lookup_sessions(
     // A session that ran out of time for the same query would run out of it again.
     let out_of_time = set.iter().flat_map(|s| &s.cautions).any(|caution| caution.code == CautionCode::FewSamples);
     Ok(match enough(&samples, &measure.sampling) {
-        Enough::More(more) if !out_of_time => Err(Why::MoreSamples {
-            have: samples.len(),
-            reason: format!("{more} more asked for by the sampling rule"),
-        }),
+        Enough::More(more) if !out_of_time => {
+            Err(Why::MoreSamples { have: samples.len(), reason: format!("{more} more asked for by the sampling rule") })
+        }
         _ => Ok(Product::Sessions(set)),
     })
 }
@@ -132,9 +133,10 @@ pub fn why(site: &Site, id: StepId, manifest: &Manifest) -> Result<Why, StoreErr
     let last = last_keys(site)?;
     let step = site.step(id);
     let names = std::iter::once(&step.name).chain(&step.also);
-    if let Some(old) = names.filter_map(|name| last.get(name)).find_map(|key| {
-        super::survey::stored_manifest(site, key).ok().flatten().map(|manifest| (*key, manifest))
-    }) {
+    if let Some(old) = names
+        .filter_map(|name| last.get(name))
+        .find_map(|key| super::survey::stored_manifest(site, key).ok().flatten().map(|manifest| (*key, manifest)))
+    {
         nearest = Some((0, old.0, old.1));
     }
     if nearest.is_none() {

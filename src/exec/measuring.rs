@@ -194,7 +194,8 @@ fn end(fault: EngineFault) -> End {
         EngineFault::NoDevice(reason) => End::Unavailable(Lack::final_(reason)),
         EngineFault::Crashed { ref log, .. } | EngineFault::Hung { ref log, .. } => {
             let tail = log.clone();
-            let message = fault.to_string().lines().next().unwrap_or_default().trim_end_matches("; it last said:").to_owned();
+            let message =
+                fault.to_string().lines().next().unwrap_or_default().trim_end_matches("; it last said:").to_owned();
             End::Failed(Failure { message, tail, ..Failure::default() })
         }
         other => End::Failed(Failure { message: other.to_string(), ..Failure::default() }),
@@ -234,7 +235,10 @@ fn check_inside(job: &Job<'_>, asked: &Measure, prepared: &Prepared) -> Result<(
         wrong.push(format!("it runs {} threads, and {} are asked for", prepared.threads, asked.threads.value));
     }
     if prepared.reduced_precision != asked.reduced_precision.value {
-        wrong.push(format!("reduced precision is {}, and {} is asked for", prepared.reduced_precision, asked.reduced_precision.value));
+        wrong.push(format!(
+            "reduced precision is {}, and {} is asked for",
+            prepared.reduced_precision, asked.reduced_precision.value
+        ));
     }
     let inside = &prepared.inside;
     if inside.cpus < asked.threads.value {

@@ -68,7 +68,9 @@ pub enum Outcome {
     Failed(Failure),
     Unavailable(Lack),
     /// `because` failed.
-    Skipped { because: StepId },
+    Skipped {
+        because: StepId,
+    },
     Cancelled,
     /// Nobody available reads it.
     NotNeeded,

@@ -42,7 +42,8 @@ pub async fn run(
     match &asked.place {
         Place::Native => native(job, asked, drive, enough, progress).await,
         Place::Container { image, cpus, memory } => {
-            let container = contained::Asked { image: job.entry(&image.value)?, cpus: cpus.value, memory: memory.value };
+            let container =
+                contained::Asked { image: job.entry(&image.value)?, cpus: cpus.value, memory: memory.value };
             contained::run(job, asked, container, drive, enough, progress).await
         }
     }
@@ -51,15 +52,10 @@ pub async fn run(
 /// The environment of an engine: threads are the engine's to set, caches are its own and empty.
 pub fn env(threads: u32) -> BTreeMap<String, String> {
     let threads = threads.to_string();
-    [
-        ("TZ", "UTC"),
-        ("LANG", "C.UTF-8"),
-        ("OMP_NUM_THREADS", threads.as_str()),
-        ("MKL_NUM_THREADS", threads.as_str()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
+    [("TZ", "UTC"), ("LANG", "C.UTF-8"), ("OMP_NUM_THREADS", threads.as_str()), ("MKL_NUM_THREADS", threads.as_str())]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 async fn native(
@@ -77,7 +73,10 @@ async fn native(
     let started = Instant::now();
     let mut engine = process::start_engine(&world::launcher(site), spec, job.cancel.clone()).await?;
     let Some((from, to)) = engine.take_link() else {
-        return Err(Unmade::Failed(Failure { message: "the engine's pipes are gone".to_owned(), ..Failure::default() }));
+        return Err(Unmade::Failed(Failure {
+            message: "the engine's pipes are gone".to_owned(),
+            ..Failure::default()
+        }));
     };
     let plan = drive(started);
     let driven = tokio::select! {

@@ -128,10 +128,7 @@ fn signal_name(number: i32) -> Option<&'static str> {
         (libc::SIGHUP, "SIGHUP"),
         (libc::SIGINT, "SIGINT"),
         (libc::SIGQUIT, "SIGQUIT"),
-        (
-            libc::SIGILL,
-            "SIGILL: an instruction that this processor lacks",
-        ),
+        (libc::SIGILL, "SIGILL: an instruction that this processor lacks"),
         (libc::SIGABRT, "SIGABRT"),
         (libc::SIGBUS, "SIGBUS"),
         (libc::SIGFPE, "SIGFPE"),
@@ -140,10 +137,7 @@ fn signal_name(number: i32) -> Option<&'static str> {
         (libc::SIGPIPE, "SIGPIPE"),
         (libc::SIGTERM, "SIGTERM"),
     ];
-    NAMES
-        .iter()
-        .find(|(known, _)| *known == number)
-        .map(|(_, name)| *name)
+    NAMES.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
 
 /// How a program ended, and what it used.
@@ -157,9 +151,7 @@ pub struct Exit {
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// `strict` was asked for, and nothing can do it.
-    #[error(
-        "level `strict` needs `bwrap`: install `bubblewrap`, or choose a weaker level with `--sandbox`"
-    )]
+    #[error("level `strict` needs `bwrap`: install `bubblewrap`, or choose a weaker level with `--sandbox`")]
     NoBubblewrap,
     /// An input would lie outside the working folder.
     #[error("an input can't be put at `{at}`: it must lie below the working folder")]
@@ -182,16 +174,10 @@ pub enum ProcessError {
 }
 
 /// Runs a program to its end; its stdout and stderr go to the log.
-pub async fn run(
-    launcher: &Launcher,
-    spec: ProcessSpec,
-    cancel: Cancel,
-) -> Result<Exit, ProcessError> {
+pub async fn run(launcher: &Launcher, spec: ProcessSpec, cancel: Cancel) -> Result<Exit, ProcessError> {
     let null = open_null()?;
     let (reader, writer) = pipe_pair()?;
-    let writer_too = writer
-        .try_clone()
-        .map_err(|source| supervisor_error(launcher, source))?;
+    let writer_too = writer.try_clone().map_err(|source| supervisor_error(launcher, source))?;
     let running = start(launcher, spec, reader, [null, writer_too, writer]).await?;
     running.wait(&cancel).await
 }
@@ -208,19 +194,8 @@ pub async fn start_engine(
     let (reader, stderr) = pipe_pair()?;
     let stdin = pipe::Sender::from_owned_fd(ours_in).map_err(failed)?;
     let stdout = pipe::Receiver::from_owned_fd(ours_out).map_err(failed)?;
-    let running = start(
-        launcher,
-        spec,
-        reader,
-        [engine_stdin, engine_stdout, stderr],
-    )
-    .await?;
-    Ok(EngineProcess {
-        stdin: Some(stdin),
-        stdout: Some(stdout),
-        running,
-        cancel,
-    })
+    let running = start(launcher, spec, reader, [engine_stdin, engine_stdout, stderr]).await?;
+    Ok(EngineProcess { stdin: Some(stdin), stdout: Some(stdout), running, cancel })
 }
 
 /// An engine that runs. Dropping it ends it.
@@ -269,6 +244,7 @@ struct Running {
     group: Option<rustix::process::Pid>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "the supervisor is started here, and steps by the supervisor")]
 async fn start(
     launcher: &Launcher,
     spec: ProcessSpec,
@@ -277,14 +253,9 @@ async fn start(
 ) -> Result<Running, ProcessError> {
     let failed = |source| supervisor_error(launcher, source);
     sandbox::prepare(&spec)?;
-    let order = Order::Start(Box::new(sandbox::plan(
-        &spec,
-        launcher.bubblewrap.as_ref(),
-    )?));
-    let log_file = log::Log::create(&spec.log).map_err(|source| ProcessError::Log {
-        path: spec.log.clone(),
-        source,
-    })?;
+    let order = Order::Start(Box::new(sandbox::plan(&spec, launcher.bubblewrap.as_ref())?));
+    let log_file =
+        log::Log::create(&spec.log).map_err(|source| ProcessError::Log { path: spec.log.clone(), source })?;
     let log_end = pipe::Receiver::from_owned_fd(log_end).map_err(failed)?;
 
     let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
@@ -300,21 +271,12 @@ async fn start(
         .process_group(0)
         .spawn()
         .map_err(failed)?;
-    wire::send_descriptors(
-        &ours,
-        [
-            descriptors[0].as_fd(),
-            descriptors[1].as_fd(),
-            descriptors[2].as_fd(),
-        ],
-    )
-    .map_err(failed)?;
+    wire::send_descriptors(&ours, [descriptors[0].as_fd(), descriptors[1].as_fd(), descriptors[2].as_fd()])
+        .map_err(failed)?;
     drop(descriptors);
 
     ours.set_nonblocking(true).map_err(failed)?;
-    let (notices, orders) = tokio::net::UnixStream::from_std(ours)
-        .map_err(failed)?
-        .into_split();
+    let (notices, orders) = tokio::net::UnixStream::from_std(ours).map_err(failed)?.into_split();
     let mut running = Running {
         supervisor,
         exe: launcher.exe.clone(),
@@ -323,9 +285,7 @@ async fn start(
         notices: BufReader::new(notices),
         log: tokio::spawn(log_file.fill(log_end)),
         log_path: spec.log,
-        deadline: spec
-            .timeout
-            .map(|timeout| tokio::time::Instant::now() + timeout),
+        deadline: spec.timeout.map(|timeout| tokio::time::Instant::now() + timeout),
         group: None,
     };
     running.order(&order).await?;
@@ -333,9 +293,7 @@ async fn start(
         Some(Notice::Started { pid }) => running.group = rustix::process::Pid::from_raw(pid),
         Some(Notice::Refused { message }) => return Err(ProcessError::Start { message }),
         Some(Notice::Ended(_)) | None => {
-            return Err(ProcessError::Lost {
-                program: running.program.clone(),
-            });
+            return Err(ProcessError::Lost { program: running.program.clone() });
         }
     }
     Ok(running)
@@ -343,9 +301,7 @@ async fn start(
 
 impl Running {
     async fn order(&mut self, order: &Order) -> Result<(), ProcessError> {
-        let mut line = serde_json::to_vec(order)
-            .map_err(io::Error::from)
-            .map_err(|e| self.failed(e))?;
+        let mut line = serde_json::to_vec(order).map_err(io::Error::from).map_err(|e| self.failed(e))?;
         line.push(b'\n');
         let written = self.orders.write_all(&line).await;
         written.map_err(|error| self.failed(error))
@@ -359,17 +315,12 @@ impl Running {
             // A supervisor that is killed while orders are unread resets the connection.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
             Err(error) => Err(self.failed(error)),
-            Ok(_) => serde_json::from_str(&line)
-                .map(Some)
-                .map_err(|error| self.failed(error.into())),
+            Ok(_) => serde_json::from_str(&line).map(Some).map_err(|error| self.failed(error.into())),
         }
     }
 
     fn failed(&self, source: io::Error) -> ProcessError {
-        ProcessError::Supervisor {
-            exe: self.exe.clone(),
-            source,
-        }
+        ProcessError::Supervisor { exe: self.exe.clone(), source }
     }
 
     async fn wait(mut self, cancel: &Cancel) -> Result<Exit, ProcessError> {
@@ -400,10 +351,7 @@ impl Running {
             // A supervisor that is gone is noticed by the next reading.
             let _ = self.order(&Order::Stop { grace_ms }).await;
         };
-        let exit = Exit {
-            status: status(&ended, stopped),
-            usage: usage(&ended),
-        };
+        let exit = Exit { status: status(&ended, stopped), usage: usage(&ended) };
         self.close().await?;
         Ok(exit)
     }
@@ -414,26 +362,14 @@ impl Running {
         if let Some(group) = self.group {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
-        ProcessError::Lost {
-            program: self.program.clone(),
-        }
+        ProcessError::Lost { program: self.program.clone() }
     }
 
     /// Lets the supervisor go and finishes the log.
     async fn close(self) -> Result<(), ProcessError> {
-        let Running {
-            mut supervisor,
-            orders,
-            notices,
-            mut log,
-            log_path,
-            ..
-        } = self;
+        let Running { mut supervisor, orders, notices, mut log, log_path, .. } = self;
         drop((orders, notices));
-        if tokio::time::timeout(SUPERVISOR_LIMIT, supervisor.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(SUPERVISOR_LIMIT, supervisor.wait()).await.is_err() {
             let _ = supervisor.start_kill();
         }
         let written = match tokio::time::timeout(SUPERVISOR_LIMIT, &mut log).await {
@@ -441,16 +377,10 @@ impl Running {
             Ok(Err(error)) => Err(io::Error::other(error)),
             Err(_) => {
                 log.abort();
-                Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "something still holds it open",
-                ))
+                Err(io::Error::new(io::ErrorKind::TimedOut, "something still holds it open"))
             }
         };
-        written.map_err(|source| ProcessError::Log {
-            path: log_path,
-            source,
-        })
+        written.map_err(|source| ProcessError::Log { path: log_path, source })
     }
 }
 
@@ -482,10 +412,7 @@ fn usage(ended: &Ended) -> StepUsage {
 
 fn open_null() -> Result<OwnedFd, ProcessError> {
     let path = Path::new("/dev/null");
-    let file = std::fs::File::open(path).map_err(|source| ProcessError::Prepare {
-        path: path.to_owned(),
-        source,
-    })?;
+    let file = std::fs::File::open(path).map_err(|source| ProcessError::Prepare { path: path.to_owned(), source })?;
     Ok(file.into())
 }
 
@@ -497,8 +424,5 @@ fn pipe_pair() -> Result<(OwnedFd, OwnedFd), ProcessError> {
 }
 
 fn supervisor_error(launcher: &Launcher, source: io::Error) -> ProcessError {
-    ProcessError::Supervisor {
-        exe: launcher.exe.clone(),
-        source,
-    }
+    ProcessError::Supervisor { exe: launcher.exe.clone(), source }
 }

@@ -44,19 +44,20 @@ enum State {
     /// Some of what it reads is not done.
     Waiting,
     /// It has a key and no result, and waits for a slot.
-    Ready { manifest: Manifest, key: Digest },
+    Ready {
+        manifest: Manifest,
+        key: Digest,
+    },
     /// Its work is under way and holds this many slots.
-    Running { since: Instant, slots: u32 },
+    Running {
+        since: Instant,
+        slots: u32,
+    },
     Done(Outcome),
 }
 
 /// Runs what the survey found missing.
-pub async fn run(
-    site: &Site,
-    survey: Survey,
-    cancel: Cancel,
-    listener: &mut dyn Listener,
-) -> Result<Done, StoreError> {
+pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn Listener) -> Result<Done, StoreError> {
     let (progress, heard) = unbounded_channel();
     let mut runner = Runner {
         site,
@@ -177,24 +178,26 @@ impl<'a> Runner<'a> {
             return Ok(());
         }
         let compares = matches!(self.site.step(id).action, Action::Compare(_));
-        if !compares {
-            if let Some(outcome) = reads.iter().find_map(|read| self.blocked_by(*read)) {
-                self.announce(id, &outcome, 0.0);
-                self.set(id, State::Done(outcome));
-                return Ok(());
-            }
+        if !compares && let Some(outcome) = reads.iter().find_map(|read| self.blocked_by(*read)) {
+            self.announce(id, &outcome, 0.0);
+            self.set(id, State::Done(outcome));
+            return Ok(());
         }
         let cells: BTreeMap<StepId, String> = reads.iter().map(|read| (*read, self.cell_state(*read))).collect();
         let world = match world::world(self.site, id, &|cell| cells.get(&cell).cloned().unwrap_or_default()) {
             Ok(world) => world,
-            Err(lack) => return Ok(self.end(id, Outcome::Unavailable(lack))),
+            Err(lack) => {
+                self.end(id, Outcome::Unavailable(lack));
+                return Ok(());
+            }
         };
         let outputs = |read: StepId| self.output(read);
         let manifest = match key::manifest(self.site.step(id), &world, &Known { site: self.site, outputs: &outputs }) {
             Ok(manifest) => manifest,
             Err(unknown) => {
                 let lack = world::missing_input(self.site, &unknown.0);
-                return Ok(self.end(id, Outcome::Unavailable(lack)));
+                self.end(id, Outcome::Unavailable(lack));
+                return Ok(());
             }
         };
         let key = manifest.key();

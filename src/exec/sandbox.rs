@@ -57,8 +57,7 @@ pub fn environment(spec: &ProcessSpec) -> BTreeMap<String, String> {
     let tmp = tmp.to_string_lossy();
     let mut env = spec.env.clone();
     for name in ["HOME", "TMPDIR"] {
-        env.entry(name.to_owned())
-            .or_insert_with(|| tmp.clone().into_owned());
+        env.entry(name.to_owned()).or_insert_with(|| tmp.clone().into_owned());
     }
     env
 }
@@ -80,11 +79,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
             let args = seatbelt::arguments(spec);
             Ok(direct(Path::new(seatbelt::PROGRAM), args, Confine::Off))
         }
-        Sandbox::Fs => Ok(direct(
-            &spec.program,
-            spec.args.clone(),
-            Confine::Landlock(landlock::rules(spec)),
-        )),
+        Sandbox::Fs => Ok(direct(&spec.program, spec.args.clone(), Confine::Landlock(landlock::rules(spec)))),
         Sandbox::Strict => {
             let bubblewrap = bubblewrap.ok_or(ProcessError::NoBubblewrap)?;
             let (args, env) = bubblewrap.arguments(spec, env);
@@ -103,10 +98,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
 
 /// Makes the working folder ready: `in`, `out`, `tmp`, and for each input a link or a place to mount it.
 pub fn prepare(spec: &ProcessSpec) -> Result<(), ProcessError> {
-    let failed = |path: &Path, source: io::Error| ProcessError::Prepare {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |path: &Path, source: io::Error| ProcessError::Prepare { path: path.to_owned(), source };
     for name in ["in", "out", "tmp"] {
         let path = spec.workdir.join(name);
         std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
@@ -133,30 +125,12 @@ pub fn prepare(spec: &ProcessSpec) -> Result<(), ProcessError> {
 fn place_of(workdir: &Path, mount: &Mount) -> Result<PathBuf, ProcessError> {
     use std::path::Component;
     let at = Path::new(&mount.at);
-    let inside = at.components().next().is_some()
-        && at
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
-    if inside {
-        Ok(workdir.join(at))
-    } else {
-        Err(ProcessError::MountOutside {
-            at: mount.at.clone(),
-        })
-    }
+    let inside = at.components().next().is_some() && at.components().all(|part| matches!(part, Component::Normal(_)));
+    if inside { Ok(workdir.join(at)) } else { Err(ProcessError::MountOutside { at: mount.at.clone() }) }
 }
 
 /// Folders of `/` that belong to the system, each either a folder or a link into `/usr`.
-const SYSTEM_FOLDERS: [&str; 8] = [
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/nix/store",
-];
+const SYSTEM_FOLDERS: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
 
 /// Files of `/etc` that the dynamic loader, compilers and interpreters read wherever they run.
 const SYSTEM_FILES: [&str; 6] = [

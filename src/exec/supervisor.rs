@@ -80,12 +80,7 @@ fn serve() -> io::Result<()> {
         match spawn(&start, inbox.take_descriptors()?) {
             Err(message) => say(&socket, &Notice::Refused { message })?,
             Ok(child) => {
-                say(
-                    &socket,
-                    &Notice::Started {
-                        pid: child.pid.as_raw_nonzero().get(),
-                    },
-                )?;
+                say(&socket, &Notice::Started { pid: child.pid.as_raw_nonzero().get() })?;
                 let Some(ended) = watch(child, &socket, &mut inbox)? else {
                     return Ok(());
                 };
@@ -124,6 +119,7 @@ struct Child {
     ending: OwnedFd,
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the supervisor, the one place where steps' processes start")]
 fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
     let mut command = match &start.confine {
         Confine::Namespaces => {
@@ -134,26 +130,15 @@ fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
         confine @ (Confine::Off | Confine::Landlock(_)) => staged(start, confine)?,
     };
     let [stdin, stdout, stderr] = descriptors.map(Stdio::from);
-    command
-        .args(&start.args)
-        .current_dir(&start.workdir)
-        .process_group(0);
+    command.args(&start.args).current_dir(&start.workdir).process_group(0);
     let since = Instant::now();
     let child = command
         .stdin(stdin)
         .stdout(stdout)
         .stderr(stderr)
         .spawn()
-        .map_err(|error| {
-            format!(
-                "`{}` could not be started: {error}",
-                start.program.display()
-            )
-        })?;
-    let pid = i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or("a process without a number")?;
+        .map_err(|error| format!("`{}` could not be started: {error}", start.program.display()))?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("a process without a number")?;
     Ok(Child {
         pid,
         since,
@@ -166,12 +151,10 @@ fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
 }
 
 /// The same executable again, as the stage that becomes the program.
+#[expect(clippy::disallowed_methods, reason = "this is the supervisor, the one place where steps' processes start")]
 fn staged(start: &Start, confine: &Confine) -> Result<Command, String> {
-    let (loader_env, env): (Vec<_>, Vec<_>) = start
-        .env
-        .clone()
-        .into_iter()
-        .partition(|(name, _)| stage::is_loader_variable(name));
+    let (loader_env, env): (Vec<_>, Vec<_>) =
+        start.env.clone().into_iter().partition(|(name, _)| stage::is_loader_variable(name));
     let stage = stage::Stage {
         program: start.program.clone(),
         confine: confine.clone(),
@@ -179,20 +162,13 @@ fn staged(start: &Start, confine: &Confine) -> Result<Command, String> {
     };
     let text = serde_json::to_string(&stage).map_err(|error| error.to_string())?;
     let mut command = Command::new(own_executable().map_err(|error| error.to_string())?);
-    command
-        .env_clear()
-        .envs(env)
-        .args(["__sup", "stage", text.as_str()]);
+    command.env_clear().envs(env).args(["__sup", "stage", text.as_str()]);
     Ok(command)
 }
 
 /// On Linux by a name that stays right when the file is replaced while `pipe` runs.
 fn own_executable() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") {
-        Ok("/proc/self/exe".into())
-    } else {
-        std::env::current_exe()
-    }
+    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
 /// Why the child is being ended.
@@ -213,27 +189,17 @@ fn watch(child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Opt
             return Ok(Some(ended(&child, reaped, wall, used, over_memory)));
         }
         let now = Instant::now();
-        if let Some(stop) = stopping
-            .as_mut()
-            .filter(|stop| !stop.killed && stop.kill_at <= now)
-        {
+        if let Some(stop) = stopping.as_mut().filter(|stop| !stop.killed && stop.kill_at <= now) {
             family::signal_all(Some(child.pid), Signal::KILL);
             stop.killed = true;
         }
-        if !over_memory
-            && child
-                .memory
-                .is_some_and(|limit| family::private_memory() > limit)
-        {
+        if !over_memory && child.memory.is_some_and(|limit| family::private_memory() > limit) {
             over_memory = true;
             family::signal_all(Some(child.pid), Signal::KILL);
         }
         let waiting = [
             child.memory.map(|_| MEMORY_TICK),
-            stopping
-                .as_ref()
-                .filter(|stop| !stop.killed)
-                .map(|stop| stop.kill_at.saturating_duration_since(now)),
+            stopping.as_ref().filter(|stop| !stop.killed).map(|stop| stop.kill_at.saturating_duration_since(now)),
             (!cfg!(target_os = "linux")).then_some(CHILD_TICK),
         ];
         if !poll(&child, socket, waiting.into_iter().flatten().min())? {
@@ -246,10 +212,7 @@ fn watch(child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Opt
         while let Some(order) = inbox.next_order()? {
             if let (Order::Stop { grace_ms }, None) = (order, &stopping) {
                 ask_to_end(&child);
-                stopping = Some(Stopping {
-                    kill_at: Instant::now() + Duration::from_millis(grace_ms),
-                    killed: false,
-                });
+                stopping = Some(Stopping { kill_at: Instant::now() + Duration::from_millis(grace_ms), killed: false });
             }
         }
     }
@@ -273,12 +236,10 @@ fn poll(child: &Child, socket: &UnixStream, limit: Option<Duration>) -> io::Resu
     #[cfg(not(target_os = "linux"))]
     let _ = child;
     // Rounded up to a millisecond, or the last one would be spent spinning.
-    let limit = limit
-        .map(|limit| limit + Duration::from_millis(1))
-        .map(|limit| rustix::event::Timespec {
-            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(limit.subsec_nanos()),
-        });
+    let limit = limit.map(|limit| limit + Duration::from_millis(1)).map(|limit| rustix::event::Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(limit.subsec_nanos()),
+    });
     match rustix::event::poll(&mut polled, limit.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!polled[0].revents().is_empty()),
         Err(error) => Err(error.into()),
@@ -336,10 +297,7 @@ fn end_all(child: Option<Pid>, used: &mut Used) -> io::Result<()> {
 
 fn ended(child: &Child, reaped: Reaped, wall: Duration, used: Used, over_memory: bool) -> Ended {
     // The namespace's first process reports a signal as a shell does.
-    let inner = reaped
-        .code
-        .filter(|code| child.namespaces && (129..=192).contains(code))
-        .map(|code| code - 128);
+    let inner = reaped.code.filter(|code| child.namespaces && (129..=192).contains(code)).map(|code| code - 128);
     Ended {
         code: reaped.code.filter(|_| inner.is_none()),
         signal: inner.or(reaped.signal),

@@ -33,7 +33,11 @@ pub struct Survey {
 /// What a step's manifest and the store say.
 pub enum Look {
     /// The key is known.
-    Known { manifest: Manifest, key: Digest, found: Result<Product, Why> },
+    Known {
+        manifest: Manifest,
+        key: Digest,
+        found: Result<Product, Why>,
+    },
     /// These steps come first.
     Behind(Vec<StepId>),
     /// This host can't do it.
@@ -103,14 +107,14 @@ fn look(site: &Site, id: StepId, looks: &BTreeMap<StepId, Look>) -> Result<Look,
         return Ok(Look::NotSelected);
     }
     if let Action::Compare(compare) = &step.action {
-        let open: Vec<StepId> =
-            compare.of.iter().copied().filter(|cell| will_change(&looks[cell])).collect();
+        let open: Vec<StepId> = compare.of.iter().copied().filter(|cell| will_change(&looks[cell])).collect();
         if !open.is_empty() {
             return Ok(Look::Behind(open));
         }
     } else {
         let reads = site.plan.reads(id);
-        if let Some(Look::Lacking(lack)) = reads.iter().map(|read| &looks[read]).find(|l| matches!(l, Look::Lacking(_))) {
+        if let Some(Look::Lacking(lack)) = reads.iter().map(|read| &looks[read]).find(|l| matches!(l, Look::Lacking(_)))
+        {
             return Ok(Look::Lacking(lack.clone()));
         }
         let open: Vec<StepId> = reads.into_iter().filter(|read| looks[read].product().is_none()).collect();
@@ -134,10 +138,10 @@ fn look(site: &Site, id: StepId, looks: &BTreeMap<StepId, Look>) -> Result<Look,
     };
     let key = manifest.key();
     let found = lookup::lookup(site, id, &manifest, &key)?;
-    if found.is_err() {
-        if let Some(lack) = lack_of_cell(site, id) {
-            return Ok(Look::Lacking(lack));
-        }
+    if found.is_err()
+        && let Some(lack) = lack_of_cell(site, id)
+    {
+        return Ok(Look::Lacking(lack));
     }
     Ok(Look::Known { manifest, key, found })
 }

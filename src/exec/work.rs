@@ -290,7 +290,10 @@ async fn fetch_wheel(job: &Job<'_>, asked: &FetchWheel) -> Result<Entry, Unmade>
     let scratch = job.site.store.workdir()?;
     let folder = scratch.path().join("fetch");
     std::fs::create_dir(&folder).map_err(|error| {
-        Unmade::Failed(Failure { message: format!("`{}` can't be made: {error}", folder.display()), ..Failure::default() })
+        Unmade::Failed(Failure {
+            message: format!("`{}` can't be made: {error}", folder.display()),
+            ..Failure::default()
+        })
     })?;
     let place = wheel::Place {
         scratch: folder,

@@ -81,10 +81,10 @@ fn find_tool(store: &Store, env: &BTreeMap<String, String>, name: &str) -> Resul
     let env = tool_env(env);
     let note = Digest::derive("pipe 2026 tool v1", name.as_bytes());
     let kept = store.last(Kind::Probe, &note).ok().flatten();
-    if let Some(found) = kept.and_then(|bytes| serde_json::from_slice::<Found>(&bytes).ok()) {
-        if found.is_current(&env) {
-            return Ok(found.tool);
-        }
+    if let Some(found) = kept.and_then(|bytes| serde_json::from_slice::<Found>(&bytes).ok())
+        && found.is_current(&env)
+    {
+        return Ok(found.tool);
     }
     let found = tools::find(name, &env).map_err(|error| Lack::new(error.to_string(), tools::remedy(name)))?;
     // An answer that can't be kept costs a process the next time, and nothing else.
@@ -116,10 +116,10 @@ pub fn packages(site: &Site, asked: &HostPackages) -> Result<Inventory, Lack> {
     let python = tool(site, "python3")?;
     let note = Digest::derive("pipe 2026 host-packages v1", names.join(" ").as_bytes());
     let kept = site.store.last(Kind::Probe, &note).ok().flatten();
-    if let Some(kept) = kept.and_then(|bytes| serde_json::from_slice::<Inventory>(&bytes).ok()) {
-        if kept.is_current(&python.real, &names) {
-            return Ok(kept);
-        }
+    if let Some(kept) = kept.and_then(|bytes| serde_json::from_slice::<Inventory>(&bytes).ok())
+        && kept.is_current(&python.real, &names)
+    {
+        return Ok(kept);
     }
     let inventory = host_packages::inventory(&python.real, &names, &tool_env(&site.env))
         .map_err(|error| Lack::new(error.to_string(), format!("python3 -m pip install {}", names.join(" "))))?;
@@ -214,10 +214,9 @@ fn device_lack(site: &Site, measure: &Measure) -> Option<Lack> {
             format!("Core ML is part of macOS; this is {}", machine.os),
             "run the same pipeline on a Mac",
         )),
-        Device::Cuda if container => Some(Lack::new(
-            "pipe gives containers no GPU yet",
-            "measure the native cell: place=native device=cuda",
-        )),
+        Device::Cuda if container => {
+            Some(Lack::new("pipe gives containers no GPU yet", "measure the native cell: place=native device=cuda"))
+        }
         Device::Cuda if machine.gpus.is_empty() => Some(Lack::new(
             "no NVIDIA GPU answers on this machine",
             "run the same pipeline on a machine with an NVIDIA GPU and its driver",
@@ -303,10 +302,10 @@ pub fn best_sandbox(store: &Store, env: &BTreeMap<String, String>, exe: &Path, k
     let stamp = format!("{kernel} {:?} {}", bwrap, rustix::process::geteuid().as_raw());
     let note = Digest::derive("pipe 2026 sandbox v1", stamp.as_bytes());
     let kept = store.last(Kind::Probe, &note).ok().flatten();
-    if let Some(kept) = kept.and_then(|bytes| serde_json::from_slice::<KeptProbe>(&bytes).ok()) {
-        if kept.stamp == stamp {
-            return Ok(Best { sandbox: kept.sandbox, reason: kept.reason, bubblewrap: kept.bubblewrap });
-        }
+    if let Some(kept) = kept.and_then(|bytes| serde_json::from_slice::<KeptProbe>(&bytes).ok())
+        && kept.stamp == stamp
+    {
+        return Ok(Best { sandbox: kept.sandbox, reason: kept.reason, bubblewrap: kept.bubblewrap });
     }
     let scratch = store.workdir().map_err(|error| Lack::new(error.to_string(), "check the store"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -4,8 +4,8 @@
 //! the relative error of a value is its absolute error over the largest magnitude of the reference's row,
 //! since a logit near zero has no meaningful relative error of its own.
 
-use serde::{Deserialize, Serialize};
 use super::npy::{self, Matrix};
+use serde::{Deserialize, Serialize};
 
 /// How far two outputs may be apart; each bound that is set must hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -1,5 +1,6 @@
 //! A folder of its own for each test: pipelines, a store, and `pipe` with a cleared environment.
 
+#![expect(clippy::disallowed_methods, reason = "tests start `pipe`, with an environment of their own")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::fs;

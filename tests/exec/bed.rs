@@ -20,22 +20,13 @@ pub fn exe() -> PathBuf {
 /// `bwrap`, where this machine has it.
 pub fn bubblewrap() -> Option<Bubblewrap> {
     let path = Path::new("/usr/bin/bwrap");
-    path.exists().then(|| Bubblewrap {
-        path: path.into(),
-        disable_userns: true,
-    })
+    path.exists().then(|| Bubblewrap { path: path.into(), disable_userns: true })
 }
 
 impl Bed {
     pub fn new() -> Bed {
         let root = tempfile::tempdir().expect("a folder for the test");
-        Bed {
-            root,
-            launcher: Launcher {
-                exe: exe(),
-                bubblewrap: bubblewrap(),
-            },
-        }
+        Bed { root, launcher: Launcher { exe: exe(), bubblewrap: bubblewrap() } }
     }
 
     pub fn workdir(&self) -> PathBuf {
@@ -48,12 +39,7 @@ impl Bed {
             args: vec!["-c".into(), script.into()],
             env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
             timeout: Some(Duration::from_secs(20)),
-            ..ProcessSpec::new(
-                "/bin/sh",
-                self.workdir(),
-                sandbox,
-                self.root.path().join("log"),
-            )
+            ..ProcessSpec::new("/bin/sh", self.workdir(), sandbox, self.root.path().join("log"))
         }
     }
 
@@ -63,15 +49,12 @@ impl Bed {
 
     /// Runs a script to its end and gives back its log.
     pub fn log_of(&self, sandbox: Sandbox, script: &str) -> String {
-        let exit = self
-            .run(self.script(sandbox, script))
-            .expect("the script runs");
+        let exit = self.run(self.script(sandbox, script)).expect("the script runs");
         format!("{}{}\n", self.log(), exit.status)
     }
 
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.root.path().join("log")).expect("a log"))
-            .into_owned()
+        String::from_utf8_lossy(&std::fs::read(self.root.path().join("log")).expect("a log")).into_owned()
     }
 }
 
@@ -97,14 +80,8 @@ pub fn levels() -> Vec<Sandbox> {
 
 /// True where namespaces can be made; a test that needs them returns early otherwise.
 pub fn has_strict() -> bool {
-    let found = block(pipe::exec::sandbox::probe(
-        &exe(),
-        bubblewrap().map(|found| found.path),
-        &std::env::temp_dir(),
-    ));
-    let strict = found
-        .as_ref()
-        .is_ok_and(|probe| probe.sandbox == Sandbox::Strict);
+    let found = block(pipe::exec::sandbox::probe(&exe(), bubblewrap().map(|found| found.path), &std::env::temp_dir()));
+    let strict = found.as_ref().is_ok_and(|probe| probe.sandbox == Sandbox::Strict);
     if !strict {
         let required = std::env::var("PIPE_TEST_REQUIRE").is_ok_and(|value| value == "all");
         assert!(!required, "no namespaces here: {found:?}");
@@ -120,18 +97,11 @@ pub fn alive(mark: &str) -> Vec<String> {
     };
     entries
         .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .bytes()
-                .all(|byte| byte.is_ascii_digit())
-        })
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
         .filter_map(|entry| {
             let line = std::fs::read(entry.path().join("cmdline")).ok()?;
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            line.contains(mark)
-                .then(|| format!("{}: {line}", entry.file_name().display()))
+            line.contains(mark).then(|| format!("{}: {line}", entry.file_name().display()))
         })
         .collect()
 }

@@ -50,18 +50,11 @@ fn image(store: &Store, folder: &Path) -> Image {
     std::fs::create_dir_all(tree.join("bin")).unwrap();
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exec/probe.c");
     let program = tree.join("bin/probe");
-    let built = std::process::Command::new("cc")
-        .args(["-static", "-w", "-o"])
-        .arg(&program)
-        .arg(source)
-        .status()
-        .unwrap();
+    let built =
+        std::process::Command::new("cc").args(["-static", "-w", "-o"]).arg(&program).arg(source).status().unwrap();
     assert!(built.success(), "cc makes a static program");
     let spec = ImageSpec {
-        layers: vec![Layer {
-            at: "/".into(),
-            entry: store.put_tree(&tree).unwrap(),
-        }],
+        layers: vec![Layer { at: "/".into(), entry: store.put_tree(&tree).unwrap() }],
         entrypoint: vec!["/bin/probe".into()],
         env: BTreeMap::from([("MARK".into(), "image".into())]),
         architecture: std::env::consts::ARCH.into(),
@@ -76,11 +69,7 @@ impl Dock {
         let store = Arc::new(Store::open(&folder.path().join("store")).unwrap());
         let image = image(&store, folder.path());
         let image = runtime.ensure_image(&image, store).await.unwrap();
-        Some(Dock {
-            folder,
-            runtime,
-            image,
-        })
+        Some(Dock { folder, runtime, image })
     }
 
     fn spec(&self, run: &str) -> ContainerSpec {
@@ -118,10 +107,7 @@ fn an_engine_in_a_container_talks_and_is_held_in() {
             return;
         };
         let facts = dock.runtime.facts().await.unwrap();
-        assert!(
-            facts.cpus > 0 && facts.memory_gib > 0 && facts.version.contains('.'),
-            "{facts:?}"
-        );
+        assert!(facts.cpus > 0 && facts.memory_gib > 0 && facts.version.contains('.'), "{facts:?}");
         assert_eq!(facts.platform, format!("linux/{}", std::env::consts::ARCH));
 
         let mut container = dock.start(&run_name("talk")).await;
@@ -138,19 +124,13 @@ fn an_engine_in_a_container_talks_and_is_held_in() {
         let out = dock.folder.path().join("fetched");
         std::fs::create_dir(&out).unwrap();
         container.fetch("out", &out).await.unwrap();
-        assert_eq!(
-            std::fs::read_to_string(out.join("folder/logits.npy")).unwrap(),
-            "logits"
-        );
+        assert_eq!(std::fs::read_to_string(out.join("folder/logits.npy")).unwrap(), "logits");
 
         drop(writer);
         let end = container.wait(LIMIT).await;
         assert_eq!((end.code, end.out_of_memory), (Some(0), false), "{end}");
         assert_eq!(dock.log(), "started with argument\n");
-        assert_eq!(
-            dock.runtime.remove_run(&run_name("talk")).await.unwrap(),
-            []
-        );
+        assert_eq!(dock.runtime.remove_run(&run_name("talk")).await.unwrap(), []);
     });
 }
 
@@ -164,10 +144,7 @@ fn an_image_is_loaded_once() {
         let image = image(&store, dock.folder.path());
         // A store that lost the layers shows that nothing is read again.
         let empty = Arc::new(Store::open(&dock.folder.path().join("empty")).unwrap());
-        assert_eq!(
-            dock.runtime.ensure_image(&image, empty).await.unwrap(),
-            dock.image
-        );
+        assert_eq!(dock.runtime.ensure_image(&image, empty).await.unwrap(), dock.image);
         let entry = image.store(&store).unwrap();
         assert_eq!(Image::read(&store, &entry).unwrap(), image);
     });
@@ -184,25 +161,15 @@ fn a_store_without_the_layers_is_named() {
         let unique = format!("only of process {}", std::process::id());
         let entry = store.put_bytes(unique.as_bytes()).unwrap();
         let spec = ImageSpec {
-            layers: vec![Layer {
-                at: "/note".into(),
-                entry,
-            }],
+            layers: vec![Layer { at: "/note".into(), entry }],
             entrypoint: vec!["/note".into()],
             env: BTreeMap::new(),
             architecture: std::env::consts::ARCH.into(),
         };
         let image = Image::make(&store, &spec).unwrap();
         let empty = Arc::new(Store::open(&folder.path().join("empty")).unwrap());
-        let error = runtime
-            .ensure_image(&image, empty)
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("`note` of the image is not in the store"),
-            "{error}"
-        );
+        let error = runtime.ensure_image(&image, empty).await.unwrap_err().to_string();
+        assert!(error.contains("`note` of the image is not in the store"), "{error}");
     });
 }
 
@@ -212,25 +179,14 @@ fn ends_are_told_apart() {
         let Some(dock) = Dock::new().await else {
             return;
         };
-        for (order, code, out_of_memory) in [
-            ("exit", 7, false),
-            ("crash", 139, false),
-            ("hog", 137, true),
-        ] {
+        for (order, code, out_of_memory) in [("exit", 7, false), ("crash", 139, false), ("hog", 137, true)] {
             let mut container = dock.start(&run_name("ends")).await;
             let (mut reader, mut writer) = container.take_link().unwrap();
-            writer
-                .write_all(format!("{order}\n").as_bytes())
-                .await
-                .unwrap();
+            writer.write_all(format!("{order}\n").as_bytes()).await.unwrap();
             let mut rest = Vec::new();
             reader.read_to_end(&mut rest).await.unwrap();
             let end = container.wait(LIMIT).await;
-            assert_eq!(
-                (end.code, end.out_of_memory),
-                (Some(code), out_of_memory),
-                "{order}: {end}"
-            );
+            assert_eq!((end.code, end.out_of_memory), (Some(code), out_of_memory), "{order}: {end}");
         }
     });
 }
@@ -278,9 +234,7 @@ fn a_dropped_container_ends_by_itself() {
 
 /// Asked of the runtime's own client where there is one, for a second opinion.
 fn exists(id: &str) -> bool {
-    let listed = std::process::Command::new("docker")
-        .args(["ps", "-aq", "--no-trunc"])
-        .output();
+    let listed = std::process::Command::new("docker").args(["ps", "-aq", "--no-trunc"]).output();
     listed.is_ok_and(|listed| String::from_utf8_lossy(&listed.stdout).contains(id))
 }
 
@@ -294,14 +248,7 @@ fn runner() {
     block(async {
         let dock = Dock::new().await.unwrap();
         let exe = (guarded == "guarded").then(exe);
-        let mut container = dock
-            .runtime
-            .start(&ContainerSpec {
-                exe,
-                ..dock.spec(run)
-            })
-            .await
-            .unwrap();
+        let mut container = dock.runtime.start(&ContainerSpec { exe, ..dock.spec(run) }).await.unwrap();
         let (mut reader, mut writer) = container.take_link().unwrap();
         writer.write_all(b"hang\nready\n").await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -319,12 +266,8 @@ fn killable(run: &str, guarded: &str) -> (std::process::Child, String) {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = std::io::BufReader::new(runner.stdout.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
-    let id = lines
-        .find_map(|line| Some(line.split_once("started ")?.1.trim().to_owned()))
-        .unwrap();
+    let mut lines = std::io::BufReader::new(runner.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let id = lines.find_map(|line| Some(line.split_once("started ")?.1.trim().to_owned())).unwrap();
     (runner, id)
 }
 
@@ -351,24 +294,12 @@ fn containers_that_no_guard_removed_are_reaped() {
         let run = run_name("unguarded");
         let (mut runner, id) = killable(&run, "unguarded");
         // It lives, and so does its container.
-        assert!(
-            runtime
-                .reap()
-                .await
-                .unwrap()
-                .iter()
-                .all(|reaped| reaped.run != run)
-        );
+        assert!(runtime.reap().await.unwrap().iter().all(|reaped| reaped.run != run));
         assert!(exists(&id));
         runner.kill().unwrap();
         runner.wait().unwrap();
         let reaped = runtime.reap().await.unwrap();
-        assert!(
-            reaped
-                .iter()
-                .any(|reaped| reaped.id == id && reaped.run == run),
-            "{reaped:?}"
-        );
+        assert!(reaped.iter().any(|reaped| reaped.id == id && reaped.run == run), "{reaped:?}");
         assert!(!exists(&id));
     });
 }
@@ -379,14 +310,8 @@ fn more_processors_than_there_are_is_said_before_the_start() {
         let Some(dock) = Dock::new().await else {
             return;
         };
-        let spec = ContainerSpec {
-            cpus: 10_000,
-            ..dock.spec(&run_name("cpus"))
-        };
+        let spec = ContainerSpec { cpus: 10_000, ..dock.spec(&run_name("cpus")) };
         let error = dock.runtime.start(&spec).await.unwrap_err();
-        assert!(
-            error.is_unavailable() && error.to_string().contains("10000 were asked for"),
-            "{error}"
-        );
+        assert!(error.is_unavailable() && error.to_string().contains("10000 were asked for"), "{error}");
     });
 }

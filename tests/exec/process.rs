@@ -15,10 +15,7 @@ use crate::bed::{Bed, alive, block, eventually, levels};
 /// A number of seconds that no other process of the machine sleeps for.
 fn odd_sleep() -> String {
     let mut bytes = [0; 4];
-    std::fs::File::open("/dev/urandom")
-        .unwrap()
-        .read_exact(&mut bytes)
-        .unwrap();
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
     format!("1000.{}", u32::from_ne_bytes(bytes))
 }
 
@@ -30,11 +27,7 @@ fn ends_are_told_apart() {
         assert_eq!(end("exit 0"), Status::Code(0), "{level:?}");
         assert_eq!(end("exit 7"), Status::Code(7), "{level:?}");
         for signal in [6, 9, 11, 15] {
-            assert_eq!(
-                end(&format!("kill -{signal} $$; sleep 5")),
-                Status::Signal(signal),
-                "{level:?}"
-            );
+            assert_eq!(end(&format!("kill -{signal} $$; sleep 5")), Status::Signal(signal), "{level:?}");
         }
     }
 }
@@ -43,10 +36,7 @@ fn ends_are_told_apart() {
 fn a_program_that_is_not_there_is_named() {
     for level in levels() {
         let bed = Bed::new();
-        let spec = ProcessSpec {
-            program: "/no/such-program".into(),
-            ..bed.script(level, "")
-        };
+        let spec = ProcessSpec { program: "/no/such-program".into(), ..bed.script(level, "") };
         let said = match bed.run(spec) {
             Ok(exit) => {
                 assert_ne!(exit.status, Status::Code(0));
@@ -61,15 +51,8 @@ fn a_program_that_is_not_there_is_named() {
 #[test]
 fn stdout_and_stderr_go_to_the_log_and_both_ends_are_kept() {
     let bed = Bed::new();
-    assert_eq!(
-        bed.log_of(Sandbox::Off, "echo one; echo two >&2"),
-        "one\ntwo\nexit code 0\n"
-    );
-    bed.run(bed.script(
-        Sandbox::Off,
-        "echo begin; head -c 40000000 /dev/zero; echo end",
-    ))
-    .unwrap();
+    assert_eq!(bed.log_of(Sandbox::Off, "echo one; echo two >&2"), "one\ntwo\nexit code 0\n");
+    bed.run(bed.script(Sandbox::Off, "echo begin; head -c 40000000 /dev/zero; echo end")).unwrap();
     let log = std::fs::read(bed.root.path().join("log")).unwrap();
     assert!(log.len() < 17 << 20, "{} bytes", log.len());
     assert!(log.starts_with(b"begin\n") && log.ends_with(b"end\n"));
@@ -81,20 +64,11 @@ fn time_limits_hold_for_those_who_ignore_a_polite_end() {
         for trap in ["", "trap '' TERM;"] {
             let bed = Bed::new();
             let sleep = odd_sleep();
-            let script = format!(
-                "{trap} setsid sh -c \"{trap} sleep {sleep}\" & sleep {sleep}; sleep {sleep}"
-            );
-            let spec = ProcessSpec {
-                timeout: Some(Duration::from_millis(200)),
-                ..bed.script(level, &script)
-            };
+            let script = format!("{trap} setsid sh -c \"{trap} sleep {sleep}\" & sleep {sleep}; sleep {sleep}");
+            let spec = ProcessSpec { timeout: Some(Duration::from_millis(200)), ..bed.script(level, &script) };
             let begun = Instant::now();
             assert_eq!(bed.run(spec).unwrap().status, Status::TimedOut, "{level:?}");
-            assert!(
-                begun.elapsed() < Duration::from_secs(4),
-                "{level:?}: {:?}",
-                begun.elapsed()
-            );
+            assert!(begun.elapsed() < Duration::from_secs(4), "{level:?}: {:?}", begun.elapsed());
             assert_eq!(alive(&sleep), Vec::<String>::new(), "{level:?}");
         }
     }
@@ -114,9 +88,7 @@ fn a_polite_end_lets_the_program_tidy_up() {
                 }
                 cancel.cancel();
             };
-            tokio::join!(process::run(&bed.launcher, spec, cancel.clone()), ask)
-                .0
-                .unwrap()
+            tokio::join!(process::run(&bed.launcher, spec, cancel.clone()), ask).0.unwrap()
         });
         assert_eq!(exit.status, Status::Cancelled, "{level:?}");
         assert!(bed.workdir().join("out/note").exists(), "{level:?}");
@@ -130,13 +102,8 @@ fn what_a_program_leaves_behind_is_ended_with_it() {
         let bed = Bed::new();
         let sleep = odd_sleep();
         // Twice forked, in a session of its own, holding the log open.
-        let script =
-            format!("(setsid sh -c 'sleep {sleep} & sleep {sleep}' &) ; sleep 0.1; exit 0");
-        assert_eq!(
-            bed.run(bed.script(level, &script)).unwrap().status,
-            Status::Code(0),
-            "{level:?}"
-        );
+        let script = format!("(setsid sh -c 'sleep {sleep} & sleep {sleep}' &) ; sleep 0.1; exit 0");
+        assert_eq!(bed.run(bed.script(level, &script)).unwrap().status, Status::Code(0), "{level:?}");
         assert_eq!(alive(&sleep), Vec::<String>::new(), "{level:?}");
     }
 }
@@ -149,19 +116,15 @@ fn runner() {
     };
     let (level, script) = order.split_once('|').unwrap();
     let known = [Sandbox::Off, Sandbox::Fs, Sandbox::Strict];
-    let level = known
-        .into_iter()
-        .find(|known| known.name() == level)
-        .unwrap();
+    let level = known.into_iter().find(|known| known.name() == level).unwrap();
     let bed = Bed::new();
     bed.run(bed.script(level, script)).unwrap();
 }
 
 /// Starts [`runner`] with two processes that will not end by themselves, one of them in another session.
 fn killable(level: Sandbox, sleep: &str) -> std::process::Child {
-    let script = format!(
-        "trap '' TERM; (setsid sh -c \"trap '' TERM; sleep {sleep}; sleep {sleep}\" &) ; sleep {sleep}"
-    );
+    let script =
+        format!("trap '' TERM; (setsid sh -c \"trap '' TERM; sleep {sleep}; sleep {sleep}\" &) ; sleep {sleep}");
     std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "process::runner", "--nocapture"])
         .env("PIPE_TEST_RUNNER", format!("{}|{script}", level.name()))
@@ -177,24 +140,11 @@ fn nothing_survives_a_killed_runner() {
         let sleep = odd_sleep();
         let mut runner = killable(level, &sleep);
         let mark = format!("sleep {sleep}");
-        let running = || {
-            alive(&mark)
-                .iter()
-                .filter(|line| line.contains(": sleep"))
-                .count()
-        };
-        assert!(
-            eventually(Duration::from_secs(10), || running() == 2),
-            "{level:?}: {:?}",
-            alive(&sleep)
-        );
+        let running = || alive(&mark).iter().filter(|line| line.contains(": sleep")).count();
+        assert!(eventually(Duration::from_secs(10), || running() == 2), "{level:?}: {:?}", alive(&sleep));
         runner.kill().unwrap();
         runner.wait().unwrap();
-        assert!(
-            eventually(Duration::from_secs(2), || alive(&sleep).is_empty()),
-            "{level:?}: {:?}",
-            alive(&sleep)
-        );
+        assert!(eventually(Duration::from_secs(2), || alive(&sleep).is_empty()), "{level:?}: {:?}", alive(&sleep));
     }
 }
 
@@ -212,11 +162,7 @@ fn nothing_survives_a_runner_that_is_killed_in_the_middle_of_a_start() {
     // Looked for over a while, since what was being started may come late.
     let mut quiet = 0;
     let settled = eventually(Duration::from_secs(4), || {
-        quiet = if alive(&sleep).is_empty() {
-            quiet + 1
-        } else {
-            0
-        };
+        quiet = if alive(&sleep).is_empty() { quiet + 1 } else { 0 };
         quiet > 20
     });
     assert!(settled, "{:?}", alive(&sleep));
@@ -228,14 +174,7 @@ fn peak_memory_is_the_programs_own() {
     let ballast = vec![1_u8; 300 << 20];
     for level in levels() {
         let bed = Bed::new();
-        let peak = |script: &str| {
-            bed.run(bed.script(level, script))
-                .unwrap()
-                .usage
-                .peak_resident
-                .unwrap()
-                >> 20
-        };
+        let peak = |script: &str| bed.run(bed.script(level, script)).unwrap().usage.peak_resident.unwrap() >> 20;
         let small = peak("exec true");
         assert!(small < 30, "{level:?}: {small} MiB");
         let large = peak("head -c 100M /dev/zero | tail -c 100M > /dev/null");
@@ -250,10 +189,7 @@ fn processor_time_is_counted() {
         let bed = Bed::new();
         let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
         let usage = bed.run(bed.script(level, script)).unwrap().usage;
-        assert!(
-            usage.user_ns > 20_000_000 && usage.user_ns < usage.wall_ns * 2,
-            "{level:?}: {usage:?}"
-        );
+        assert!(usage.user_ns > 20_000_000 && usage.user_ns < usage.wall_ns * 2, "{level:?}: {usage:?}");
     }
 }
 
@@ -262,15 +198,8 @@ fn a_memory_limit_ends_the_step() {
     for level in levels() {
         let bed = Bed::new();
         let script = "head -c 400M /dev/zero | tail -c 400M | sleep 30";
-        let spec = ProcessSpec {
-            memory: Some(100 << 20),
-            ..bed.script(level, script)
-        };
-        assert_eq!(
-            bed.run(spec).unwrap().status,
-            Status::OverMemory,
-            "{level:?}"
-        );
+        let spec = ProcessSpec { memory: Some(100 << 20), ..bed.script(level, script) };
+        assert_eq!(bed.run(spec).unwrap().status, Status::OverMemory, "{level:?}");
     }
 }
 
@@ -281,16 +210,9 @@ fn the_environment_is_what_was_declared() {
         let mut spec = bed.script(level, "env | grep -vE '^(_|PWD|SHLVL|OLDPWD)=' | sort");
         spec.env.insert("LD_LIBRARY_PATH".into(), "/none".into());
         bed.run(spec).unwrap();
-        let tmp = if level == Sandbox::Strict {
-            "/pipe/tmp".into()
-        } else {
-            bed.workdir().join("tmp")
-        };
+        let tmp = if level == Sandbox::Strict { "/pipe/tmp".into() } else { bed.workdir().join("tmp") };
         let tmp = tmp.display();
-        assert_eq!(
-            bed.log(),
-            format!("HOME={tmp}\nLD_LIBRARY_PATH=/none\nPATH=/usr/bin:/bin\nTMPDIR={tmp}\n")
-        );
+        assert_eq!(bed.log(), format!("HOME={tmp}\nLD_LIBRARY_PATH=/none\nPATH=/usr/bin:/bin\nTMPDIR={tmp}\n"));
     }
 }
 
@@ -300,8 +222,7 @@ fn no_descriptor_of_ours_reaches_a_program() {
     rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
     for level in levels() {
         let bed = Bed::new();
-        bed.run(bed.script(level, "ls /proc/self/fd | tr '\\n' ' '"))
-            .unwrap();
+        bed.run(bed.script(level, "ls /proc/self/fd | tr '\\n' ' '")).unwrap();
         // The fourth is the listing's own.
         assert_eq!(bed.log(), "0 1 2 3 ", "{level:?}");
     }
@@ -314,9 +235,7 @@ fn an_engine_talks_on_its_own_pipes() {
         let script = "echo note >&2; while read line; do echo \"got $line\"; done; echo bye >&2";
         let said = block(async {
             let mut engine =
-                process::start_engine(&bed.launcher, bed.script(level, script), Cancel::new())
-                    .await
-                    .unwrap();
+                process::start_engine(&bed.launcher, bed.script(level, script), Cancel::new()).await.unwrap();
             let (mut out, mut stdin) = engine.take_link().unwrap();
             stdin.write_all(b"one\ntwo\n").await.unwrap();
             drop(stdin);
@@ -337,17 +256,10 @@ fn a_dropped_engine_is_ended() {
         let sleep = odd_sleep();
         let script = format!("sleep {sleep}; sleep {sleep}");
         block(async {
-            let engine =
-                process::start_engine(&bed.launcher, bed.script(level, &script), Cancel::new())
-                    .await
-                    .unwrap();
+            let engine = process::start_engine(&bed.launcher, bed.script(level, &script), Cancel::new()).await.unwrap();
             drop(engine);
         });
-        assert!(
-            eventually(Duration::from_secs(2), || alive(&sleep).is_empty()),
-            "{level:?}: {:?}",
-            alive(&sleep)
-        );
+        assert!(eventually(Duration::from_secs(2), || alive(&sleep).is_empty()), "{level:?}: {:?}", alive(&sleep));
     }
 }
 
@@ -357,40 +269,28 @@ fn a_killed_supervisor_is_an_error_and_leaves_nothing() {
         let bed = Bed::new();
         let sleep = odd_sleep();
         let error = block(async {
-            let engine = process::start_engine(
-                &bed.launcher,
-                bed.script(level, &format!("sleep {sleep}; :")),
-                Cancel::new(),
-            )
-            .await;
+            let engine =
+                process::start_engine(&bed.launcher, bed.script(level, &format!("sleep {sleep}; :")), Cancel::new())
+                    .await;
             let engine = engine.unwrap();
             let supervisor = supervisor_of(&sleep).await;
             rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
             engine.wait().await.unwrap_err()
         });
         assert!(error.to_string().contains("supervisor"), "{error}");
-        assert!(
-            eventually(Duration::from_secs(2), || alive(&sleep).is_empty()),
-            "{level:?}: {:?}",
-            alive(&sleep)
-        );
+        assert!(eventually(Duration::from_secs(2), || alive(&sleep).is_empty()), "{level:?}: {:?}", alive(&sleep));
     }
 }
 
 /// The child of this process from which a process with `mark` in its command line descends.
 async fn supervisor_of(mark: &str) -> Pid {
     loop {
-        let mut supervisors = family::descendants(rustix::process::getpid())
-            .into_iter()
-            .filter(|pid| {
-                let line = command_line(*pid);
-                line.contains("__sup") && !line.contains(" stage ")
-            });
-        let found = supervisors.find(|pid| {
-            family::descendants(*pid)
-                .iter()
-                .any(|below| command_line(*below).contains(mark))
+        let mut supervisors = family::descendants(rustix::process::getpid()).into_iter().filter(|pid| {
+            let line = command_line(*pid);
+            line.contains("__sup") && !line.contains(" stage ")
         });
+        let found =
+            supervisors.find(|pid| family::descendants(*pid).iter().any(|below| command_line(*below).contains(mark)));
         match found {
             Some(pid) => return pid,
             None => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -408,9 +308,7 @@ fn fifty_steps_one_after_another_leave_no_zombie() {
     let bed = Bed::new();
     block(async {
         for _ in 0..50 {
-            let exit = process::run(&bed.launcher, bed.script(Sandbox::Off, ":"), Cancel::new())
-                .await
-                .unwrap();
+            let exit = process::run(&bed.launcher, bed.script(Sandbox::Off, ":"), Cancel::new()).await.unwrap();
             assert_eq!(exit.status, Status::Code(0));
         }
     });

@@ -22,35 +22,17 @@ fn inputs_are_where_they_were_declared_and_read_only() {
         let workdir = pipe::exec::sandbox::seen_workdir(level, &bed.workdir());
         let mut spec = ProcessSpec {
             mounts: vec![
-                Mount {
-                    host: input.clone(),
-                    at: "in/model".into(),
-                },
-                Mount {
-                    host: file.clone(),
-                    at: "in/deep/tokens.npy".into(),
-                },
+                Mount { host: input.clone(), at: "in/model".into() },
+                Mount { host: file.clone(), at: "in/deep/tokens.npy".into() },
             ],
             ..bed.script(level, script)
         };
-        spec.env
-            .insert("WORKDIR".into(), workdir.display().to_string());
+        spec.env.insert("WORKDIR".into(), workdir.display().to_string());
         assert_eq!(bed.run(spec).unwrap().status, Status::Code(0));
-        assert!(
-            bed.log().starts_with("wt here\n"),
-            "{level:?}: {}",
-            bed.log()
-        );
-        assert_eq!(
-            std::fs::read_to_string(bed.workdir().join("out/made")).unwrap(),
-            "made\n"
-        );
+        assert!(bed.log().starts_with("wt here\n"), "{level:?}: {}", bed.log());
+        assert_eq!(std::fs::read_to_string(bed.workdir().join("out/made")).unwrap(), "made\n");
         if level != Sandbox::Off {
-            assert_eq!(
-                std::fs::read_to_string(input.join("weights")).unwrap(),
-                "w",
-                "{level:?}"
-            );
+            assert_eq!(std::fs::read_to_string(input.join("weights")).unwrap(), "w", "{level:?}");
             assert!(!input.join("new").exists(), "{level:?}");
             assert_eq!(std::fs::read_to_string(&file).unwrap(), "t", "{level:?}");
         }
@@ -73,19 +55,10 @@ fn undeclared_files_are_neither_read_nor_written() {
         );
         bed.run(bed.script(level, &script)).unwrap();
         let log = bed.log();
-        assert!(
-            !log.contains("hunter2") && !log.contains("root:"),
-            "{level:?}: {log}"
-        );
-        assert!(
-            !outside.exists() && !bed.workdir().join("out/link").exists(),
-            "{level:?}"
-        );
+        assert!(!log.contains("hunter2") && !log.contains("root:"), "{level:?}: {log}");
+        assert!(!outside.exists() && !bed.workdir().join("out/link").exists(), "{level:?}");
         for folder in ["/", "/usr", "/etc", "/var/tmp"] {
-            assert!(
-                !std::path::Path::new(folder).join("pipe-was-here").exists(),
-                "{level:?}: {folder}"
-            );
+            assert!(!std::path::Path::new(folder).join("pipe-was-here").exists(), "{level:?}: {folder}");
         }
     }
 }
@@ -98,19 +71,10 @@ fn the_network_is_absent_unless_declared() {
     for level in levels() {
         for network in [false, true] {
             let bed = Bed::new();
-            let spec = ProcessSpec {
-                program: "/bin/bash".into(),
-                network,
-                ..bed.script(level, &script)
-            };
+            let spec = ProcessSpec { program: "/bin/bash".into(), network, ..bed.script(level, &script) };
             bed.run(spec).unwrap();
             let expected = network || level == Sandbox::Off;
-            assert_eq!(
-                bed.log().contains("connected"),
-                expected,
-                "{level:?} {network}: {}",
-                bed.log()
-            );
+            assert_eq!(bed.log().contains("connected"), expected, "{level:?} {network}: {}", bed.log());
         }
     }
 }
@@ -128,24 +92,13 @@ fn a_strict_step_is_alone_and_without_privileges() {
                   ls /sys 2>/dev/null; ls -d /run /home /root /var 2>/dev/null; hostname 2>/dev/null; \
                   kill -0 $PARENT 2>/dev/null && echo signalled; echo y > /tmp/private; cat tmp/private";
     let mut spec = bed.script(Sandbox::Strict, script);
-    spec.env
-        .insert("PARENT".into(), std::process::id().to_string());
+    spec.env.insert("PARENT".into(), std::process::id().to_string());
     bed.run(spec).unwrap();
     let log = bed.log();
     let count: usize = log.lines().next().unwrap().parse().unwrap();
     assert!(count <= 6, "{log}");
     let rest: Vec<&str> = log.lines().skip(1).collect();
-    assert_eq!(
-        rest,
-        [
-            "CapEff:\t0000000000000000",
-            "NoNewPrivs:\t1",
-            "devices",
-            "pipe",
-            "y"
-        ],
-        "{log}"
-    );
+    assert_eq!(rest, ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "devices", "pipe", "y"], "{log}");
 }
 
 #[test]
@@ -157,23 +110,11 @@ fn tools_are_shown_where_they_are() {
         std::fs::write(tool.join("bin/hello"), "#!/bin/sh\necho hello\n").unwrap();
         let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
         std::fs::set_permissions(tool.join("bin/hello"), mode).unwrap();
-        let script = format!(
-            "{}; {}",
-            tool.join("bin/hello").display(),
-            tool.join("bin/hello").display()
-        );
+        let script = format!("{}; {}", tool.join("bin/hello").display(), tool.join("bin/hello").display());
         let hidden = bed.run(bed.script(level, &script)).unwrap();
         assert_ne!(hidden.status, Status::Code(0), "{level:?}");
-        let spec = ProcessSpec {
-            tool_roots: vec![tool],
-            ..bed.script(level, &script)
-        };
-        assert_eq!(
-            bed.run(spec).unwrap().status,
-            Status::Code(0),
-            "{level:?}: {}",
-            bed.log()
-        );
+        let spec = ProcessSpec { tool_roots: vec![tool], ..bed.script(level, &script) };
+        assert_eq!(bed.run(spec).unwrap().status, Status::Code(0), "{level:?}: {}", bed.log());
         assert_eq!(bed.log(), "hello\nhello\n");
     }
 }
@@ -182,13 +123,8 @@ fn tools_are_shown_where_they_are() {
 fn an_input_outside_the_folder_is_refused() {
     for at in ["../x", "/etc/x", "", "in/../../x"] {
         let bed = Bed::new();
-        let spec = ProcessSpec {
-            mounts: vec![Mount {
-                host: "/usr".into(),
-                at: at.into(),
-            }],
-            ..bed.script(Sandbox::Off, ":")
-        };
+        let spec =
+            ProcessSpec { mounts: vec![Mount { host: "/usr".into(), at: at.into() }], ..bed.script(Sandbox::Off, ":") };
         let error = bed.run(spec).unwrap_err().to_string();
         assert!(error.contains("below the working folder"), "{at}: {error}");
     }
@@ -198,10 +134,7 @@ fn an_input_outside_the_folder_is_refused() {
 fn strict_without_bubblewrap_fails_closed() {
     let mut bed = Bed::new();
     bed.launcher.bubblewrap = None;
-    let error = bed
-        .run(bed.script(Sandbox::Strict, "echo ran > out/x"))
-        .unwrap_err()
-        .to_string();
+    let error = bed.run(bed.script(Sandbox::Strict, "echo ran > out/x")).unwrap_err().to_string();
     assert!(error.contains("bubblewrap"), "{error}");
     assert!(!bed.workdir().join("out/x").exists());
 }
@@ -210,8 +143,7 @@ fn strict_without_bubblewrap_fails_closed() {
 fn a_compiler_and_what_it_makes_work_at_every_level() {
     for level in levels() {
         let bed = Bed::new();
-        let script =
-            "echo 'int main(void) { return 5; }' > tmp/a.c && cc -O1 tmp/a.c -o out/a && out/a";
+        let script = "echo 'int main(void) { return 5; }' > tmp/a.c && cc -O1 tmp/a.c -o out/a && out/a";
         let exit = bed.run(bed.script(level, script)).unwrap();
         assert_eq!(exit.status, Status::Code(5), "{level:?}: {}", bed.log());
     }

@@ -144,6 +144,7 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
     let version = if engine == "torch" { ("libtorch", "2.11.0") } else { ("onnxruntime", "1.24.1") };
     Session {
         format: FORMAT,
+        fresh: false,
         question: key(&format!("{engine} {place} cpu")),
         machine: facts.machine.key(runtime.as_ref()),
         facts,

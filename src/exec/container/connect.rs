@@ -37,26 +37,14 @@ pub fn find(hints: &Hints) -> Result<String, RuntimeError> {
     let places = sockets(hints);
     match places.iter().find(|place| place.exists()) {
         Some(found) => Ok(format!("unix://{}", found.display())),
-        None => Err(RuntimeError::NotInstalled {
-            looked_at: places.iter().map(|p| p.display().to_string()).collect(),
-        }),
+        None => Err(RuntimeError::NotInstalled { looked_at: places.iter().map(|p| p.display().to_string()).collect() }),
     }
 }
 
 fn sockets(hints: &Hints) -> Vec<PathBuf> {
     let mut places = vec![PathBuf::from("/var/run/docker.sock")];
-    places.extend(
-        hints
-            .home
-            .iter()
-            .map(|home| home.join(".docker/run/docker.sock")),
-    );
-    places.extend(
-        hints
-            .runtime_dir
-            .iter()
-            .flat_map(|dir| [dir.join("docker.sock"), dir.join("podman/podman.sock")]),
-    );
+    places.extend(hints.home.iter().map(|home| home.join(".docker/run/docker.sock")));
+    places.extend(hints.runtime_dir.iter().flat_map(|dir| [dir.join("docker.sock"), dir.join("podman/podman.sock")]));
     places.push("/run/podman/podman.sock".into());
     places
 }
@@ -66,25 +54,14 @@ fn context(hints: &Hints) -> Result<Option<String>, RuntimeError> {
     let Some(folder) = &hints.docker_config else {
         return Ok(None);
     };
-    let chosen = hints
-        .docker_context
-        .clone()
-        .or_else(|| current_context(folder));
+    let chosen = hints.docker_context.clone().or_else(|| current_context(folder));
     let Some(name) = chosen.filter(|name| !name.is_empty() && name != "default") else {
         return Ok(None);
     };
-    let broken = |reason: String| RuntimeError::Context {
-        name: name.clone(),
-        reason,
-    };
-    let path = folder
-        .join("contexts/meta")
-        .join(hex(&sha2::Sha256::digest(name.as_bytes())))
-        .join("meta.json");
-    let bytes =
-        std::fs::read(&path).map_err(|error| broken(format!("`{}`: {error}", path.display())))?;
-    let meta: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+    let broken = |reason: String| RuntimeError::Context { name: name.clone(), reason };
+    let path = folder.join("contexts/meta").join(hex(&sha2::Sha256::digest(name.as_bytes()))).join("meta.json");
+    let bytes = std::fs::read(&path).map_err(|error| broken(format!("`{}`: {error}", path.display())))?;
+    let meta: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
     match meta["Endpoints"]["docker"]["Host"].as_str() {
         Some(host) => Ok(Some(host.to_owned())),
         None => Err(broken("it names no host".into())),
@@ -93,8 +70,7 @@ fn context(hints: &Hints) -> Result<Option<String>, RuntimeError> {
 
 /// An unreadable configuration is none: Docker's own client says what is wrong with it.
 fn current_context(folder: &Path) -> Option<String> {
-    let config: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()?;
+    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()?;
     Some(config["currentContext"].as_str()?.to_owned())
 }
 
@@ -113,9 +89,7 @@ pub async fn open(address: &str) -> Result<Docker, RuntimeError> {
         return Docker::connect_with_http(address, SLOW_ANSWER, API_DEFAULT_VERSION)
             .map_err(|error| RuntimeError::from_api(address, error));
     }
-    Err(RuntimeError::Unsupported {
-        address: address.to_owned(),
-    })
+    Err(RuntimeError::Unsupported { address: address.to_owned() })
 }
 
 async fn try_socket(address: &str, path: &str) -> Result<(), RuntimeError> {
@@ -124,20 +98,12 @@ async fn try_socket(address: &str, path: &str) -> Result<(), RuntimeError> {
     match tokio::time::timeout(ANSWER_LIMIT, tokio::net::UnixStream::connect(path)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(match error.kind() {
-            ErrorKind::NotFound => RuntimeError::NotInstalled {
-                looked_at: vec![address],
-            },
+            ErrorKind::NotFound => RuntimeError::NotInstalled { looked_at: vec![address] },
             ErrorKind::PermissionDenied => RuntimeError::Denied { address },
             ErrorKind::ConnectionRefused => RuntimeError::NotRunning { address },
-            _ => RuntimeError::Refused {
-                address,
-                message: error.to_string(),
-            },
+            _ => RuntimeError::Refused { address, message: error.to_string() },
         }),
-        Err(_) => Err(RuntimeError::NoAnswer {
-            address,
-            after: ANSWER_LIMIT,
-        }),
+        Err(_) => Err(RuntimeError::NoAnswer { address, after: ANSWER_LIMIT }),
     }
 }
 
@@ -148,25 +114,11 @@ mod tests {
     #[test]
     fn the_host_wins_over_the_context_and_the_context_over_the_default() {
         let folder = tempfile::tempdir().unwrap();
-        let meta = folder
-            .path()
-            .join("contexts/meta")
-            .join(hex(&sha2::Sha256::digest(b"colima")));
+        let meta = folder.path().join("contexts/meta").join(hex(&sha2::Sha256::digest(b"colima")));
         std::fs::create_dir_all(&meta).unwrap();
-        std::fs::write(
-            meta.join("meta.json"),
-            r#"{"Endpoints":{"docker":{"Host":"unix:///colima.sock"}}}"#,
-        )
-        .unwrap();
-        std::fs::write(
-            folder.path().join("config.json"),
-            r#"{"currentContext":"colima"}"#,
-        )
-        .unwrap();
-        let mut hints = Hints {
-            docker_config: Some(folder.path().to_owned()),
-            ..Hints::default()
-        };
+        std::fs::write(meta.join("meta.json"), r#"{"Endpoints":{"docker":{"Host":"unix:///colima.sock"}}}"#).unwrap();
+        std::fs::write(folder.path().join("config.json"), r#"{"currentContext":"colima"}"#).unwrap();
+        let mut hints = Hints { docker_config: Some(folder.path().to_owned()), ..Hints::default() };
         assert_eq!(find(&hints).unwrap(), "unix:///colima.sock");
         hints.docker_context = Some("nothing".into());
         assert!(matches!(find(&hints), Err(RuntimeError::Context { .. })));
@@ -178,21 +130,13 @@ mod tests {
     async fn sockets_tell_why_they_cannot_be_used() {
         let folder = tempfile::tempdir().unwrap();
         let none = format!("unix://{}", folder.path().join("none.sock").display());
-        assert!(matches!(
-            open(&none).await,
-            Err(RuntimeError::NotInstalled { .. })
-        ));
+        assert!(matches!(open(&none).await, Err(RuntimeError::NotInstalled { .. })));
         let dead = folder.path().join("dead.sock");
         drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
-        let error = open(&format!("unix://{}", dead.display()))
-            .await
-            .unwrap_err();
+        let error = open(&format!("unix://{}", dead.display())).await.unwrap_err();
         assert!(matches!(error, RuntimeError::NotRunning { .. }), "{error}");
         assert!(error.help().is_some() && error.is_unavailable());
-        assert!(matches!(
-            open("ssh://far").await,
-            Err(RuntimeError::Unsupported { .. })
-        ));
+        assert!(matches!(open("ssh://far").await, Err(RuntimeError::Unsupported { .. })));
     }
 
     #[tokio::test]
@@ -200,10 +144,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("hung.sock");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let hints = Hints {
-            docker_host: Some(format!("unix://{}", socket.display())),
-            ..Hints::default()
-        };
+        let hints = Hints { docker_host: Some(format!("unix://{}", socket.display())), ..Hints::default() };
         let begun = std::time::Instant::now();
         let error = super::super::Runtime::connect(&hints).await.unwrap_err();
         assert!(matches!(error, RuntimeError::NoAnswer { .. }), "{error}");

@@ -22,9 +22,7 @@ pub enum RuntimeError {
     #[error("the container runtime at `{address}` gave no answer within {} s", .after.as_secs())]
     NoAnswer { address: String, after: Duration },
     /// An address of a kind that is not supported.
-    #[error(
-        "the container runtime's address `{address}` is of no supported kind (`unix://`, or `tcp://` without TLS)"
-    )]
+    #[error("the container runtime's address `{address}` is of no supported kind (`unix://`, or `tcp://` without TLS)")]
     Unsupported { address: String },
     /// The configuration names a context that is not there.
     #[error("the Docker context `{name}` can't be read: {reason}")]
@@ -64,22 +62,16 @@ impl RuntimeError {
             RuntimeError::NotInstalled { .. } => {
                 Some("install Docker or Podman, or set `DOCKER_HOST` to the socket of one")
             }
-            RuntimeError::NotRunning { .. } => Some(
-                "start it: `systemctl start docker`, or Docker Desktop, Colima or OrbStack on a Mac",
-            ),
-            RuntimeError::Denied { .. } => Some(
-                "add yourself to its group (`usermod -aG docker USER`, then log in again), or use rootless Podman",
-            ),
-            RuntimeError::NoAnswer { .. } => {
-                Some("look at its log (`journalctl -u docker`), or restart it")
+            RuntimeError::NotRunning { .. } => {
+                Some("start it: `systemctl start docker`, or Docker Desktop, Colima or OrbStack on a Mac")
             }
+            RuntimeError::Denied { .. } => {
+                Some("add yourself to its group (`usermod -aG docker USER`, then log in again), or use rootless Podman")
+            }
+            RuntimeError::NoAnswer { .. } => Some("look at its log (`journalctl -u docker`), or restart it"),
             RuntimeError::Unsupported { .. } => Some("point `DOCKER_HOST` to a local socket"),
-            RuntimeError::Context { .. } => {
-                Some("choose another with `docker context use`, or set `DOCKER_HOST`")
-            }
-            RuntimeError::TooFewCpus { .. } => {
-                Some("ask for fewer, or give its virtual machine more")
-            }
+            RuntimeError::Context { .. } => Some("choose another with `docker context use`, or set `DOCKER_HOST`"),
+            RuntimeError::TooFewCpus { .. } => Some("ask for fewer, or give its virtual machine more"),
             RuntimeError::Refused { .. }
             | RuntimeError::NotLoaded { .. }
             | RuntimeError::Image(_)
@@ -107,26 +99,15 @@ impl RuntimeError {
         use bollard::errors::Error;
         let address = address.to_owned();
         match error {
-            Error::DockerResponseServerError { message, .. } => {
-                RuntimeError::Refused { address, message }
-            }
-            Error::DockerStreamError { error } => RuntimeError::Refused {
-                address,
-                message: error,
-            },
-            Error::RequestTimeoutError => RuntimeError::NoAnswer {
-                address,
-                after: Duration::from_secs(120),
-            },
+            Error::DockerResponseServerError { message, .. } => RuntimeError::Refused { address, message },
+            Error::DockerStreamError { error } => RuntimeError::Refused { address, message: error },
+            Error::RequestTimeoutError => RuntimeError::NoAnswer { address, after: Duration::from_secs(120) },
             other => match kind_of(&other) {
                 Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                     RuntimeError::NotRunning { address }
                 }
                 Some(io::ErrorKind::PermissionDenied) => RuntimeError::Denied { address },
-                _ => RuntimeError::Refused {
-                    address,
-                    message: chain(&other),
-                },
+                _ => RuntimeError::Refused { address, message: chain(&other) },
             },
         }
     }

@@ -47,41 +47,27 @@ pub struct Arriving {
 
 impl Arriving {
     pub fn new() -> io::Result<Arriving> {
-        Ok(Arriving {
-            spool: tempfile::tempfile()?,
-            size: 0,
-        })
+        Ok(Arriving { spool: tempfile::tempfile()?, size: 0 })
     }
 
     pub fn take(&mut self, piece: &[u8]) -> Result<(), RuntimeError> {
         self.size += piece.len() as u64;
         if self.size > OUTPUT_LIMIT {
-            return Err(RuntimeError::Output {
-                reason: format!("it is larger than {} GiB", OUTPUT_LIMIT >> 30),
-            });
+            return Err(RuntimeError::Output { reason: format!("it is larger than {} GiB", OUTPUT_LIMIT >> 30) });
         }
-        self.spool
-            .write_all(piece)
-            .map_err(|error| RuntimeError::Output {
-                reason: error.to_string(),
-            })
+        self.spool.write_all(piece).map_err(|error| RuntimeError::Output { reason: error.to_string() })
     }
 
     /// Writes what is below the archive's first folder into `folder`: files and folders alone, for whatever
     /// else an engine made leads out of it.
     pub fn unpack(mut self, folder: &Path) -> Result<(), RuntimeError> {
-        let odd = |error: io::Error| RuntimeError::Output {
-            reason: error.to_string(),
-        };
+        let odd = |error: io::Error| RuntimeError::Output { reason: error.to_string() };
         self.spool.seek(SeekFrom::Start(0)).map_err(odd)?;
         for entry in tar::Archive::new(self.spool).entries().map_err(odd)? {
             let mut entry = entry.map_err(odd)?;
             let path = inner(&entry.path().map_err(odd)?)?;
             let target = folder.join(&path);
-            let failed = |source| RuntimeError::File {
-                path: target.clone(),
-                source,
-            };
+            let failed = |source| RuntimeError::File { path: target.clone(), source };
             match entry.header().entry_type() {
                 tar::EntryType::Directory => std::fs::create_dir_all(&target).map_err(failed)?,
                 tar::EntryType::Regular => {
@@ -89,10 +75,7 @@ impl Arriving {
                     io::copy(&mut entry, &mut file).map_err(failed)?;
                 }
                 kind => {
-                    let reason = format!(
-                        "`{}` is neither a file nor a folder ({kind:?})",
-                        path.display()
-                    );
+                    let reason = format!("`{}` is neither a file nor a folder ({kind:?})", path.display());
                     return Err(RuntimeError::Output { reason });
                 }
             }
@@ -110,9 +93,7 @@ fn inner(path: &Path) -> Result<PathBuf, RuntimeError> {
         match part {
             Component::Normal(name) => inner.push(name),
             _ => {
-                return Err(RuntimeError::Output {
-                    reason: format!("`{}` leads out of it", path.display()),
-                });
+                return Err(RuntimeError::Output { reason: format!("`{}` leads out of it", path.display()) });
             }
         }
     }
@@ -136,10 +117,7 @@ mod tests {
         let archive = incoming(&[("tokens.npy".into(), b"12".to_vec())]).unwrap();
         let (folder, unpacked) = arrive(&archive);
         unpacked.unwrap();
-        assert_eq!(
-            std::fs::read(folder.path().join("tokens.npy")).unwrap(),
-            b"12"
-        );
+        assert_eq!(std::fs::read(folder.path().join("tokens.npy")).unwrap(), b"12");
     }
 
     #[test]
@@ -149,9 +127,7 @@ mod tests {
             let mut header = tar::Header::new_ustar();
             header.set_entry_type(kind);
             header.set_size(0);
-            archive
-                .append_link(&mut header, "out/link", "/etc/passwd")
-                .unwrap();
+            archive.append_link(&mut header, "out/link", "/etc/passwd").unwrap();
             archive.into_inner().unwrap()
         };
         assert!(arrive(&link(tar::EntryType::Symlink)).1.is_err());

@@ -22,30 +22,20 @@ const PIECES: usize = 4;
 impl Runtime {
     /// Makes sure that the runtime has the image, and gives back the name by which it knows it: the digest of
     /// the configuration, or that of the manifest on runtimes with a containerd store.
-    pub async fn ensure_image(
-        &self,
-        image: &Image,
-        store: Arc<Store>,
-    ) -> Result<String, RuntimeError> {
+    pub async fn ensure_image(&self, image: &Image, store: Arc<Store>) -> Result<String, RuntimeError> {
         if let Some(known) = self.known_as(image).await? {
             return Ok(known);
         }
         let heard = self.load(image, store).await?;
         match self.known_as(image).await? {
             Some(known) => Ok(known),
-            None => Err(RuntimeError::NotLoaded {
-                image: image.digest().to_string(),
-                heard,
-            }),
+            None => Err(RuntimeError::NotLoaded { image: image.digest().to_string(), heard }),
         }
     }
 
     async fn known_as(&self, image: &Image) -> Result<Option<String>, RuntimeError> {
         for digest in [image.digest(), image.manifest_digest()] {
-            match self
-                .within(ANSWER_LIMIT * 2, self.inspect(&digest.to_string()))
-                .await?
-            {
+            match self.within(ANSWER_LIMIT * 2, self.inspect(&digest.to_string())).await? {
                 true => return Ok(Some(digest.to_string())),
                 false => continue,
             }
@@ -56,9 +46,7 @@ impl Runtime {
     async fn inspect(&self, name: &str) -> Result<bool, Error> {
         match self.docker.inspect_image(name).await {
             Ok(_) => Ok(true),
-            Err(Error::DockerResponseServerError {
-                status_code: 404, ..
-            }) => Ok(false),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -68,27 +56,18 @@ impl Runtime {
         let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(PIECES);
         let image = image.clone();
         let writing = tokio::task::spawn_blocking(move || {
-            let mut pieces = Pieces {
-                sender,
-                piece: Vec::with_capacity(PIECE),
-            };
-            let written = image
-                .write_archive(&store, &mut pieces)
-                .and_then(|()| Ok(pieces.flush()?));
+            let mut pieces = Pieces { sender, piece: Vec::with_capacity(PIECE) };
+            let written = image.write_archive(&store, &mut pieces).and_then(|()| Ok(pieces.flush()?));
             if let Err(error) = &written {
                 // The runtime must see the request break off, or it would take half an image for a whole one.
-                let _ = pieces
-                    .sender
-                    .blocking_send(Err(io::Error::other(error.to_string())));
+                let _ = pieces.sender.blocking_send(Err(io::Error::other(error.to_string())));
             }
             written
         });
         let body = futures_util::stream::unfold(receiver, |mut receiver| async {
             receiver.recv().await.map(|piece| (piece, receiver))
         });
-        let answers = self
-            .docker
-            .import_image_stream(ImportImageOptions::default(), body, None);
+        let answers = self.docker.import_image_stream(ImportImageOptions::default(), body, None);
         let mut answers = std::pin::pin!(answers);
         let mut heard = String::new();
         let mut refused = None;
@@ -101,9 +80,7 @@ impl Runtime {
                 }
             }
         }
-        let written = writing
-            .await
-            .unwrap_or_else(|error| Err(ImageError::Write(io::Error::other(error))));
+        let written = writing.await.unwrap_or_else(|error| Err(ImageError::Write(io::Error::other(error))));
         match (written, refused) {
             // A reader that went away is told of by itself, and better.
             (Err(ImageError::Write(_)), Some(refused)) => Err(refused),

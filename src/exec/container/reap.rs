@@ -4,6 +4,8 @@
 //! the same there, the process's number, and when that process started, so that a number which was given out
 //! again is told apart. Containers whose owner lives on another machine are left alone.
 
+#![expect(clippy::disallowed_types, reason = "the runtime's client asks for them, and their order matters to none")]
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -40,23 +42,14 @@ impl Owner {
     /// This process, in run `run`.
     pub fn current(run: impl Into<String>) -> Owner {
         let process = std::process::id();
-        Owner {
-            run: run.into(),
-            machine: machine(),
-            process,
-            started: started(process).unwrap_or_default(),
-        }
+        Owner { run: run.into(), machine: machine(), process, started: started(process).unwrap_or_default() }
     }
 
     /// A name for one container of this owner, of letters that runtimes allow.
     pub(super) fn name(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let run: String = self
-            .run
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-            .collect();
+        let run: String = self.run.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         format!("pipe-{run}-{}-{}-{count}", self.process, self.started)
     }
 
@@ -99,19 +92,10 @@ impl Runtime {
         self.remove_where(&format!("{RUN}={run}"), |_| true).await
     }
 
-    async fn remove_where(
-        &self,
-        label: &str,
-        wanted: impl Fn(&Owner) -> bool,
-    ) -> Result<Vec<Reaped>, RuntimeError> {
+    async fn remove_where(&self, label: &str, wanted: impl Fn(&Owner) -> bool) -> Result<Vec<Reaped>, RuntimeError> {
         let filters = HashMap::from([("label", vec![label])]);
-        let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let found = self
-            .within(ANSWER_LIMIT, self.docker.list_containers(Some(options)))
-            .await?;
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let found = self.within(ANSWER_LIMIT, self.docker.list_containers(Some(options))).await?;
         let mut reaped = Vec::new();
         for container in found {
             let owner = container.labels.as_ref().and_then(Owner::from_labels);
@@ -143,25 +127,18 @@ fn started(process: u32) -> Option<String> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split(' ');
     let state = fields.next()?;
-    (state != "Z")
-        .then(|| fields.nth(18).map(str::to_owned))
-        .flatten()
+    (state != "Z").then(|| fields.nth(18).map(str::to_owned)).flatten()
 }
 
 #[cfg(not(target_os = "linux"))]
 fn machine() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(not(target_os = "linux"))]
 fn started(process: u32) -> Option<String> {
     let pid = rustix::process::Pid::from_raw(i32::try_from(process).ok()?)?;
-    rustix::process::test_kill_process(pid)
-        .is_ok()
-        .then(String::new)
+    rustix::process::test_kill_process(pid).is_ok().then(String::new)
 }
 
 #[cfg(test)]
@@ -171,39 +148,22 @@ mod tests {
     #[test]
     fn an_owner_is_known_again_by_its_labels() {
         let owner = Owner::current("run-1");
-        assert_eq!(
-            Owner::from_labels(&owner.labels("one")),
-            Some(owner.clone())
-        );
+        assert_eq!(Owner::from_labels(&owner.labels("one")), Some(owner.clone()));
         assert!(!owner.is_dead());
         assert_ne!(owner.name(), owner.name());
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test needs a process that has ended")]
     fn dead_is_only_who_lived_here() {
         let owner = Owner::current("run-1");
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        let gone = Owner {
-            process: child.id(),
-            ..owner.clone()
-        };
+        let gone = Owner { process: child.id(), ..owner.clone() };
         assert!(gone.is_dead());
-        assert!(
-            !Owner {
-                machine: "another".into(),
-                ..gone
-            }
-            .is_dead()
-        );
+        assert!(!Owner { machine: "another".into(), ..gone }.is_dead());
         // The number lives, and belongs to someone else.
         #[cfg(target_os = "linux")]
-        assert!(
-            Owner {
-                started: "1".into(),
-                ..owner
-            }
-            .is_dead()
-        );
+        assert!(Owner { started: "1".into(), ..owner }.is_dead());
     }
 }

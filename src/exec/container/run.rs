@@ -1,5 +1,7 @@
 //! One engine in one container.
 
+#![expect(clippy::disallowed_types, reason = "the runtime's client asks for them, and their order matters to none")]
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,13 +13,11 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, EventMessage, HostConfig, Mount, MountType, MountVolumeOptions,
-    ResourcesUlimits,
+    ContainerCreateBody, EventMessage, HostConfig, Mount, MountType, MountVolumeOptions, ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder,
-    DownloadFromContainerOptionsBuilder, EventsOptionsBuilder, RemoveContainerOptionsBuilder,
-    UploadToContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    EventsOptionsBuilder, RemoveContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -107,9 +107,7 @@ pub struct Container {
 
 impl fmt::Debug for Container {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Container")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Container").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -118,15 +116,9 @@ impl Runtime {
     pub async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
         let has = self.facts().await?.cpus;
         if spec.cpus == 0 || spec.cpus > has {
-            return Err(RuntimeError::TooFewCpus {
-                has,
-                wanted: spec.cpus,
-            });
+            return Err(RuntimeError::TooFewCpus { has, wanted: spec.cpus });
         }
-        let log = Log::create(&spec.log).map_err(|source| RuntimeError::File {
-            path: spec.log.clone(),
-            source,
-        })?;
+        let log = Log::create(&spec.log).map_err(|source| RuntimeError::File { path: spec.log.clone(), source })?;
         // Watched before it exists, or the end of a short life would be missed.
         let name = spec.owner.name();
         let events = tokio::spawn(watch(self.docker.clone(), name.clone()));
@@ -168,36 +160,23 @@ impl Runtime {
 
     async fn create(&self, spec: &ContainerSpec, name: &str) -> Result<String, Error> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
-        let created = self
-            .docker
-            .create_container(Some(options), body(spec, name))
-            .await?;
+        let created = self.docker.create_container(Some(options), body(spec, name)).await?;
         Ok(created.id)
     }
 
     async fn begin(&self, id: &str, spec: &ContainerSpec) -> Result<(Output, Input), Error> {
         let archive = files::incoming(&spec.files)?;
         let there = UploadToContainerOptionsBuilder::new().path(WORKDIR).build();
-        self.docker
-            .upload_to_container(id, Some(there), bollard::body_full(archive.into()))
-            .await?;
-        let streams = AttachContainerOptionsBuilder::new()
-            .stream(true)
-            .stdin(true)
-            .stdout(true)
-            .stderr(true)
-            .build();
+        self.docker.upload_to_container(id, Some(there), bollard::body_full(archive.into())).await?;
+        let streams = AttachContainerOptionsBuilder::new().stream(true).stdin(true).stdout(true).stderr(true).build();
         let attached = self.docker.attach_container(id, Some(streams)).await?;
         self.docker.start_container(id, None).await?;
         Ok((attached.output, attached.input))
     }
 
     /// Starts the guard of a container to be; only local runtimes have one.
-    fn guard(
-        &self,
-        exe: &Path,
-        name: &str,
-    ) -> Result<Option<tokio::process::ChildStdin>, RuntimeError> {
+    #[expect(clippy::disallowed_methods, reason = "the guard is no step's process: it watches over `pipe` itself")]
+    fn guard(&self, exe: &Path, name: &str) -> Result<Option<tokio::process::ChildStdin>, RuntimeError> {
         let Some(socket) = self.address.strip_prefix("unix://") else {
             return Ok(None);
         };
@@ -211,22 +190,14 @@ impl Runtime {
             // A Ctrl-C at the terminal is for `pipe`.
             .process_group(0)
             .spawn()
-            .map_err(|source| RuntimeError::Guard {
-                exe: exe.to_owned(),
-                source,
-            })?;
+            .map_err(|source| RuntimeError::Guard { exe: exe.to_owned(), source })?;
         Ok(guard.stdin.take())
     }
 
     /// Removes a container and its volume, whatever it does; one that is gone already is no error.
     pub(super) async fn remove(&self, id: &str) {
-        let options = RemoveContainerOptionsBuilder::new()
-            .force(true)
-            .v(true)
-            .build();
-        let _ = self
-            .within(GONE_LIMIT, self.docker.remove_container(id, Some(options)))
-            .await;
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let _ = self.within(GONE_LIMIT, self.docker.remove_container(id, Some(options))).await;
     }
 
     async fn is_gone(&self, id: &str) -> bool {
@@ -258,21 +229,10 @@ fn body(spec: &ContainerSpec, name: &str) -> ContainerCreateBody {
         pids_limit: Some(PIDS),
         memory: Some(memory),
         memory_swap: Some(memory),
-        cpuset_cpus: Some(if spec.cpus == 1 {
-            "0".into()
-        } else {
-            format!("0-{}", spec.cpus - 1)
-        }),
+        cpuset_cpus: Some(if spec.cpus == 1 { "0".into() } else { format!("0-{}", spec.cpus - 1) }),
         mounts: Some(vec![volume]),
-        tmpfs: Some(HashMap::from([(
-            "/tmp".into(),
-            "rw,nosuid,nodev,mode=1777".into(),
-        )])),
-        ulimits: Some(vec![ResourcesUlimits {
-            name: Some("core".into()),
-            soft: Some(0),
-            hard: Some(0),
-        }]),
+        tmpfs: Some(HashMap::from([("/tmp".into(), "rw,nosuid,nodev,mode=1777".into())])),
+        ulimits: Some(vec![ResourcesUlimits { name: Some("core".into()), soft: Some(0), hard: Some(0) }]),
         ..HostConfig::default()
     };
     ContainerCreateBody {
@@ -280,12 +240,7 @@ fn body(spec: &ContainerSpec, name: &str) -> ContainerCreateBody {
         user: Some(format!("{USER}:{USER}")),
         working_dir: Some(WORKDIR.into()),
         cmd: (!spec.args.is_empty()).then(|| spec.args.clone()),
-        env: Some(
-            spec.env
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
-        ),
+        env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         labels: Some(spec.owner.labels(name)),
         attach_stdin: Some(true),
         attach_stdout: Some(true),
@@ -345,14 +300,7 @@ async fn watch(docker: Docker, name: String) -> (Option<i64>, bool) {
 }
 
 fn exit_code(event: &EventMessage) -> Option<i64> {
-    event
-        .actor
-        .as_ref()?
-        .attributes
-        .as_ref()?
-        .get("exitCode")?
-        .parse()
-        .ok()
+    event.actor.as_ref()?.attributes.as_ref()?.get("exitCode")?.parse().ok()
 }
 
 impl Container {
@@ -366,34 +314,21 @@ impl Container {
         self.link.take()
     }
 
-    /// Copies what the engine wrote to `/work/FOLDER` into `here`, which exists. The engine must still run.
+    /// Copies what the engine wrote to `FOLDER` below its working folder into `here`, which exists. The engine must still run.
     pub async fn fetch(&self, folder: &str, here: &Path) -> Result<(), RuntimeError> {
-        let options = DownloadFromContainerOptionsBuilder::new()
-            .path(&format!("{WORKDIR}/{folder}"))
-            .build();
+        let options = DownloadFromContainerOptionsBuilder::new().path(&format!("{WORKDIR}/{folder}")).build();
         let fetching = async {
-            let mut pieces = std::pin::pin!(
-                self.runtime
-                    .docker
-                    .download_from_container(&self.id, Some(options))
-            );
-            let mut arriving = files::Arriving::new().map_err(|source| RuntimeError::File {
-                path: here.to_owned(),
-                source,
-            })?;
+            let mut pieces = std::pin::pin!(self.runtime.docker.download_from_container(&self.id, Some(options)));
+            let mut arriving =
+                files::Arriving::new().map_err(|source| RuntimeError::File { path: here.to_owned(), source })?;
             while let Some(piece) = pieces.next().await {
-                arriving.take(
-                    &piece.map_err(|error| RuntimeError::from_api(&self.runtime.address, error))?,
-                )?;
+                arriving.take(&piece.map_err(|error| RuntimeError::from_api(&self.runtime.address, error))?)?;
             }
             arriving.unpack(here)
         };
         match tokio::time::timeout(FETCH_LIMIT, fetching).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(RuntimeError::NoAnswer {
-                address: self.runtime.address.clone(),
-                after: FETCH_LIMIT,
-            }),
+            Err(_) => Err(RuntimeError::NoAnswer { address: self.runtime.address.clone(), after: FETCH_LIMIT }),
         }
     }
 
@@ -438,11 +373,7 @@ impl Container {
             // A guard that does not hear it asks for the removal of what is gone.
             let _ = guard.write_all(&[DONE]).await;
         }
-        ContainerEnd {
-            code,
-            out_of_memory,
-            memory: self.memory,
-        }
+        ContainerEnd { code, out_of_memory, memory: self.memory }
     }
 }
 

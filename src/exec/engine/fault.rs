@@ -49,18 +49,10 @@ pub enum EngineFault {
     },
     /// The engine gave no answer.
     #[error("the engine gave no answer to `{phase}` within {} s and was ended{}", .after.as_secs_f64(), lines(.log))]
-    Hung {
-        phase: Phase,
-        after: Duration,
-        log: Vec<String>,
-    },
+    Hung { phase: Phase, after: Duration, log: Vec<String> },
     /// What came is no message of the protocol.
     #[error("the engine spoke no protocol during `{phase}`: {problem}: `{excerpt}`")]
-    Nonsense {
-        phase: Phase,
-        problem: String,
-        excerpt: String,
-    },
+    Nonsense { phase: Phase, problem: String, excerpt: String },
     /// What came is a message, and not the one that was due.
     #[error("the engine broke the protocol: wanted {wanted}, got {got}")]
     Protocol { wanted: String, got: String },
@@ -83,16 +75,10 @@ impl EngineFault {
     /// Adds how the engine's process or container ended, and what it last said on stderr.
     pub fn with_end(self, end: impl fmt::Display, last_lines: Vec<String>) -> EngineFault {
         match self {
-            EngineFault::Crashed { phase, .. } => EngineFault::Crashed {
-                phase,
-                how: Some(end.to_string()),
-                log: last_lines,
-            },
-            EngineFault::Hung { phase, after, .. } => EngineFault::Hung {
-                phase,
-                after,
-                log: last_lines,
-            },
+            EngineFault::Crashed { phase, .. } => {
+                EngineFault::Crashed { phase, how: Some(end.to_string()), log: last_lines }
+            }
+            EngineFault::Hung { phase, after, .. } => EngineFault::Hung { phase, after, log: last_lines },
             other => other,
         }
     }
@@ -100,25 +86,16 @@ impl EngineFault {
     /// The fault as a record keeps it, where it is one that is kept.
     pub fn to_record(&self) -> Option<Fault> {
         match self {
-            EngineFault::OutOfMemory(message) => Some(Fault {
-                kind: FaultKind::OutOfMemory,
-                message: message.clone(),
-            }),
+            EngineFault::OutOfMemory(message) => Some(Fault { kind: FaultKind::OutOfMemory, message: message.clone() }),
             _ => None,
         }
     }
 }
 
 fn with(how: &Option<String>) -> String {
-    how.as_ref()
-        .map(|how| format!(" with {how}"))
-        .unwrap_or_default()
+    how.as_ref().map(|how| format!(" with {how}")).unwrap_or_default()
 }
 
 fn lines(log: &[String]) -> String {
-    if log.is_empty() {
-        String::new()
-    } else {
-        format!("; it last said:\n  {}", log.join("\n  "))
-    }
+    if log.is_empty() { String::new() } else { format!("; it last said:\n  {}", log.join("\n  ")) }
 }

@@ -22,12 +22,7 @@ pub struct Link<R, W> {
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
     pub fn new(reader: R, writer: W) -> Link<R, W> {
-        Link {
-            reader: BufReader::with_capacity(64 << 10, reader),
-            writer,
-            limit: LINE_LIMIT,
-            phase: None,
-        }
+        Link { reader: BufReader::with_capacity(64 << 10, reader), writer, limit: LINE_LIMIT, phase: None }
     }
 
     /// The phase of the last message.
@@ -37,12 +32,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
 
     /// Sends one message. An engine that is gone is no error yet: it may have said why before it went, and
     /// the reading that follows tells.
-    pub async fn write(
-        &mut self,
-        phase: Phase,
-        message: &impl Serialize,
-        limit: Duration,
-    ) -> Result<(), EngineFault> {
+    pub async fn write(&mut self, phase: Phase, message: &impl Serialize, limit: Duration) -> Result<(), EngineFault> {
         self.phase = Some(phase);
         let mut line = serde_json::to_vec(message).map_err(|error| EngineFault::Failed {
             phase,
@@ -55,28 +45,18 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
         };
         match tokio::time::timeout(limit, writing).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(EngineFault::Hung {
-                phase,
-                after: limit,
-                log: Vec::new(),
-            }),
+            Err(_) => Err(EngineFault::Hung { phase, after: limit, log: Vec::new() }),
         }
     }
 
     /// Reads one message.
-    pub async fn read<T: DeserializeOwned>(
-        &mut self,
-        phase: Phase,
-        limit: Duration,
-    ) -> Result<T, EngineFault> {
+    pub async fn read<T: DeserializeOwned>(&mut self, phase: Phase, limit: Duration) -> Result<T, EngineFault> {
         self.phase = Some(phase);
-        let line = tokio::time::timeout(limit, self.line(phase))
-            .await
-            .map_err(|_| EngineFault::Hung {
-                phase,
-                after: limit,
-                log: Vec::new(),
-            })??;
+        let line = tokio::time::timeout(limit, self.line(phase)).await.map_err(|_| EngineFault::Hung {
+            phase,
+            after: limit,
+            log: Vec::new(),
+        })??;
         serde_json::from_slice(&line).map_err(|error| nonsense(phase, &error.to_string(), &line))
     }
 
@@ -90,16 +70,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
                 }
             };
             if bytes.is_empty() {
-                let crashed = EngineFault::Crashed {
-                    phase,
-                    how: None,
-                    log: Vec::new(),
-                };
-                return Err(if line.is_empty() {
-                    crashed
-                } else {
-                    nonsense(phase, "the line breaks off", &line)
-                });
+                let crashed = EngineFault::Crashed { phase, how: None, log: Vec::new() };
+                return Err(if line.is_empty() { crashed } else { nonsense(phase, "the line breaks off", &line) });
             }
             let (taken, whole) = match bytes.iter().position(|&byte| byte == b'\n') {
                 Some(end) => (end, true),
@@ -108,11 +80,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
             line.extend_from_slice(&bytes[..taken]);
             self.reader.consume(taken + usize::from(whole));
             if line.len() > self.limit {
-                return Err(nonsense(
-                    phase,
-                    &format!("a line of more than {} MiB", self.limit >> 20),
-                    &line,
-                ));
+                return Err(nonsense(phase, &format!("a line of more than {} MiB", self.limit >> 20), &line));
             }
             if whole {
                 return Ok(line);
@@ -123,9 +91,5 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
 
 fn nonsense(phase: Phase, problem: &str, line: &[u8]) -> EngineFault {
     let start = &line[..line.len().min(200)];
-    EngineFault::Nonsense {
-        phase,
-        problem: problem.to_owned(),
-        excerpt: harmless(&String::from_utf8_lossy(start)),
-    }
+    EngineFault::Nonsense { phase, problem: problem.to_owned(), excerpt: harmless(&String::from_utf8_lossy(start)) }
 }

@@ -6,17 +6,14 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
 const HELLO: &str = r#"{"protocol":1,"engine":"sim","version":"1","simulated":true}"#;
 const PREPARED: &str = r#"{"answer":"prepared","process_ns":1,"load_ns":2,"libraries":{},"threads":2,"reduced_precision":false,"placement":{},"inside":{"cpus":2,"uid":0,"root_writable":false,"network_interfaces":[],"architecture":"x86_64","cpu_quota_milli":null,"memory_limit":null}}"#;
-const WARMED: &str =
-    r#"{"answer":"warmed","samples":[{"at_ns":1,"prefill_ns":1,"decode_ns":[1,1]}],"steady":true}"#;
+const WARMED: &str = r#"{"answer":"warmed","samples":[{"at_ns":1,"prefill_ns":1,"decode_ns":[1,1]}],"steady":true}"#;
 const OUTPUTS: &str = r#"{"answer":"outputs","files":["logits.npy"]}"#;
-const FINISHED: &str = r#"{"answer":"finished","peak_resident":1,"peak_device":null,"cpu_ns":null,"major_faults":null}"#;
+const FINISHED: &str =
+    r#"{"answer":"finished","peak_resident":1,"peak_device":null,"cpu_ns":null,"major_faults":null}"#;
 
 fn samples(count: usize) -> String {
     let one = r#"{"at_ns":1,"prefill_ns":1,"decode_ns":[1,1]}"#;
-    format!(
-        r#"{{"answer":"samples","samples":[{}]}}"#,
-        vec![one; count].join(",")
-    )
+    format!(r#"{{"answer":"samples","samples":[{}]}}"#, vec![one; count].join(","))
 }
 
 fn plan() -> Drive {
@@ -31,33 +28,18 @@ fn plan() -> Drive {
             reduced_precision: false,
             model: "in/model".into(),
             cuda_libraries: None,
-            workload: Workload::Llm {
-                tokens: "in/tokens.npy".into(),
-                prompt_tokens: 4,
-                new_tokens: 2,
-            },
+            workload: Workload::Llm { tokens: "in/tokens.npy".into(), prompt_tokens: 4, new_tokens: 2 },
         },
         warm_up: WarmUp { min: 1, max: 2 },
         first_block: 3,
         max_time: Duration::from_secs(5),
         outputs_folder: Some("out".into()),
-        limits: Limits {
-            hello: short,
-            prepare: short,
-            warm_up: short,
-            measure: short,
-            outputs: short,
-            finish: short,
-        },
+        limits: Limits { hello: short, prepare: short, warm_up: short, measure: short, outputs: short, finish: short },
     }
 }
 
 async fn collected(outputs: &Outputs) -> Result<(), String> {
-    if outputs.files.is_empty() {
-        Err("no files".into())
-    } else {
-        Ok(())
-    }
+    if outputs.files.is_empty() { Err("no files".into()) } else { Ok(()) }
 }
 
 /// What the peer does at one turn.
@@ -67,10 +49,7 @@ enum Turn {
 }
 
 fn says(lines: &[&str]) -> Vec<Turn> {
-    lines
-        .iter()
-        .map(|line| Turn::Says((*line).to_owned()))
-        .collect()
+    lines.iter().map(|line| Turn::Says((*line).to_owned())).collect()
 }
 
 /// Says the first turn unasked, each other one after a request, then ends; gives back what it was asked.
@@ -103,41 +82,20 @@ async fn outcome_of(turns: Vec<Turn>, plan: Drive) -> (Result<Driven, Box<Failur
     let peer = tokio::spawn(play(theirs, turns));
     let (reader, writer) = tokio::io::split(ours);
     let enough = |samples: &[Sample]| {
-        if samples.len() >= 5 {
-            Enough::Yes
-        } else {
-            Enough::More(2)
-        }
+        if samples.len() >= 5 { Enough::Yes } else { Enough::More(2) }
     };
     let result = drive(reader, writer, &plan, enough, collected, |_| {}).await;
-    let asked = if result.is_ok() {
-        peer.await.unwrap()
-    } else {
-        Vec::new()
-    };
+    let asked = if result.is_ok() { peer.await.unwrap() } else { Vec::new() };
     (result, asked)
 }
 
 async fn fault_of(turns: Vec<Turn>) -> String {
-    outcome_of(turns, plan())
-        .await
-        .0
-        .unwrap_err()
-        .fault
-        .to_string()
+    outcome_of(turns, plan()).await.0.unwrap_err().fault.to_string()
 }
 
 #[tokio::test]
 async fn a_whole_session() {
-    let turns = says(&[
-        HELLO,
-        PREPARED,
-        WARMED,
-        &samples(3),
-        &samples(2),
-        OUTPUTS,
-        FINISHED,
-    ]);
+    let turns = says(&[HELLO, PREPARED, WARMED, &samples(3), &samples(2), OUTPUTS, FINISHED]);
     let (driven, asked) = outcome_of(turns, plan()).await;
     let driven = driven.unwrap();
     assert_eq!((driven.samples.len(), driven.enough), (5, true));
@@ -145,48 +103,22 @@ async fn a_whole_session() {
     assert_eq!(driven.outputs.unwrap().files, ["logits.npy"]);
     let kinds: Vec<String> = asked
         .iter()
-        .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["ask"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["ask"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(
-        kinds,
-        [
-            "prepare", "warm-up", "measure", "measure", "outputs", "finish"
-        ]
-    );
+    assert_eq!(kinds, ["prepare", "warm-up", "measure", "measure", "outputs", "finish"]);
 }
 
 #[tokio::test]
 async fn outputs_that_cannot_be_collected_fail_the_session() {
     let none = OUTPUTS.replace("\"logits.npy\"", "");
-    let fault = fault_of(says(&[
-        HELLO,
-        PREPARED,
-        WARMED,
-        &samples(3),
-        &samples(2),
-        &none,
-    ]))
-    .await;
+    let fault = fault_of(says(&[HELLO, PREPARED, WARMED, &samples(3), &samples(2), &none])).await;
     assert_eq!(fault, "the engine failed during `outputs`: no files");
 }
 
 #[tokio::test]
 async fn time_that_is_up_ends_measuring_with_what_there_is() {
-    let plan = Drive {
-        max_time: Duration::ZERO,
-        outputs_folder: None,
-        ..plan()
-    };
-    let (driven, _) = outcome_of(
-        says(&[HELLO, PREPARED, WARMED, &samples(1), FINISHED]),
-        plan,
-    )
-    .await;
+    let plan = Drive { max_time: Duration::ZERO, outputs_folder: None, ..plan() };
+    let (driven, _) = outcome_of(says(&[HELLO, PREPARED, WARMED, &samples(1), FINISHED]), plan).await;
     let driven = driven.unwrap();
     assert_eq!((driven.samples.len(), driven.enough), (1, false));
 }
@@ -194,23 +126,11 @@ async fn time_that_is_up_ends_measuring_with_what_there_is() {
 #[tokio::test]
 async fn an_engine_that_ends_early() {
     assert_eq!(fault_of(says(&[])).await, "the engine ended during `hello`");
+    assert_eq!(fault_of(says(&[HELLO])).await, "the engine ended during `prepare`");
+    assert_eq!(fault_of(says(&[HELLO, PREPARED, WARMED])).await, "the engine ended during `measure`");
+    let fault = EngineFault::Crashed { phase: Phase::Measure, how: None, log: Vec::new() };
     assert_eq!(
-        fault_of(says(&[HELLO])).await,
-        "the engine ended during `prepare`"
-    );
-    assert_eq!(
-        fault_of(says(&[HELLO, PREPARED, WARMED])).await,
-        "the engine ended during `measure`"
-    );
-    let fault = EngineFault::Crashed {
-        phase: Phase::Measure,
-        how: None,
-        log: Vec::new(),
-    };
-    assert_eq!(
-        fault
-            .with_end("signal 11 (SIGSEGV)", vec!["about to crash".into()])
-            .to_string(),
+        fault.with_end("signal 11 (SIGSEGV)", vec!["about to crash".into()]).to_string(),
         "the engine ended during `measure` with signal 11 (SIGSEGV); it last said:\n  about to crash"
     );
 }
@@ -231,19 +151,9 @@ async fn an_engine_that_speaks_nonsense() {
         fault,
         "the engine spoke no protocol during `hello`: expected value at line 1 column 1: `Loading [31mmodel…`"
     );
-    for line in [
-        "",
-        "{}",
-        "null",
-        "[1]",
-        r#"{"answer":"surprise"}"#,
-        r#"{"answer":"prepared"}"#,
-    ] {
+    for line in ["", "{}", "null", "[1]", r#"{"answer":"surprise"}"#, r#"{"answer":"prepared"}"#] {
         let fault = fault_of(says(&[HELLO, line])).await;
-        assert!(
-            fault.starts_with("the engine spoke no protocol during `prepare`"),
-            "{fault}"
-        );
+        assert!(fault.starts_with("the engine spoke no protocol during `prepare`"), "{fault}");
     }
 }
 
@@ -253,39 +163,16 @@ async fn an_engine_that_breaks_off_in_a_line() {
     theirs.write_all(&HELLO.as_bytes()[..9]).await.unwrap();
     drop(theirs);
     let (reader, writer) = tokio::io::split(ours);
-    let failure = drive(reader, writer, &plan(), |_| Enough::Yes, collected, |_| {})
-        .await
-        .unwrap_err();
-    assert!(
-        failure.to_string().contains("the line breaks off"),
-        "{failure}"
-    );
+    let failure = drive(reader, writer, &plan(), |_| Enough::Yes, collected, |_| {}).await.unwrap_err();
+    assert!(failure.to_string().contains("the line breaks off"), "{failure}");
 }
 
 #[tokio::test]
 async fn an_engine_whose_line_never_ends() {
     let endless = tokio::io::repeat(b'x');
-    let plan = Drive {
-        limits: Limits {
-            hello: Duration::from_secs(20),
-            ..plan().limits
-        },
-        ..plan()
-    };
-    let failure = drive(
-        endless,
-        tokio::io::sink(),
-        &plan,
-        |_| Enough::Yes,
-        collected,
-        |_| {},
-    )
-    .await
-    .unwrap_err();
-    assert!(
-        failure.to_string().contains("a line of more than 64 MiB"),
-        "{failure}"
-    );
+    let plan = Drive { limits: Limits { hello: Duration::from_secs(20), ..plan().limits }, ..plan() };
+    let failure = drive(endless, tokio::io::sink(), &plan, |_| Enough::Yes, collected, |_| {}).await.unwrap_err();
+    assert!(failure.to_string().contains("a line of more than 64 MiB"), "{failure}");
     assert!(failure.to_string().len() < 400);
 }
 
@@ -304,10 +191,7 @@ async fn an_engine_that_answers_something_else() {
         "the engine broke the protocol: wanted 2 times for one sequence, got 1 times"
     );
     assert_eq!(
-        fault_of(says(
-            &[&HELLO.replace(r#""protocol":1"#, r#""protocol":0"#)]
-        ))
-        .await,
+        fault_of(says(&[&HELLO.replace(r#""protocol":1"#, r#""protocol":0"#)])).await,
         "the engine broke the protocol: wanted version 1, got version 0 of `sim` 1"
     );
 }
@@ -316,10 +200,7 @@ async fn an_engine_that_answers_something_else() {
 async fn an_engine_that_tells_its_fault_is_believed_and_what_it_said_before_is_kept() {
     let failed = |kind: &str| format!(r#"{{"answer":"failed","kind":"{kind}","message":"told"}}"#);
     assert_eq!(fault_of(says(&[HELLO, &failed("no-device")])).await, "told");
-    assert_eq!(
-        fault_of(says(&[HELLO, &failed("failed")])).await,
-        "the engine failed during `prepare`: told"
-    );
+    assert_eq!(fault_of(says(&[HELLO, &failed("failed")])).await, "the engine failed during `prepare`: told");
     let (result, _) = outcome_of(says(&[HELLO, PREPARED, &failed("out-of-memory")]), plan()).await;
     let failure = result.unwrap_err();
     assert_eq!(failure.fault, EngineFault::OutOfMemory("told".into()));

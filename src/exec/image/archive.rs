@@ -60,14 +60,7 @@ pub fn member(out: &mut impl Write, path: &str, kind: Kind<'_>) -> io::Result<()
 
 /// Begins a plain file.
 pub fn begin(out: &mut impl Write, path: &str, size: u64) -> io::Result<()> {
-    member(
-        out,
-        path,
-        Kind::File {
-            size,
-            executable: false,
-        },
-    )
+    member(out, path, Kind::File { size, executable: false })
 }
 
 /// A whole plain file.
@@ -118,11 +111,7 @@ pub struct Hashed<W> {
 
 impl<W: Write> Hashed<W> {
     pub fn new(out: W) -> Hashed<W> {
-        Hashed {
-            out,
-            hasher: sha2::Sha256::new(),
-            size: 0,
-        }
+        Hashed { out, hasher: sha2::Sha256::new(), size: 0 }
     }
 
     pub fn finish(self) -> (Sha256, u64) {

@@ -1,3 +1,5 @@
+//! Tests of images as bytes; no container runtime is asked.
+
 use super::*;
 use std::io::Read;
 use std::path::Path;
@@ -10,10 +12,7 @@ fn store_at(folder: &Path) -> Store {
 fn spec(store: &Store, folder: &Path) -> ImageSpec {
     use std::os::unix::fs::PermissionsExt;
     let tree = folder.join("tree");
-    let deep = tree
-        .join("d".repeat(90))
-        .join("e".repeat(90))
-        .join("f".repeat(90));
+    let deep = tree.join("d".repeat(90)).join("e".repeat(90)).join("f".repeat(90));
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::write(deep.join("g".repeat(120)), "deep").unwrap();
     std::fs::create_dir_all(tree.join("bin")).unwrap();
@@ -24,14 +23,8 @@ fn spec(store: &Store, folder: &Path) -> ImageSpec {
     std::os::unix::fs::symlink("bin/run", tree.join("start")).unwrap();
     ImageSpec {
         layers: vec![
-            Layer {
-                at: "/".into(),
-                entry: store.put_tree(&tree).unwrap(),
-            },
-            Layer {
-                at: "/data/tokens.npy".into(),
-                entry: store.put_bytes(b"tokens").unwrap(),
-            },
+            Layer { at: "/".into(), entry: store.put_tree(&tree).unwrap() },
+            Layer { at: "/data/tokens.npy".into(), entry: store.put_bytes(b"tokens").unwrap() },
         ],
         entrypoint: vec!["/bin/run".into()],
         env: BTreeMap::from([("B".into(), "2".into()), ("A".into(), "1".into())]),
@@ -45,11 +38,7 @@ fn members(archive: &[u8]) -> Vec<(String, String, Vec<u8>)> {
         let mut entry = entry.unwrap();
         let path = entry.path().unwrap().display().to_string();
         let header = entry.header();
-        let link = entry
-            .link_name()
-            .unwrap()
-            .map(|link| format!(" -> {}", link.display()))
-            .unwrap_or_default();
+        let link = entry.link_name().unwrap().map(|link| format!(" -> {}", link.display())).unwrap_or_default();
         let about = format!(
             "{:o} {}:{} {}{link}",
             header.mode().unwrap(),
@@ -96,26 +85,12 @@ fn an_image_survives_the_store_and_its_archive_is_whole() {
             assert_eq!(archive::sha256(content).hex(), digest);
         }
     }
-    let docker: serde_json::Value = serde_json::from_slice(
-        &blobs
-            .iter()
-            .find(|(path, ..)| path == "manifest.json")
-            .unwrap()
-            .2,
-    )
-    .unwrap();
+    let docker: serde_json::Value =
+        serde_json::from_slice(&blobs.iter().find(|(path, ..)| path == "manifest.json").unwrap().2).unwrap();
     let layer = docker[0]["Layers"][0].as_str().unwrap();
     let layer = members(&blobs.iter().find(|(path, ..)| path == layer).unwrap().2);
-    let listing: Vec<String> = layer
-        .iter()
-        .map(|(path, about, _)| format!("{path} {about}"))
-        .collect();
-    let (d, e, f, g) = (
-        "d".repeat(90),
-        "e".repeat(90),
-        "f".repeat(90),
-        "g".repeat(120),
-    );
+    let listing: Vec<String> = layer.iter().map(|(path, about, _)| format!("{path} {about}")).collect();
+    let (d, e, f, g) = ("d".repeat(90), "e".repeat(90), "f".repeat(90), "g".repeat(120));
     assert_eq!(
         listing,
         [
@@ -162,10 +137,7 @@ fn odd_places_are_refused() {
     let entry = store.put_bytes(b"x").unwrap();
     for at in ["", "relative", "/../x", "/a/./b", "/"] {
         let spec = ImageSpec {
-            layers: vec![Layer {
-                at: at.into(),
-                entry: entry.clone(),
-            }],
+            layers: vec![Layer { at: at.into(), entry: entry.clone() }],
             entrypoint: Vec::new(),
             env: BTreeMap::new(),
             architecture: "x86_64".into(),
@@ -177,9 +149,7 @@ fn odd_places_are_refused() {
 
 #[test]
 fn records_count_their_own_length() {
-    for length in [
-        1, 80, 88, 89, 90, 91, 92, 93, 986, 987, 988, 989, 990, 991, 992,
-    ] {
+    for length in [1, 80, 88, 89, 90, 91, 92, 93, 986, 987, 988, 989, 990, 991, 992] {
         let tree = "n".repeat(length);
         let mut archive = Vec::new();
         // Doubled, so that the name never fits a header.

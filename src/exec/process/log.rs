@@ -32,14 +32,7 @@ impl Log {
     }
 
     fn with_limits(file: File, head_limit: u64, tail_limit: usize) -> Log {
-        Log {
-            file,
-            head: 0,
-            head_limit,
-            tail: VecDeque::new(),
-            tail_limit,
-            left_out: 0,
-        }
+        Log { file, head: 0, head_limit, tail: VecDeque::new(), tail_limit, left_out: 0 }
     }
 
     /// Takes all that `source` gives until its end.
@@ -54,9 +47,7 @@ impl Log {
     }
 
     fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let room = usize::try_from(self.head_limit - self.head)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
+        let room = usize::try_from(self.head_limit - self.head).unwrap_or(usize::MAX).min(bytes.len());
         let (head, tail) = bytes.split_at(room);
         self.file.write_all(head)?;
         self.head += head.len() as u64;
@@ -69,11 +60,7 @@ impl Log {
 
     fn finish(mut self) -> io::Result<()> {
         if self.left_out > 0 {
-            writeln!(
-                self.file,
-                "\n[pipe: {} bytes were left out here]",
-                self.left_out
-            )?;
+            writeln!(self.file, "\n[pipe: {} bytes were left out here]", self.left_out)?;
         }
         let (front, back) = self.tail.as_slices();
         self.file.write_all(front)?;
@@ -94,22 +81,13 @@ pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
     };
     let bytes = tail().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(count)..]
-        .iter()
-        .map(|line| harmless(line))
-        .collect()
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].iter().map(|line| harmless(line)).collect()
 }
 
 /// A line without control characters and of a length that a terminal can show.
 pub fn harmless(line: &str) -> String {
-    line.chars()
-        .filter(|letter| !letter.is_control() || *letter == '\t')
-        .take(500)
-        .collect()
+    line.chars().filter(|letter| !letter.is_control() || *letter == '\t').take(500).collect()
 }
 
 #[cfg(test)]
@@ -119,10 +97,7 @@ mod tests {
     async fn kept(input: &[u8], head: u64, tail: usize) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        Log::with_limits(File::create(&path).unwrap(), head, tail)
-            .fill(input)
-            .await
-            .unwrap();
+        Log::with_limits(File::create(&path).unwrap(), head, tail).fill(input).await.unwrap();
         std::fs::read(&path).unwrap()
     }
 
@@ -130,10 +105,7 @@ mod tests {
     async fn keeps_both_ends() {
         assert_eq!(kept(b"abcdefghij", 20, 5).await, b"abcdefghij");
         assert_eq!(kept(b"abcdefghij", 5, 5).await, b"abcdefghij");
-        assert_eq!(
-            kept(b"abcdefghij", 4, 3).await,
-            b"abcd\n[pipe: 3 bytes were left out here]\nhij"
-        );
+        assert_eq!(kept(b"abcdefghij", 4, 3).await, b"abcd\n[pipe: 3 bytes were left out here]\nhij");
     }
 
     #[test]

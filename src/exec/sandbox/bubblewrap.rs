@@ -24,10 +24,7 @@ pub struct Bubblewrap {
 impl Bubblewrap {
     /// Reads what `bwrap --help` printed.
     pub fn from_help(path: PathBuf, help: &str) -> Bubblewrap {
-        Bubblewrap {
-            path,
-            disable_userns: help.contains("--disable-userns"),
-        }
+        Bubblewrap { path, disable_userns: help.contains("--disable-userns") }
     }
 
     /// The arguments that run `spec`, and the environment for `bwrap` itself, which it hands on. Variables of
@@ -46,14 +43,7 @@ impl Bubblewrap {
         if spec.network {
             line.add(["--share-net"]);
         }
-        line.add([
-            "--die-with-parent",
-            "--new-session",
-            "--cap-drop",
-            "ALL",
-            "--hostname",
-            "pipe",
-        ]);
+        line.add(["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "pipe"]);
         line.add(["--tmpfs", "/", "--proc", "/proc", "--dev", "/dev"]);
         line.system(spec);
         line.bind("--bind", &spec.workdir.join("tmp"), Path::new("/tmp"));
@@ -63,16 +53,11 @@ impl Bubblewrap {
         // After the tools, so that nothing can cover the working folder and its inputs.
         line.bind("--bind", &spec.workdir, Path::new(STRICT_WORKDIR));
         for mount in &spec.mounts {
-            line.bind(
-                "--ro-bind",
-                &mount.host,
-                &Path::new(STRICT_WORKDIR).join(&mount.at),
-            );
+            line.bind("--ro-bind", &mount.host, &Path::new(STRICT_WORKDIR).join(&mount.at));
         }
         line.add(["--remount-ro", "/", "--chdir", STRICT_WORKDIR]);
-        let (loader, env): (BTreeMap<_, _>, BTreeMap<_, _>) = env
-            .into_iter()
-            .partition(|(name, _)| is_loader_variable(name));
+        let (loader, env): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            env.into_iter().partition(|(name, _)| is_loader_variable(name));
         for (name, value) in &loader {
             line.add(["--setenv", name, value]);
         }
@@ -107,9 +92,7 @@ impl Line {
             NETWORK_FILES.into_iter().for_each(|path| self.shown(path));
         }
         if spec.devices.is_empty() {
-            PROCESSOR_FILES
-                .into_iter()
-                .for_each(|path| self.shown(path));
+            PROCESSOR_FILES.into_iter().for_each(|path| self.shown(path));
         } else {
             self.shown("/sys");
         }

@@ -7,22 +7,11 @@ use crate::exec::process::ProcessSpec;
 use crate::exec::supervisor::wire::Rules;
 
 /// Devices that every program may use.
-const PLAIN_DEVICES: [&str; 6] = [
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/dev/random",
-    "/dev/urandom",
-    "/dev/tty",
-];
+const PLAIN_DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// The rules for `spec`.
 pub fn rules(spec: &ProcessSpec) -> Rules {
-    let mut read: Vec<PathBuf> = SYSTEM_FOLDERS
-        .iter()
-        .chain(&SYSTEM_FILES)
-        .map(PathBuf::from)
-        .collect();
+    let mut read: Vec<PathBuf> = SYSTEM_FOLDERS.iter().chain(&SYSTEM_FILES).map(PathBuf::from).collect();
     // Both are the system's: libraries read there what processors and devices it has.
     read.extend(["/proc".into(), "/sys".into()]);
     if spec.network {

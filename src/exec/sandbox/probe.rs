@@ -37,37 +37,24 @@ impl ProbeError {
 
 /// Tries the levels from the strictest down. `bwrap` is the program of that name on the caller's search path,
 /// `scratch` an existing folder in which a folder for the trial is made.
-pub async fn probe(
-    exe: &Path,
-    bwrap: Option<PathBuf>,
-    scratch: &Path,
-) -> Result<Probe, ProbeError> {
+pub async fn probe(exe: &Path, bwrap: Option<PathBuf>, scratch: &Path) -> Result<Probe, ProbeError> {
     let strict = match try_strict(exe, bwrap, scratch).await {
         Ok(bubblewrap) => {
             let reason = "bubblewrap makes namespaces here".to_owned();
-            return Ok(Probe {
-                sandbox: Sandbox::Strict,
-                reason,
-                bubblewrap: Some(bubblewrap),
-            });
+            return Ok(Probe { sandbox: Sandbox::Strict, reason, bubblewrap: Some(bubblewrap) });
         }
         Err(reason) => reason,
     };
     match try_fs(exe, scratch).await {
-        Ok(how) => Ok(Probe {
-            sandbox: Sandbox::Fs,
-            reason: format!("{how} works; not `strict`: {strict}"),
-            bubblewrap: None,
-        }),
+        Ok(how) => {
+            Ok(Probe { sandbox: Sandbox::Fs, reason: format!("{how} works; not `strict`: {strict}"), bubblewrap: None })
+        }
         Err(fs) => Err(ProbeError { strict, fs }),
     }
 }
 
-async fn try_strict(
-    exe: &Path,
-    bwrap: Option<PathBuf>,
-    scratch: &Path,
-) -> Result<Bubblewrap, String> {
+#[expect(clippy::disallowed_methods, reason = "a tool is asked what it can do, before there is a sandbox")]
+async fn try_strict(exe: &Path, bwrap: Option<PathBuf>, scratch: &Path) -> Result<Bubblewrap, String> {
     let path = bwrap.ok_or("`bwrap` is not installed")?;
     let help = tokio::process::Command::new(&path)
         .arg("--help")
@@ -90,44 +77,25 @@ async fn try_fs(exe: &Path, scratch: &Path) -> Result<&'static str, String> {
     Ok(how)
 }
 
-async fn try_level(
-    exe: &Path,
-    sandbox: Sandbox,
-    bubblewrap: Option<Bubblewrap>,
-    scratch: &Path,
-) -> Result<(), String> {
+async fn try_level(exe: &Path, sandbox: Sandbox, bubblewrap: Option<Bubblewrap>, scratch: &Path) -> Result<(), String> {
     let folder = tempfile::Builder::new()
         .prefix("probe-")
         .tempdir_in(scratch)
-        .map_err(|error| {
-            format!(
-                "no folder could be made in `{}`: {error}",
-                scratch.display()
-            )
-        })?;
-    let launcher = Launcher {
-        exe: exe.to_owned(),
-        bubblewrap,
-    };
+        .map_err(|error| format!("no folder could be made in `{}`: {error}", scratch.display()))?;
+    let launcher = Launcher { exe: exe.to_owned(), bubblewrap };
     let log = folder.path().join("log");
     let spec = ProcessSpec {
         timeout: Some(Duration::from_secs(10)),
         args: vec!["-c".into(), ":".into()],
         ..ProcessSpec::new("/bin/sh", folder.path().join("work"), sandbox, &log)
     };
-    let exit = process::run(&launcher, spec, Cancel::new())
-        .await
-        .map_err(|error| error.to_string())?;
+    let exit = process::run(&launcher, spec, Cancel::new()).await.map_err(|error| error.to_string())?;
     if exit.status == Status::Code(0) {
         return Ok(());
     }
     let said = std::fs::read_to_string(&log).unwrap_or_default();
     Err(match said.lines().last() {
         Some(line) => line.to_owned(),
-        None => format!(
-            "a trial at level `{}` ended with {}",
-            sandbox.name(),
-            exit.status
-        ),
+        None => format!("a trial at level `{}` ended with {}", sandbox.name(), exit.status),
     })
 }

@@ -23,10 +23,7 @@ pub fn arguments(spec: &ProcessSpec) -> Vec<OsString> {
 pub fn profile(workdir: &Path, network: bool) -> String {
     let mut text = String::from("(version 1)\n(allow default)\n(deny file-write*)\n");
     text.push_str("(allow file-write* (literal \"/dev/null\") (literal \"/dev/zero\") (literal \"/dev/tty\")\n");
-    text.push_str(&format!(
-        "  (subpath {}))\n",
-        quoted(&workdir.to_string_lossy())
-    ));
+    text.push_str(&format!("  (subpath {}))\n", quoted(&workdir.to_string_lossy())));
     if !network {
         text.push_str("(deny network*)\n");
     }

@@ -13,11 +13,7 @@ pub fn descendants(root: Pid) -> Vec<Pid> {
         return Vec::new();
     };
     for entry in entries.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
@@ -40,12 +36,7 @@ pub fn descendants(root: Pid) -> Vec<Pid> {
     let mut at = 0;
     while at < found.len() {
         let parent = found[at];
-        found.extend(
-            parents
-                .iter()
-                .filter(|(_, of)| *of == parent)
-                .map(|(pid, _)| *pid),
-        );
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
         at += 1;
     }
     found.drain(1..).filter_map(Pid::from_raw).collect()
@@ -78,10 +69,7 @@ pub fn signal_below(child: Pid, signal: Signal) {
 /// Private memory that all descendants of this process hold, in bytes: pages shared with files or with the
 /// store are not theirs.
 pub fn private_memory() -> u64 {
-    descendants(rustix::process::getpid())
-        .into_iter()
-        .map(private_memory_of)
-        .sum()
+    descendants(rustix::process::getpid()).into_iter().map(private_memory_of).sum()
 }
 
 fn private_memory_of(pid: Pid) -> u64 {
@@ -91,10 +79,7 @@ fn private_memory_of(pid: Pid) -> u64 {
     };
     status
         .lines()
-        .filter_map(|line| {
-            line.strip_prefix("RssAnon:")
-                .or_else(|| line.strip_prefix("RssShmem:"))
-        })
+        .filter_map(|line| line.strip_prefix("RssAnon:").or_else(|| line.strip_prefix("RssShmem:")))
         .filter_map(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
         .map(|kib| kib << 10)
         .sum()

@@ -23,10 +23,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Waits for the end of stdin, then removes.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
     let (Some(socket), Some(container)) = (args.next(), args.next()) else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "a guard needs a socket and a container",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a guard needs a socket and a container"));
     };
     let mut said = Vec::new();
     // A stdin that can't be read says as much as one that has ended.
@@ -50,9 +47,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
 fn remove(socket: &Path, container: &str) -> io::Result<bool> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    let request = format!(
-        "DELETE /containers/{container}?force=1&v=1 HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n\r\n"
-    );
+    let request =
+        format!("DELETE /containers/{container}?force=1&v=1 HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     // The runtime answers once the container is gone.
     let mut answer = Vec::new();
@@ -74,16 +70,11 @@ mod tests {
         let runtime = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut line = String::new();
-            BufReader::new(stream.try_clone().unwrap())
-                .read_line(&mut line)
-                .unwrap();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
             stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap();
             line
         });
         assert!(!remove(&socket, "abc").unwrap());
-        assert_eq!(
-            runtime.join().unwrap(),
-            "DELETE /containers/abc?force=1&v=1 HTTP/1.1\r\n"
-        );
+        assert_eq!(runtime.join().unwrap(), "DELETE /containers/abc?force=1&v=1 HTTP/1.1\r\n");
     }
 }

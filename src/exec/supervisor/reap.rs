@@ -55,10 +55,7 @@ pub fn next() -> io::Result<Next> {
     }
 }
 
-#[expect(
-    clippy::useless_conversion,
-    reason = "the fields are narrower on other systems"
-)]
+#[expect(clippy::useless_conversion, reason = "the fields are narrower on other systems")]
 fn nanoseconds(time: libc::timeval) -> u64 {
     let micros = i64::from(time.tv_sec) * 1_000_000 + i64::from(time.tv_usec);
     u64::try_from(micros).unwrap_or(0) * 1_000
@@ -67,9 +64,5 @@ fn nanoseconds(time: libc::timeval) -> u64 {
 /// Linux counts in KiB, macOS in bytes.
 fn bytes(max_rss: libc::c_long) -> u64 {
     let count = u64::try_from(max_rss).unwrap_or(0);
-    if cfg!(target_os = "macos") {
-        count
-    } else {
-        count << 10
-    }
+    if cfg!(target_os = "macos") { count } else { count << 10 }
 }

@@ -38,34 +38,22 @@ pub enum StageError {
     #[error("Landlock could not be put on: {0}; see `pipe doctor`, or pass `--sandbox off`")]
     Confine(String),
     #[error("`{program}` could not be started: {source}")]
-    Exec {
-        program: PathBuf,
-        source: std::io::Error,
-    },
+    Exec { program: PathBuf, source: std::io::Error },
 }
 
 /// Becomes the program; returns only where that failed.
+#[expect(clippy::disallowed_methods, reason = "the stage starts no process: it becomes the program")]
 pub fn enter(mut args: impl Iterator<Item = OsString>) -> Result<Infallible, StageError> {
-    let text = args
-        .next()
-        .ok_or_else(|| StageError::Called("no argument".into()))?;
-    let text = text
-        .to_str()
-        .ok_or_else(|| StageError::Called("the argument is not UTF-8".into()))?;
+    let text = args.next().ok_or_else(|| StageError::Called("no argument".into()))?;
+    let text = text.to_str().ok_or_else(|| StageError::Called("the argument is not UTF-8".into()))?;
     let stage: Stage = serde_json::from_str(text).map_err(|e| StageError::Called(e.to_string()))?;
     tie().map_err(|error| StageError::Tie(error.into()))?;
     match &stage.confine {
         Confine::Off | Confine::Namespaces => {}
         Confine::Landlock(rules) => restrict(rules).map_err(StageError::Confine)?,
     }
-    let source = Command::new(&stage.program)
-        .args(args)
-        .envs(&stage.loader_env)
-        .exec();
-    Err(StageError::Exec {
-        program: stage.program,
-        source,
-    })
+    let source = Command::new(&stage.program).args(args).envs(&stage.loader_env).exec();
+    Err(StageError::Exec { program: stage.program, source })
 }
 
 /// Dies with the supervisor, and gains no privileges from set-uid programs.
@@ -95,8 +83,8 @@ pub fn landlock_works() -> Result<(), String> {
 #[cfg(target_os = "linux")]
 fn restrict(rules: &Rules) -> Result<(), String> {
     use landlock::{
-        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
-        RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
+        RulesetStatus, Scope, path_beneath_rules,
     };
     const NEWEST: ABI = ABI::V6;
     let build = || -> Result<_, landlock::RulesetError> {
@@ -111,18 +99,9 @@ fn restrict(rules: &Rules) -> Result<(), String> {
         }
         ruleset
             .create()?
-            .add_rules(path_beneath_rules(
-                existing(&rules.read),
-                AccessFs::from_read(NEWEST),
-            ))?
-            .add_rules(path_beneath_rules(
-                existing(&rules.write),
-                AccessFs::from_all(NEWEST),
-            ))?
-            .add_rules(path_beneath_rules(
-                existing(&rules.devices),
-                AccessFs::from_all(NEWEST),
-            ))?
+            .add_rules(path_beneath_rules(existing(&rules.read), AccessFs::from_read(NEWEST)))?
+            .add_rules(path_beneath_rules(existing(&rules.write), AccessFs::from_all(NEWEST)))?
+            .add_rules(path_beneath_rules(existing(&rules.devices), AccessFs::from_all(NEWEST)))?
             .restrict_self()
     };
     let status = build().map_err(|error| error.to_string())?;
@@ -135,10 +114,7 @@ fn restrict(rules: &Rules) -> Result<(), String> {
 /// Rules name files that not every system has, such as `/lib64`.
 #[cfg(target_os = "linux")]
 fn existing(paths: &[PathBuf]) -> impl Iterator<Item = &Path> {
-    paths
-        .iter()
-        .map(PathBuf::as_path)
-        .filter(|path| path.exists())
+    paths.iter().map(PathBuf::as_path).filter(|path| path.exists())
 }
 
 #[cfg(not(target_os = "linux"))]

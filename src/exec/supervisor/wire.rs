@@ -13,8 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -98,12 +97,7 @@ pub fn send_descriptors(socket: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -
     if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(io::Error::other("no room for three descriptors"));
     }
-    rustix::net::sendmsg(
-        socket,
-        &[IoSlice::new(b" ")],
-        &mut ancillary,
-        SendFlags::empty(),
-    )?;
+    rustix::net::sendmsg(socket, &[IoSlice::new(b" ")], &mut ancillary, SendFlags::empty())?;
     Ok(())
 }
 
@@ -121,12 +115,7 @@ impl Inbox {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [0; 16 << 10];
         let received = rustix::io::retry_on_intr(|| {
-            rustix::net::recvmsg(
-                socket,
-                &mut [IoSliceMut::new(&mut bytes)],
-                &mut ancillary,
-                RecvFlags::CMSG_CLOEXEC,
-            )
+            rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
         })?;
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
@@ -148,11 +137,7 @@ impl Inbox {
 
     /// The descriptors of the order that [`Inbox::next_order`] just gave.
     pub fn take_descriptors(&mut self) -> io::Result<[OwnedFd; 3]> {
-        let mut next = || {
-            self.descriptors
-                .pop_front()
-                .ok_or_else(|| io::Error::other("a descriptor is missing"))
-        };
+        let mut next = || self.descriptors.pop_front().ok_or_else(|| io::Error::other("a descriptor is missing"));
         Ok([next()?, next()?, next()?])
     }
 }
@@ -172,15 +157,11 @@ mod tests {
             args: vec!["x".repeat(40_000).into()],
             env: BTreeMap::from([("A".into(), "b\nc".into())]),
             workdir: "/".into(),
-            confine: Confine::Landlock(Rules {
-                read: vec!["/usr".into()],
-                ..Rules::default()
-            }),
+            confine: Confine::Landlock(Rules { read: vec!["/usr".into()], ..Rules::default() }),
             memory: Some(1),
         }));
         send_descriptors(&near, [null.as_fd(), null.as_fd(), null.as_fd()]).unwrap();
-        near.write_all(&serde_json::to_vec(&order).unwrap())
-            .unwrap();
+        near.write_all(&serde_json::to_vec(&order).unwrap()).unwrap();
         near.write_all(b"\n").unwrap();
         let mut inbox = Inbox::default();
         let arrived = loop {
