@@ -6,7 +6,7 @@
 //! | leaf | fetch | run | tree, image | measure | compare |
 //! |---|---|---|---|---|---|
 //! | `class`, `action`, version of the action's code | ● | ● | ● | ● | ● |
-//! | platform: system, architecture, libc | wheels | ● | ● | – (machine key) | – |
+//! | platform: system, architecture, libc | wheels | ● | with host libraries; architecture | – (machine key) | – |
 //! | digests that the file or the lock gives | ● | | | | |
 //! | program, arguments, environment, names below `in/` and `out/` | | ● | | | |
 //! | tools, by name and full version | wheels | ● | | | |
@@ -28,7 +28,7 @@ use std::fmt::Write as _;
 use pipe_cache::{Digest, Entry};
 
 use crate::pipeline::{
-    Action, Arg, Class, Compare, Image, Input, Measure, Origin, Place, Put, PutWhat, Run, Step, StepId, TreeOf,
+    Action, Arg, Class, Compare, Image, Input, Measure, Origin, Place, Put, PutWhat, Run, Step, StepId, TreeOf, places,
 };
 use crate::record::Sandbox;
 
@@ -59,6 +59,26 @@ pub struct Leaf {
     pub origin: Option<Origin>,
 }
 
+impl Leaf {
+    /// Reads one line of a manifest's text.
+    fn parse(line: &str) -> Option<Leaf> {
+        let (path, value) = if line.starts_with('"') {
+            let mut strings = serde_json::Deserializer::from_str(line).into_iter::<String>();
+            let pair = (strings.next()?.ok()?, strings.next()?.ok()?);
+            strings.next().is_none().then_some(pair)?
+        } else {
+            let (path, value) = line.split_once(' ')?;
+            (path.to_owned(), serde_json::from_str(value).ok()?)
+        };
+        Some(Leaf { path, value, origin: None })
+    }
+}
+
+/// True for a path that ends at the first space and can't be taken for a JSON string.
+fn is_word(path: &str) -> bool {
+    !path.is_empty() && path.chars().all(|c| c.is_ascii_graphic() && c != '"')
+}
+
 impl Manifest {
     fn new(class: Class, action: &str, version: u32) -> Manifest {
         let mut manifest = Manifest::default();
@@ -86,13 +106,14 @@ impl Manifest {
     }
 
     /// The canonical text: a line for each leaf, its path and its value as a JSON string, so that no value
-    /// can look like two.
+    /// can look like two. A path that is no plain word is a JSON string as well.
     pub fn text(&self) -> String {
         let mut text = String::from(HEADER);
         text.push('\n');
         for leaf in &self.leaves {
-            let value = serde_json::Value::String(leaf.value.clone());
-            let _ = writeln!(text, "{} {value}", leaf.path);
+            let quoted = |text: &str| serde_json::Value::from(text).to_string();
+            let path = if is_word(&leaf.path) { leaf.path.clone() } else { quoted(&leaf.path) };
+            let _ = writeln!(text, "{path} {}", quoted(&leaf.value));
         }
         text
     }
@@ -103,12 +124,7 @@ impl Manifest {
         if lines.next()? != HEADER {
             return None;
         }
-        let leaves = lines
-            .map(|line| {
-                let (path, value) = line.split_once(' ')?;
-                Some(Leaf { path: path.to_owned(), value: serde_json::from_str(value).ok()?, origin: None })
-            })
-            .collect::<Option<Vec<_>>>()?;
+        let leaves = lines.map(Leaf::parse).collect::<Option<Vec<_>>>()?;
         Some(Manifest { leaves })
     }
 
@@ -239,16 +255,18 @@ impl Reader<'_> {
 fn run_manifest(class: Class, run: &Run, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
     let mut manifest = Manifest::new(class, "run", RUN_VERSION);
     manifest.add("platform", &world.platform);
+    let places = places(run);
+    let text = |arg: &Arg| arg_text(arg, &places, reader);
     let program = match &run.program.value {
         Arg::Value(tool) => format!("tool {}", tool_text(&tool.to_string(), world)),
-        other => arg_text(other, reader)?,
+        other => text(other)?,
     };
     manifest.add_from("run.program", program, &run.program.origin);
     for (i, arg) in run.args.iter().enumerate() {
-        manifest.add_from(format!("run.arg.{i}"), arg_text(&arg.value, reader)?, &arg.origin);
+        manifest.add_from(format!("run.arg.{i}"), text(&arg.value)?, &arg.origin);
     }
     for (name, value) in &run.env {
-        manifest.add_from(format!("env.{name}"), arg_text(&value.value, reader)?, &value.origin);
+        manifest.add_from(format!("env.{name}"), text(&value.value)?, &value.origin);
     }
     for (name, input) in &run.inputs {
         manifest.add_from(format!("input.{name}"), reader.entry(&input.value)?, &input.origin);
@@ -263,25 +281,21 @@ fn run_manifest(class: Class, run: &Run, world: &World, reader: &Reader) -> Resu
     Ok(manifest)
 }
 
-/// The text of an argument in a key: where it will lie *and* what it holds, never the name of a step.
-fn arg_text(arg: &Arg, reader: &Reader) -> Result<String, Unknown> {
+/// The text of an argument in a key: where it lies *and* what it holds, never the name of a step.
+fn arg_text(arg: &Arg, places: &[(&Input, String)], reader: &Reader) -> Result<String, Unknown> {
     Ok(match arg {
         Arg::Value(value) => format!("value {value}"),
-        Arg::Input(input) => format!("input {}{}", input_label(input), reader.entry(input)?),
+        Arg::Input(input) => {
+            let place = places.iter().find(|(other, _)| *other == input);
+            format!("input {} {}", place.map(|(_, at)| at.as_str()).unwrap_or_default(), reader.entry(input)?)
+        }
         Arg::Output(path) => format!("output {path}"),
         Arg::Joined(parts) => {
-            let parts: Vec<String> = parts.iter().map(|part| arg_text(part, reader)).collect::<Result<_, _>>()?;
-            serde_json::to_string(&parts).unwrap_or_default()
+            let parts: Vec<String> =
+                parts.iter().map(|part| arg_text(part, places, reader)).collect::<Result<_, _>>()?;
+            format!("joined {}", serde_json::Value::from(parts))
         }
     })
-}
-
-/// A file's own name can matter to what reads it (a Python module's does), so it enters; a step's does not.
-fn input_label(input: &Input) -> String {
-    match input {
-        Input::File { name, .. } | Input::Embedded { name, .. } => format!("{name} "),
-        Input::Step { .. } | Input::EngineSources => String::new(),
-    }
 }
 
 fn tool_text(name: &str, world: &World) -> String {
@@ -302,15 +316,18 @@ fn tree_manifest(tree: &TreeOf, world: &World, reader: &Reader) -> Result<Manife
         manifest.add("platform", &world.platform);
     }
     for (i, Put { at, what }) in tree.puts.iter().enumerate() {
-        let (value, origin) = match what {
-            PutWhat::Input(input) => (format!("input {}", reader.entry(&input.value)?), &input.origin),
-            PutWhat::Matching { folder, pattern } => {
-                (format!("match {} {}", pattern.value, reader.entry(&folder.value)?), &folder.origin)
+        manifest.add_from(format!("put.{i}.at"), &at.value, &at.origin);
+        match what {
+            PutWhat::Input(input) => {
+                manifest.add_from(format!("put.{i}.input"), reader.entry(&input.value)?, &input.origin);
             }
-            PutWhat::Link(target) => (format!("link {}", target.value), &target.origin),
-            PutWhat::Text(text) => (format!("text {}", text.value), &text.origin),
-        };
-        manifest.add_from(format!("put.{i}"), format!("{} <- {value}", at.value), origin);
+            PutWhat::Matching { folder, pattern } => {
+                manifest.add_from(format!("put.{i}.folder"), reader.entry(&folder.value)?, &folder.origin);
+                manifest.add_from(format!("put.{i}.pattern"), &pattern.value, &pattern.origin);
+            }
+            PutWhat::Link(target) => manifest.add_from(format!("put.{i}.link"), &target.value, &target.origin),
+            PutWhat::Text(text) => manifest.add_from(format!("put.{i}.text"), &text.value, &text.origin),
+        }
     }
     for library in &tree.host_libraries {
         let content = world.host_libraries.get(&library.value).map(Digest::to_string).unwrap_or_default();
@@ -323,11 +340,8 @@ fn image_manifest(image: &Image, world: &World, reader: &Reader) -> Result<Manif
     let mut manifest = Manifest::new(Class::Build, "image", IMAGE_VERSION);
     manifest.add("architecture", world.platform.split('-').nth(1).unwrap_or_default());
     for (i, (at, input)) in image.layers.iter().enumerate() {
-        manifest.add_from(
-            format!("layer.{i}"),
-            format!("{} <- {}", at.value, reader.entry(&input.value)?),
-            &input.origin,
-        );
+        manifest.add_from(format!("layer.{i}.at"), &at.value, &at.origin);
+        manifest.add_from(format!("layer.{i}.content"), reader.entry(&input.value)?, &input.origin);
     }
     for (i, word) in image.entrypoint.iter().enumerate() {
         manifest.add_from(format!("entrypoint.{i}"), &word.value, &word.origin);
@@ -383,11 +397,19 @@ fn compare_manifest(compare: &Compare, world: &World) -> Manifest {
         }
     }
     for (i, expect) in compare.expects.iter().enumerate() {
-        let text = format!("{} {} {:?} {:?}", expect.metric.value, expect.cell.value, expect.min, expect.max);
-        manifest.add_from(format!("expect.{i}"), text, &expect.metric.origin);
+        manifest.add_from(format!("expect.{i}.metric"), &expect.metric.value, &expect.metric.origin);
+        manifest.add_from(format!("expect.{i}.cell"), &expect.cell.value, &expect.cell.origin);
+        for (name, limit) in [("min", expect.min), ("max", expect.max)] {
+            if let Some(limit) = limit {
+                manifest.add_from(format!("expect.{i}.{name}"), limit, &expect.metric.origin);
+            }
+        }
     }
     for (i, published) in compare.published.iter().enumerate() {
         manifest.add(format!("published.{i}"), format!("{:?}", published.metrics));
     }
     manifest
 }
+
+#[cfg(test)]
+mod tests;

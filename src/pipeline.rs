@@ -135,6 +135,14 @@ pub struct Step {
     pub export: Option<String>,
 }
 
+impl Step {
+    /// The step's point of its matrix, empty where it has none: what tells the cells of one measurement apart
+    /// whatever the measurement is called.
+    pub fn coordinates(&self) -> String {
+        self.cell.as_ref().map(Cell::to_string).unwrap_or_default()
+    }
+}
+
 /// What a result may be reused for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -472,6 +480,35 @@ fn inputs_of_arg<'a>(arg: &'a Arg, found: &mut Vec<&'a Input>) {
         Arg::Joined(parts) => parts.iter().for_each(|part| inputs_of_arg(part, found)),
         Arg::Value(_) | Arg::Output(_) => {}
     }
+}
+
+/// Where each input of a process lies below its folder: named inputs and files by their names, outputs of steps
+/// by their place among the arguments, never by the name of a step. The process sees these paths, so its key does.
+pub fn places(run: &Run) -> Vec<(&Input, String)> {
+    let mut places: Vec<(&Input, String)> =
+        run.inputs.iter().map(|(name, input)| (&input.value, format!("in/{name}"))).collect();
+    let mut args = Vec::new();
+    let all = std::iter::once(&run.program).chain(&run.args).chain(run.env.values());
+    all.for_each(|arg| inputs_of_arg(&arg.value, &mut args));
+    let mut count = 0;
+    for input in args {
+        if places.iter().any(|(other, _)| *other == input) {
+            continue;
+        }
+        let at = match input {
+            Input::Step { path, .. } => {
+                count += 1;
+                match path.rsplit('/').next() {
+                    Some(name) if !name.is_empty() => format!("in/{count}/{name}"),
+                    _ => format!("in/{count}"),
+                }
+            }
+            Input::File { name, .. } | Input::Embedded { name, .. } => format!("in/{name}"),
+            Input::EngineSources => "in/engines".to_owned(),
+        };
+        places.push((input, at));
+    }
+    places
 }
 
 /// The steps that `action` reads, each once, in order.

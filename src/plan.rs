@@ -102,3 +102,100 @@ impl Selection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::resolve::{Facts, Memory, Options, load};
+
+    /// Two builds, one of which is given back, cells that read one of them each, and a comparison.
+    const TEXT: &str = r#"
+pipeline "p"
+step "base" { run "true"; output "x"; }
+step "fast" { run "cat" (step)"base/x"; export "kept"; }
+step "slow" { run "cat" (step)"base/x" "slowly"; }
+matrix "cells" { axis "way" "fast" "slow"; }
+measure "speed" for-each="cells" {
+    when way="fast" { engine (step)"fast"; }
+    when way="slow" { engine (step)"slow"; }
+    program "engine"
+    model (step)"base"
+    tokens (step)"base/x"
+    device "cpu"
+    threads 1
+    prompt-tokens 8
+    new-tokens 4
+}
+compare "report" of=(step)"speed"
+"#;
+
+    fn pipeline() -> Pipeline {
+        let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: None };
+        let (pipeline, found) =
+            load(Path::new("p.kdl"), &Options::default(), &Memory::default().with("p.kdl", TEXT), &facts);
+        pipeline.unwrap_or_else(|| panic!("{}", found.render(false, 100)))
+    }
+
+    fn names(pipeline: &Pipeline, ids: impl IntoIterator<Item = StepId>) -> Vec<&str> {
+        let mut names: Vec<&str> = ids.into_iter().map(|id| pipeline.steps[id.0].name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn id(pipeline: &Pipeline, name: &str) -> StepId {
+        StepId(pipeline.steps.iter().position(|step| step.name == name).expect(name))
+    }
+
+    fn only(pattern: &str) -> Selection {
+        Selection { only: vec![CellPattern::parse(pattern).expect("a pattern")] }
+    }
+
+    #[test]
+    fn a_step_comes_after_all_that_it_reads() {
+        let pipeline = pipeline();
+        let plan = Plan::new(&pipeline).expect("no cycle");
+        let place = |id: &StepId| plan.order().iter().position(|other| other == id).expect("every step is there");
+        assert_eq!(plan.order().len(), pipeline.steps.len());
+        for id in plan.order() {
+            assert!(plan.reads(*id).iter().all(|read| place(read) < place(id)), "{id:?}");
+            assert!(plan.readers(*id).iter().all(|reader| plan.reads(*reader).contains(id)), "{id:?}");
+        }
+        assert_eq!(names(&pipeline, plan.readers(id(&pipeline, "slow"))), ["speed[way=slow]"]);
+    }
+
+    #[test]
+    fn a_cycle_is_told_by_one_of_its_steps() {
+        let mut pipeline = pipeline();
+        let (base, fast) = (id(&pipeline, "base"), id(&pipeline, "fast"));
+        let loops = pipeline.steps[fast.0].action.clone();
+        pipeline.steps[base.0].action = loops;
+        assert_eq!(Plan::new(&pipeline).expect_err("a cycle"), base);
+    }
+
+    #[test]
+    fn a_run_is_after_ends_selected_cells_and_what_is_given_back() {
+        let pipeline = pipeline();
+        let plan = Plan::new(&pipeline).expect("no cycle");
+        let targets = |selection: &Selection| names(&pipeline, plan.targets(&pipeline, selection)).join(" ");
+        assert_eq!(targets(&Selection::default()), "fast report speed[way=fast] speed[way=slow]");
+        assert_eq!(targets(&only("way=slow")), "fast report speed[way=slow]");
+        assert_eq!(targets(&only("way=none")), "fast report");
+    }
+
+    #[test]
+    fn what_only_satisfied_steps_read_is_not_needed() {
+        let pipeline = pipeline();
+        let plan = Plan::new(&pipeline).expect("no cycle");
+        let needed = |target: &str, satisfied: &[&str]| {
+            let is = |step: StepId| satisfied.contains(&pipeline.steps[step.0].name.as_str());
+            names(&pipeline, plan.needed(&[id(&pipeline, target)], is)).join(" ")
+        };
+        assert_eq!(needed("speed[way=slow]", &[]), "base slow speed[way=slow]");
+        assert_eq!(needed("speed[way=slow]", &["slow"]), "base slow speed[way=slow]", "the model reads it as well");
+        assert_eq!(needed("speed[way=slow]", &["speed[way=slow]"]), "speed[way=slow]");
+        assert_eq!(needed("fast", &["base"]), "base fast");
+        assert_eq!(plan.needed(&[], |_| false), BTreeSet::new());
+    }
+}

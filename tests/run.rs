@@ -107,6 +107,12 @@ fn what_is_no_input_runs_nothing() {
     let plan = place.pipe(&["plan", "small.kdl"]).expect(0);
     assert!(plan.out.contains("begin"), "the new name is printed:\n{}", plan.out);
     assert_eq!(run(&place, &[]), Vec::<String>::new(), "a renamed step");
+    let report = fs::read(place.path().join("out/small/report.csv")).expect("a report");
+    place.write("small.kdl", &PIPELINE.replace("\"speed\"", "\"velocity\""));
+    assert_eq!(run(&place, &[]), Vec::<String>::new(), "a renamed measurement");
+    let renamed = fs::read(place.path().join("out/small/report.csv")).expect("a report");
+    assert!(renamed == report, "what is known of its cells is found under the new name");
+    place.write("small.kdl", PIPELINE);
 
     let note = place.path().join("note.txt");
     let file = fs::File::options().append(true).open(&note).expect("the note");
@@ -203,8 +209,9 @@ fn an_engine_that_fails_is_one_failed_cell() {
         };
         assert_eq!(state("one"), "measured", "{behaviour}: the other cell goes on");
         assert_eq!(state("two"), "failed", "{behaviour}");
-        // A failure is never cached: mended, the cell is measured.
-        place.model("two", "{}");
+        // A failure is never cached, and mended, the cell is measured.
+        place.pipe(&["run", "small.kdl", "--require-cached"]).expect(4);
+        place.model("two", r#"{"decode-ns": 5000000}"#);
         assert!(run(&place, &[]).contains(&"speed[model=two,device=cpu]".to_owned()), "{behaviour}");
     }
 }

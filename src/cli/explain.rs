@@ -113,3 +113,79 @@ pub fn some(names: &[&str], most: usize) -> String {
         format!("{} and {} more", names[..most].join(", "), names.len() - most)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::Source;
+
+    fn leaf(path: &str, old: Option<&str>, new: Option<&str>) -> Change {
+        Change { path: path.to_owned(), old: old.map(str::to_owned), new: new.map(str::to_owned), origin: None }
+    }
+
+    #[test]
+    fn a_change_tells_old_and_new() {
+        assert_eq!(change(&leaf("prompt-tokens", Some("64"), Some("128"))), "prompt-tokens: 64 → 128");
+        assert_eq!(change(&leaf("env.A", None, Some("1"))), "env.A: new, 1");
+        assert_eq!(change(&leaf("env.A", Some("1"), None)), "env.A: gone, was 1");
+    }
+
+    #[test]
+    fn every_reason_is_a_sentence() {
+        let changed = |changes: Vec<Change>| Why::Changed { changes, against: pipe_cache::Digest::of(b"old") };
+        let (one, two) = (leaf("a", Some("1"), Some("2")), leaf("b", None, Some("3")));
+        let cases = [
+            (Why::Never, "never ran with this store"),
+            (changed(vec![one.clone()]), "a: 1 → 2"),
+            (changed(vec![one, two]), "a: 1 → 2, and 1 more"),
+            (changed(Vec::new()), "its inputs changed"),
+            (Why::Gone { what: "outputs x".to_owned() }, "the store no longer holds outputs x"),
+            (
+                Why::WeakerSandbox { had: "off", asked: "strict" },
+                "its record was made with sandbox off, and strict is asked for",
+            ),
+            (Why::MoreSamples { have: 8, reason: "10 are wanted".to_owned() }, "8 samples are there, 10 are wanted"),
+            (Why::Forced, "--remeasure"),
+            (Why::OtherMachine { what: "cpu".to_owned() }, "never measured on this machine"),
+        ];
+        for (why, wanted) in cases {
+            assert_eq!(brief(&why), wanted);
+        }
+    }
+
+    #[test]
+    fn digests_and_long_values_are_cut() {
+        let digest = "0123456789abcdef".repeat(4);
+        assert_eq!(short(&digest), "0123456789ab");
+        assert_eq!(short(&format!("input in/1 tree:{digest}")), "input in/1 tree:0123456789ab");
+        assert_eq!(short("value 64"), "value 64");
+        assert_eq!(short(&"é".repeat(61)), format!("{}…", "é".repeat(60)));
+        assert_eq!(short(&"é".repeat(60)), "é".repeat(60));
+    }
+
+    #[test]
+    fn places_are_lines_and_columns_in_characters() {
+        assert_eq!(line_column("ab\ncd", 0), (1, 1));
+        assert_eq!(line_column("ab\ncd", 4), (2, 2));
+        assert_eq!(line_column("é\nüx", 5), (2, 2));
+        assert_eq!(line_column("ab", 99), (1, 3));
+        let pipeline = Pipeline {
+            name: "p".to_owned(),
+            about: None,
+            sources: vec![Source { name: "p.kdl".to_owned(), text: "a\nb c".into() }],
+            params: Vec::new(),
+            matrices: Vec::new(),
+            steps: Vec::new(),
+        };
+        assert_eq!(place(&pipeline, &Origin::File { source: 0, start: 4, end: 5 }), "p.kdl:2:3");
+        assert_eq!(place(&pipeline, &Origin::Flag("--set n=1".to_owned())), "--set n=1");
+        assert_eq!(place(&pipeline, &Origin::Builtin("default")), "pipe (default)");
+        assert_eq!(place(&pipeline, &Origin::File { source: 7, start: 0, end: 0 }), "?");
+    }
+
+    #[test]
+    fn long_lists_end_in_a_number() {
+        assert_eq!(some(&["a", "b"], 3), "a, b");
+        assert_eq!(some(&["a", "b", "c", "d"], 3), "a, b, c and 1 more");
+    }
+}

@@ -45,8 +45,8 @@ pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome
 fn cell<'a>(site: &'a Site, done: &'a Done, id: StepId, measure: &'a Measure, judged: &ParityRecord) -> CellInput<'a> {
     let step = site.step(id);
     let outcome = match &done.outcomes[&id] {
-        Outcome::Cached(Product::Sessions(sessions)) => measured(&step.name, sessions, true, judged),
-        Outcome::Ran(Product::Sessions(sessions)) => measured(&step.name, sessions, false, judged),
+        Outcome::Cached(Product::Sessions(sessions)) => measured(&step.coordinates(), sessions, true, judged),
+        Outcome::Ran(Product::Sessions(sessions)) => measured(&step.coordinates(), sessions, false, judged),
         Outcome::Unavailable(lack) => {
             measure::Outcome::Unavailable { reason: lack.reason.clone(), remedy: lack.remedy.clone() }
         }
@@ -73,8 +73,13 @@ fn cell<'a>(site: &'a Site, done: &'a Done, id: StepId, measure: &'a Measure, ju
     CellInput { step: &step.name, cell: step.cell.as_ref(), measure, question, outcome }
 }
 
-fn measured<'a>(name: &str, sessions: &'a [Session], from_store: bool, judged: &ParityRecord) -> measure::Outcome<'a> {
-    let outputs = match judged.cells.get(name) {
+fn measured<'a>(
+    coordinates: &str,
+    sessions: &'a [Session],
+    from_store: bool,
+    judged: &ParityRecord,
+) -> measure::Outcome<'a> {
+    let outputs = match judged.cells.get(coordinates) {
         Some(result) => Outputs::Judged(result.clone()),
         None => Outputs::Missing { reason: "the comparison did not run".to_owned() },
     };

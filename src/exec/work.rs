@@ -338,7 +338,7 @@ async fn unpack_wheels(job: &Job<'_>, asked: &UnpackWheels) -> Result<Entry, Unm
 /// What a comparison found of its cells' outputs, as the store keeps it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ParityRecord {
-    /// Step name → parity against the reference.
+    /// Coordinates of a cell → parity against the reference.
     pub cells: BTreeMap<String, ParityResult>,
 }
 
@@ -390,7 +390,7 @@ fn parities(
     };
     for (id, sessions) in cells {
         if let Some(outputs) = logits(job.site, sessions)? {
-            record.cells.insert(job.site.step(*id).name.clone(), parity(&reference, &outputs, &tolerance));
+            record.cells.insert(job.site.step(*id).coordinates(), parity(&reference, &outputs, &tolerance));
         }
     }
     Ok(record)

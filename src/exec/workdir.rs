@@ -4,13 +4,12 @@
 //! Names below `in/` come from the place of an input among the arguments, never from the name of a step.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use pipe_cache::Entry;
 
 use super::builtin::network::NetworkEnv;
 use crate::key::Contents;
-use crate::pipeline::{Action, Arg, Input, Run, inputs};
+use crate::pipeline::{Arg, Input, Run, places};
 
 /// What a step sees of its inputs.
 #[derive(Debug, Default)]
@@ -31,25 +30,7 @@ impl Layout {
     /// The layout of a `run` step whose inputs are all known.
     pub fn of(run: &Run, contents: &dyn Contents) -> Result<Layout, Clash> {
         let mut layout = Layout::default();
-        for (name, input) in &run.inputs {
-            layout.place(&input.value, format!("in/{name}"), contents)?;
-        }
-        let mut count = 0;
-        for input in inputs(&Action::Run(run.clone())) {
-            if layout.path(input).is_some() {
-                continue;
-            }
-            let at = match input {
-                Input::Step { path, .. } => {
-                    count += 1;
-                    match Path::new(path).file_name() {
-                        Some(name) => format!("in/{count}/{}", name.to_string_lossy()),
-                        None => format!("in/{count}"),
-                    }
-                }
-                Input::File { name, .. } | Input::Embedded { name, .. } => format!("in/{name}"),
-                Input::EngineSources => "in/engines".to_owned(),
-            };
+        for (input, at) in places(run) {
             layout.place(input, at, contents)?;
         }
         Ok(layout)

@@ -54,7 +54,7 @@ pub fn world(site: &Site, id: StepId, cells: &dyn Fn(StepId) -> String) -> Resul
         }
         Action::Compare(compare) => {
             for cell in &compare.of {
-                world.cells.push((site.step(*cell).name.clone(), cells(*cell)));
+                world.cells.push((site.step(*cell).coordinates(), cells(*cell)));
             }
         }
         Action::FetchFile(_) | Action::UnpackWheels(_) | Action::Image(_) => {}
