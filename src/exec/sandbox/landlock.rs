@@ -26,7 +26,8 @@ pub fn rules(spec: &ProcessSpec) -> Rules {
     let plain = PLAIN_DEVICES.iter().map(PathBuf::from);
     Rules {
         read,
-        write: vec![spec.workdir.clone()],
+        // A program may name its own threads; CUDA's driver sees no device where it can't.
+        write: vec![spec.workdir.clone(), "/proc/self/task".into()],
         devices: plain.chain(spec.devices.iter().cloned()).collect(),
         network: spec.network,
     }
