@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -86,6 +87,14 @@ fn wait_until_none_is_left(folder: &Path, limit: Duration) {
     }
 }
 
+/// Starts `pipe`, with its words in a file.
+fn start(place: &Place, args: &[&str]) -> Child {
+    let log = fs::File::create(place.path().join("started.log")).expect("a log");
+    let mut command = place.command(args);
+    command.stdout(log.try_clone().expect("a log")).stderr(log);
+    command.spawn().expect("pipe starts")
+}
+
 fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(child.id().cast_signed()).expect("a process");
     kill_process(pid, signal).expect("a signal");
@@ -119,7 +128,7 @@ step "long" {
 }
 "#;
     place.write("long.kdl", text);
-    let mut child = place.start(&["run", "long.kdl"]);
+    let mut child = start(&place, &["run", "long.kdl"]);
     wait_for(&place, "…  long");
     signal(&child, Signal::INT);
     let asked = Instant::now();
@@ -140,11 +149,12 @@ fn a_killed_run_leaves_nothing_and_the_next_goes_on() {
     let place = place("killed");
     // Moments spread over the whole run, the same in every run of the test. Every third round brings new work.
     let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut stored = BTreeSet::new();
     for round in 0..20 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let millis = (random >> 33) % 1000;
         let set = format!("round={}", round / 3);
-        let mut child = place.start(&["run", "slow.kdl", "--set", &set]);
+        let mut child = start(&place, &["run", "slow.kdl", "--set", &set, "--events", "events.jsonl"]);
         let until = Instant::now() + Duration::from_millis(millis);
         while Instant::now() < until && child.try_wait().expect("a state").is_none() {
             std::thread::park_timeout(Duration::from_millis(10));
@@ -154,6 +164,10 @@ fn a_killed_run_leaves_nothing_and_the_next_goes_on() {
         let status = child.wait().expect("pipe ends");
         assert!(status.signal() == Some(9) || status.code() == Some(0), "round {round}: {status}");
         wait_until_none_is_left(place.path(), Duration::from_secs(10));
+        for step in ran(&place.path().join("events.jsonl")) {
+            assert!(stored.insert(format!("{step} of {set}")), "round {round}: {step} was stored, and ran again");
+        }
+        let _ = fs::remove_file(place.path().join("events.jsonl"));
     }
     let last = ["run", "slow.kdl", "--set", "round=6", "--events", "events.jsonl"];
     place.pipe(&last).expect(0);
@@ -178,7 +192,7 @@ fn a_reader_that_goes_away_is_no_fault() {
 #[test]
 fn two_runs_at_once_make_each_thing_once() {
     let place = place("two");
-    let mut first = place.start(&["run", "slow.kdl", "--events", "first.jsonl"]);
+    let mut first = start(&place, &["run", "slow.kdl", "--events", "first.jsonl"]);
     let second = place.pipe(&["run", "slow.kdl", "--events", "second.jsonl"]).expect(0);
     assert!(first.wait().expect("pipe ends").success(), "{}", second.err);
     let mut all = ran(&place.path().join("first.jsonl"));

@@ -1,13 +1,42 @@
 //! A folder of its own for each test: pipelines, a store, and `pipe` with a cleared environment.
 
-#![expect(clippy::disallowed_methods, reason = "tests start `pipe`, with an environment of their own")]
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests start `pipe`, with an environment of their own, and say what they pass over"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
+
+/// Says why something is passed over; where nothing may be (`PIPE_TEST_REQUIRE=all`), the test fails instead.
+pub fn passed_over(what: &str, why: &str) {
+    let required = std::env::var("PIPE_TEST_REQUIRE").is_ok_and(|value| value == "all");
+    assert!(!required, "{what} is required, but {why}");
+    eprintln!("passed over: {what}: {why}");
+}
+
+/// True where this machine can keep steps to what they declare; where it can't, tests run `pipe` without.
+pub fn has_sandbox() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let bwrap = std::env::split_paths(&path).map(|folder| folder.join("bwrap")).find(|path| path.is_file());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (exe, scratch) = (Path::new(env!("CARGO_BIN_EXE_pipe")), std::env::temp_dir());
+        match runtime.block_on(pipe::exec::sandbox::probe(exe, bwrap, &scratch)) {
+            Ok(_) => true,
+            Err(error) => {
+                passed_over("a sandbox", &error.to_string());
+                false
+            }
+        }
+    })
+}
 
 /// A temporary folder with a store.
 pub struct Place {
@@ -52,8 +81,10 @@ impl Place {
     /// `pipe` with these arguments, not yet started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipe"));
+        let level: &[&str] = if has_sandbox() { &[] } else { &["--sandbox", "off"] };
         command
             .args(args)
+            .args(level)
             .current_dir(self.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -71,14 +102,6 @@ impl Place {
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
-    }
-
-    /// Starts `pipe`, with its words in files.
-    pub fn start(&self, args: &[&str]) -> Child {
-        let log = fs::File::create(self.path().join("started.log")).expect("a log");
-        let mut command = self.command(args);
-        command.stdout(log.try_clone().expect("a log")).stderr(log);
-        command.spawn().expect("pipe starts")
     }
 
     /// A simulated model whose engine does what `script` says, below `name`.
@@ -108,10 +131,11 @@ impl Place {
     }
 }
 
-/// The steps that a run executed, read from its events.
+/// The steps that a run executed, read from its events. The last line of a killed run may be half a line.
 pub fn ran(events: &Path) -> Vec<String> {
-    let text = fs::read_to_string(events).expect("events");
-    text.lines()
+    let text = fs::read_to_string(events).unwrap_or_default();
+    text.split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
         .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("an event is JSON"))
         .filter(|event| event["event"] == "finished" && event["outcome"] == "ran")
         .map(|event| event["step"].as_str().expect("a name").to_owned())

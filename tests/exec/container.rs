@@ -258,10 +258,11 @@ fn runner() {
 }
 
 /// Starts [`runner`], waits until its container hangs, and gives back both.
-fn killable(run: &str, guarded: &str) -> (std::process::Child, String) {
+fn killable(scratch: &Path, run: &str, guarded: &str) -> (std::process::Child, String) {
     use std::io::BufRead;
     let mut runner = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "container::runner", "--nocapture"])
+        .env("TMPDIR", scratch)
         .env("PIPE_TEST_CONTAINER_RUNNER", format!("{run}|{guarded}"))
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -273,11 +274,12 @@ fn killable(run: &str, guarded: &str) -> (std::process::Child, String) {
 
 #[test]
 fn the_container_of_a_killed_runner_is_removed_though_its_engine_computes() {
+    let scratch = tempfile::tempdir().expect("a folder that outlives the killed");
     block(async {
         let Some(_runtime) = runtime().await else {
             return;
         };
-        let (mut runner, id) = killable(&run_name("guarded"), "guarded");
+        let (mut runner, id) = killable(scratch.path(), &run_name("guarded"), "guarded");
         assert!(exists(&id));
         runner.kill().unwrap();
         runner.wait().unwrap();
@@ -287,12 +289,13 @@ fn the_container_of_a_killed_runner_is_removed_though_its_engine_computes() {
 
 #[test]
 fn containers_that_no_guard_removed_are_reaped() {
+    let scratch = tempfile::tempdir().expect("a folder that outlives the killed");
     block(async {
         let Some(runtime) = runtime().await else {
             return;
         };
         let run = run_name("unguarded");
-        let (mut runner, id) = killable(&run, "unguarded");
+        let (mut runner, id) = killable(scratch.path(), &run, "unguarded");
         // It lives, and so does its container.
         assert!(runtime.reap().await.unwrap().iter().all(|reaped| reaped.run != run));
         assert!(exists(&id));

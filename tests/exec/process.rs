@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pipe::exec::process::{self, Cancel, ProcessSpec, Status};
@@ -122,11 +123,12 @@ fn runner() {
 }
 
 /// Starts [`runner`] with two processes that will not end by themselves, one of them in another session.
-fn killable(level: Sandbox, sleep: &str) -> std::process::Child {
+fn killable(scratch: &Path, level: Sandbox, sleep: &str) -> std::process::Child {
     let script =
         format!("trap '' TERM; (setsid sh -c \"trap '' TERM; sleep {sleep}; sleep {sleep}\" &) ; sleep {sleep}");
     std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "process::runner", "--nocapture"])
+        .env("TMPDIR", scratch)
         .env("PIPE_TEST_RUNNER", format!("{}|{script}", level.name()))
         .stdout(std::process::Stdio::null())
         .process_group(0)
@@ -136,9 +138,10 @@ fn killable(level: Sandbox, sleep: &str) -> std::process::Child {
 
 #[test]
 fn nothing_survives_a_killed_runner() {
+    let scratch = tempfile::tempdir().expect("a folder that outlives the killed");
     for level in levels() {
         let sleep = odd_sleep();
-        let mut runner = killable(level, &sleep);
+        let mut runner = killable(scratch.path(), level, &sleep);
         let mark = format!("sleep {sleep}");
         let running = || alive(&mark).iter().filter(|line| line.contains(": sleep")).count();
         assert!(eventually(Duration::from_secs(10), || running() == 2), "{level:?}: {:?}", alive(&sleep));
@@ -150,10 +153,11 @@ fn nothing_survives_a_killed_runner() {
 
 #[test]
 fn nothing_survives_a_runner_that_is_killed_in_the_middle_of_a_start() {
+    let scratch = tempfile::tempdir().expect("a folder that outlives the killed");
     let sleep = odd_sleep();
     for level in levels() {
         for delay in (1..40).step_by(3) {
-            let mut runner = killable(level, &sleep);
+            let mut runner = killable(scratch.path(), level, &sleep);
             std::thread::sleep(Duration::from_millis(delay));
             runner.kill().unwrap();
             runner.wait().unwrap();
