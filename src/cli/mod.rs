@@ -115,10 +115,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            output::out(
-                if error.use_stderr() { output::To::Err } else { output::To::Out },
-                &error.render().ansi().to_string(),
-            );
+            let to = if error.use_stderr() { output::To::Err } else { output::To::Out };
+            let text = error.render();
+            let coloured = output::colour(When::Auto, to);
+            output::out(to, &if coloured { text.ansi().to_string() } else { text.to_string() });
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
         }
     };

@@ -11,17 +11,33 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::output::{To, note, out, width};
 use crate::event::{Event, Listener, OutcomeKind};
 
-/// Moving lines: one for each running step, finished ones above them.
+/// Moving lines: one for each running step, finished ones above them, and below how many wait.
 pub struct Terminal {
     bars: MultiProgress,
     running: BTreeMap<String, ProgressBar>,
+    /// Steps that were planned and have neither started nor ended.
+    waiting: usize,
+    foot: ProgressBar,
     colour: bool,
 }
 
 impl Terminal {
     /// Draws on standard error.
     pub fn new(colour: bool) -> Terminal {
-        Terminal { bars: MultiProgress::new(), running: BTreeMap::new(), colour }
+let bars = MultiProgress::new();
+        let foot = bars.add(ProgressBar::new_spinner());
+        foot.set_style(ProgressStyle::with_template("  {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        Terminal { bars, running: BTreeMap::new(), waiting: 0, foot, colour }
+    }
+
+    /// Counts down the steps that are still to come, and says how many there are.
+    fn wait_for(&mut self, waiting: usize) {
+        self.waiting = waiting;
+        match waiting {
+            0 => self.foot.set_message(""),
+            1 => self.foot.set_message("1 more step waits"),
+            more => self.foot.set_message(format!("{more} more steps wait")),
+        }
     }
 
     fn say(&self, text: &str) {
@@ -33,8 +49,10 @@ impl Terminal {
 impl Listener for Terminal {
     fn hear(&mut self, event: &Event) {
         match event {
+            Event::Planned { runs, .. } => self.wait_for(*runs),
             Event::Started { step, .. } => {
-                let bar = self.bars.add(ProgressBar::new_spinner());
+                self.wait_for(self.waiting.saturating_sub(1));
+                let bar = self.bars.insert_before(&self.foot, ProgressBar::new_spinner());
                 let style = ProgressStyle::with_template("  {spinner} {prefix}  {elapsed}  {wide_msg}")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner());
                 bar.set_style(style);
@@ -53,14 +71,19 @@ impl Listener for Terminal {
                 }
             }
             Event::Finished { step, .. } => {
-                if let Some(bar) = self.running.remove(step) {
-                    bar.finish_and_clear();
-                    self.bars.remove(&bar);
+                match self.running.remove(step) {
+                    Some(bar) => {
+                        bar.finish_and_clear();
+                        self.bars.remove(&bar);
+                    }
+                    // It ended without running: its result was there, or something before it failed.
+                    None => self.wait_for(self.waiting.saturating_sub(1)),
                 }
                 if let Some(line) = line(event, self.colour) {
                     self.say(&line);
                 }
             }
+            Event::Ended { .. } => self.foot.finish_and_clear(),
             other => {
                 if let Some(line) = line(other, self.colour) {
                     self.say(&line);

@@ -4,14 +4,17 @@
 //! sandbox at least as strict as this run asks for. Samples are found by question and machine, and are a hit
 //! where they answer the query.
 
+use std::time::Duration;
+
 use pipe_cache::{Digest, Kind, StoreError};
+use pipe_engine::message::Sample;
 
 use super::outcome::{Product, Why};
 use super::site::Site;
 use crate::host::Runtime;
 use crate::key::Manifest;
 use crate::measure::enough::{Enough, enough};
-use crate::pipeline::{Action, Measure, Place, StepId};
+use crate::pipeline::{Action, Class, Measure, Place, StepId};
 use crate::record::{CautionCode, FORMAT, RunRecord, Session, StepRecord};
 
 /// What the store has for `key`, or why it has nothing to reuse.
@@ -112,13 +115,21 @@ fn lookup_sessions(
     }
     let samples: Vec<_> = set.iter().flat_map(|session| session.samples.iter().cloned()).collect();
     // A session that ran out of time for the same query would run out of it again.
-    let out_of_time = set.iter().flat_map(|s| &s.cautions).any(|caution| caution.code == CautionCode::FewSamples);
+    let ran_out = set.iter().flat_map(|s| &s.cautions).any(|caution| caution.code == CautionCode::FewSamples);
+    let spent: Duration = samples.iter().map(length).sum();
+    // The session's clock also runs between samples, so it stops a little before they fill the time.
+    let out_of_time = ran_out && spent >= measure.sampling.max_time.mul_f64(0.8);
     Ok(match enough(&samples, &measure.sampling) {
         Enough::More(more) if !out_of_time => {
             Err(Why::MoreSamples { have: samples.len(), reason: format!("{more} more asked for by the sampling rule") })
         }
         _ => Ok(Product::Sessions(set)),
     })
+}
+
+/// The time inside a sample.
+fn length(sample: &Sample) -> Duration {
+    Duration::from_nanos(sample.prefill_ns + sample.decode_ns.iter().sum::<u64>())
 }
 
 /// The text by which a comparison's key sees a sample set.
@@ -158,6 +169,8 @@ pub fn why(site: &Site, id: StepId, manifest: &Manifest) -> Result<Why, StoreErr
             // A manifest that shares less than half of its leaves is another step, not an earlier state of this one.
             if changes.len() * 2 > manifest.leaves().len() {
                 Why::Never
+            } else if changes.is_empty() && step.class != Class::Measure {
+                Why::Gone { what: "its record".to_owned() }
             } else if changes.is_empty() {
                 Why::OtherMachine { what: site.facts.machine.line() }
             } else {
