@@ -96,7 +96,12 @@ impl Place {
 
     /// Runs `pipe` to its end.
     pub fn pipe(&self, args: &[&str]) -> Said {
-        let output = self.command(args).output().expect("pipe starts");
+        self.pipe_with(&[], args)
+    }
+
+    /// Runs `pipe` to its end, with more in its environment.
+    pub fn pipe_with(&self, env: &[(&str, &str)], args: &[&str]) -> Said {
+        let output = self.command(args).envs(env.iter().copied()).output().expect("pipe starts");
         Said {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
