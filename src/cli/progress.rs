@@ -24,7 +24,7 @@ pub struct Terminal {
 impl Terminal {
     /// Draws on standard error.
     pub fn new(colour: bool) -> Terminal {
-let bars = MultiProgress::new();
+        let bars = MultiProgress::new();
         let foot = bars.add(ProgressBar::new_spinner());
         foot.set_style(ProgressStyle::with_template("  {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
         Terminal { bars, running: BTreeMap::new(), waiting: 0, foot, colour }
