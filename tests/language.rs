@@ -287,6 +287,8 @@ fn the_main_pipeline_keeps_its_shape() {
     let mut failures = Vec::new();
     let (pipeline, _) = load(Path::new("pipelines/llm-6gb.kdl"), &Options::default(), &files, &facts());
     let pipeline = pipeline.expect("it resolves");
+    let env = pipeline.steps.iter().find(|step| step.name == "env").expect("the environment");
+    assert!(env.needs.disk > 4 << 30, "what a run says that it takes: {:?}", env.needs);
     let outline: String =
         outline(&pipeline).lines().filter(|line| !line.starts_with("Fetch env/")).map(|l| format!("{l}\n")).collect();
     // One line lists every wheel.

@@ -43,7 +43,8 @@ impl<'d> Expander<'d, '_> {
         }
     }
 
-    fn limits(&mut self, slot: usize, open: &Open<'d>) {
+    /// What a node says of its limits and of what it needs.
+    pub fn limits(&mut self, slot: usize, open: &Open<'d>) {
         let timeout = self.setting(open, "timeout", Kind::Time).and_then(|v| as_time(&v.value));
         let retries = self.count(open, "retry").map(|n| n.value);
         self.slots[slot].limits = Limits { timeout, retries: retries.unwrap_or(0) };

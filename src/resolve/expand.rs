@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::fields::{Fields, flatten};
 use super::import::{Loader, Module};
 use super::lock;
-use super::scope::{Bound, Entity, Matrices, Ref, Scope, Site, Slot, Target, Work, origin, place};
+use super::scope::{Bound, Entity, Matrices, Open, Ref, Scope, Site, Slot, Target, Work, origin, place};
 use super::table::{self, STEP_SETTINGS};
 use super::world::{ParamDecl, Preset, World, twice};
 use super::{Facts, kind::Kind};
@@ -147,18 +147,20 @@ impl<'d> Expander<'d, '_> {
         self.slots.push(slot);
         let index = self.slots.len() - 1;
         if call.node.name.text == "wheels" {
-            self.wheels(index, &fields);
+            let site = self.slots[index].site.clone();
+            self.wheels(index, &Open { node: call.node, fields, site });
         }
         index
     }
 
     /// One step for each package of a lock, and the slot itself unpacks them.
-    fn wheels(&mut self, index: usize, fields: &Fields<'d>) {
-        let site = self.slots[index].site.clone();
-        let Some(entry) = fields.setting("lock") else {
+    fn wheels(&mut self, index: usize, open: &Open<'d>) {
+        let site = &open.site;
+        let Some(entry) = open.fields.setting("lock") else {
             return;
         };
-        let Bound::Input(input) = self.bind(&site, entry, Kind::File, "`lock`") else {
+        self.limits(index, open);
+        let Bound::Input(input) = self.bind(site, entry, Kind::File, "`lock`") else {
             return;
         };
         let packages = match self.loader.text(&input.value, entry.at) {

@@ -327,6 +327,7 @@ pub static WHEELS: NodeSpec = NodeSpec {
           brought by its digest and unpacked into one folder that goes on `PYTHONPATH`.",
     values: &[NAME],
     settings: &[required("lock", Kind::File, "the lock file")],
+    body: Body::Nodes(&[&NEEDS]),
     repeats: true,
     ..NODE
 };
