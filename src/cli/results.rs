@@ -156,7 +156,7 @@ pub fn remember(site: &Site, done: &Done) -> Result<(), StoreError> {
     let keys: BTreeMap<String, Digest> =
         done.manifests.iter().map(|(id, (key, _))| (site.step(*id).name.clone(), *key)).collect();
     // A run that found everything as the last one left it has nothing to tell.
-    if !ran && lookup::last_keys(site)? == keys {
+    if !ran && *lookup::last_keys(site)? == keys {
         return Ok(());
     }
     let steps = done.manifests.iter().map(|(id, (key, manifest))| {

@@ -4,6 +4,7 @@
 //! sandbox at least as strict as this run asks for. Samples are found by question and machine, and are a hit
 //! where they answer the query.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pipe_cache::{Digest, Kind, StoreError};
@@ -190,9 +191,13 @@ pub fn run_key(pipeline: &str) -> Digest {
     Digest::derive("pipe 2026 run v1", pipeline.as_bytes())
 }
 
-/// Step name → key, of this pipeline's last run.
-pub fn last_keys(site: &Site) -> Result<std::collections::BTreeMap<String, Digest>, StoreError> {
+/// Step name → key, of this pipeline's last run; read once for a run.
+pub fn last_keys(site: &Site) -> Result<&BTreeMap<String, Digest>, StoreError> {
+    if let Some(keys) = site.asked.last_keys.get() {
+        return Ok(keys);
+    }
     let bytes = site.store.last(Kind::Run, &run_key(&site.pipeline.name))?;
     let record: Option<RunRecord> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(record.map(|run| run.steps.into_iter().map(|(name, step)| (name, step.key)).collect()).unwrap_or_default())
+    let keys = record.map(|run| run.steps.into_iter().map(|(name, step)| (name, step.key)).collect());
+    Ok(site.asked.last_keys.get_or_init(|| keys.unwrap_or_default()))
 }

@@ -1,11 +1,11 @@
 //! All that a run works with, and the answers that are asked for more than once.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipe_cache::{Entry, Store};
+use pipe_cache::{Digest, Entry, Store};
 
 use super::outcome::Lack;
 use super::sandbox::Bubblewrap;
@@ -43,6 +43,8 @@ pub struct Asked {
     pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
     pub files: RefCell<BTreeMap<PathBuf, Option<Entry>>>,
+    /// Step name → key of the last run.
+    pub last_keys: OnceCell<BTreeMap<String, Digest>>,
 }
 
 impl Site {
