@@ -13,8 +13,8 @@ use crate::exec::lookup;
 use crate::exec::outcome::{Outcome, Product};
 use crate::exec::runner::{Done, failures as failed};
 use crate::exec::site::Site;
-use crate::exec::work::ParityRecord;
-use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs};
+use crate::exec::work::Parities;
+use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs, ParityRecord};
 use crate::pipeline::{Action, CellPattern, Compare, Measure, StepId};
 use crate::record::{FORMAT, RunRecord, RunStep, Session};
 use crate::report;
@@ -22,8 +22,8 @@ use crate::report;
 /// The comparison of a `compare` step, from what became of its cells.
 pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome) -> Result<Comparison, StoreError> {
     let judged = match outcome.product() {
-        Some(Product::Compared(entry)) => ParityRecord::read(&site.store, entry)?,
-        _ => ParityRecord::default(),
+        Some(Product::Compared(entry)) => Parities::read(&site.store, entry)?,
+        _ => Parities::default(),
     };
     let cells = compare
         .of
@@ -42,7 +42,7 @@ pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome
     }))
 }
 
-fn cell<'a>(site: &'a Site, done: &'a Done, id: StepId, measure: &'a Measure, judged: &ParityRecord) -> CellInput<'a> {
+fn cell<'a>(site: &'a Site, done: &'a Done, id: StepId, measure: &'a Measure, judged: &Parities) -> CellInput<'a> {
     let step = site.step(id);
     let outcome = match &done.outcomes[&id] {
         Outcome::Cached(Product::Sessions(sessions)) => measured(&step.coordinates(), sessions, true, judged),
@@ -77,10 +77,10 @@ fn measured<'a>(
     coordinates: &str,
     sessions: &'a [Session],
     from_store: bool,
-    judged: &ParityRecord,
+    judged: &Parities,
 ) -> measure::Outcome<'a> {
-    let outputs = match judged.cells.get(coordinates) {
-        Some(result) => Outputs::Judged(result.clone()),
+    let outputs = match judged.cells.get(coordinates).and_then(ParityRecord::result) {
+        Some(result) => Outputs::Judged(result),
         None => Outputs::Missing { reason: "the comparison did not run".to_owned() },
     };
     measure::Outcome::Measured { sessions: Cow::Borrowed(sessions), outputs, from_store }

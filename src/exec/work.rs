@@ -27,7 +27,7 @@ use super::survey::Known;
 use super::{program, world};
 use crate::event::Event;
 use crate::key::Manifest;
-use crate::measure::{ParityResult, Tolerance, parity};
+use crate::measure::{ParityRecord, Tolerance, parity};
 use crate::pipeline::{Action, Compare, FetchFile, FetchWheel, Input, PutWhat, StepId, TreeOf, UnpackWheels};
 use crate::record::{FORMAT, Sandbox, Session, StepRecord, StepUsage};
 
@@ -337,15 +337,15 @@ async fn unpack_wheels(job: &Job<'_>, asked: &UnpackWheels) -> Result<Entry, Unm
 
 /// What a comparison found of its cells' outputs, as the store keeps it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ParityRecord {
+pub struct Parities {
     /// Coordinates of a cell → parity against the reference.
-    pub cells: BTreeMap<String, ParityResult>,
+    pub cells: BTreeMap<String, ParityRecord>,
 }
 
-impl ParityRecord {
+impl Parities {
     /// Reads what a comparison stored; an empty one where it is gone.
-    pub fn read(store: &Store, entry: &Entry) -> Result<ParityRecord, StoreError> {
-        let Some(digest) = entry.digest() else { return Ok(ParityRecord::default()) };
+    pub fn read(store: &Store, entry: &Entry) -> Result<Parities, StoreError> {
+        let Some(digest) = entry.digest() else { return Ok(Parities::default()) };
         let bytes = store.read(&digest)?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
@@ -371,12 +371,8 @@ pub async fn compare(job: Job<'_>, asked: &Compare, cells: BTreeMap<StepId, Vec<
     }
 }
 
-fn parities(
-    job: &Job<'_>,
-    asked: &Compare,
-    cells: &BTreeMap<StepId, Vec<Session>>,
-) -> Result<ParityRecord, StoreError> {
-    let mut record = ParityRecord::default();
+fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session>>) -> Result<Parities, StoreError> {
+    let mut record = Parities::default();
     let Some(asked_parity) = &asked.parity else { return Ok(record) };
     let pattern = &asked_parity.reference.value;
     let is_reference = |id: &StepId| job.site.step(*id).cell.as_ref().is_some_and(|cell| pattern.matches(cell));
@@ -390,7 +386,8 @@ fn parities(
     };
     for (id, sessions) in cells {
         if let Some(outputs) = logits(job.site, sessions)? {
-            record.cells.insert(job.site.step(*id).coordinates(), parity(&reference, &outputs, &tolerance));
+            let found = parity(&reference, &outputs, &tolerance);
+            record.cells.insert(job.site.step(*id).coordinates(), ParityRecord::from(&found));
         }
     }
     Ok(record)

@@ -5,7 +5,6 @@
 //! since a logit near zero has no meaningful relative error of its own.
 
 use super::npy::{self, Matrix};
-use serde::{Deserialize, Serialize};
 
 /// How far two outputs may be apart; each bound that is set must hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -15,7 +14,7 @@ pub struct Tolerance {
 }
 
 /// The result of one comparison.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ParityResult {
     /// `None` where the files could not be compared at all; the verdict says why.
     pub figures: Option<ParityFigures>,
@@ -23,14 +22,14 @@ pub struct ParityResult {
 }
 
 /// Whether the gate lets a cell through.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParityVerdict {
     Pass,
     Fail { why: String },
 }
 
 /// What was found.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ParityFigures {
     /// Rows: tokens after which the model spoke.
     pub positions: u64,
@@ -48,7 +47,7 @@ pub struct ParityFigures {
 }
 
 /// So many of so many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Agreement {
     pub agree: u64,
     pub of: u64,
