@@ -8,7 +8,7 @@ use super::output::{To, colour, note, print, width};
 use super::{Global, Target, exit, explain, load};
 use crate::exec::outcome::Standing;
 use crate::exec::site::Site;
-use crate::exec::survey::{Survey, survey};
+use crate::exec::survey::Survey;
 use crate::pipeline::StepId;
 use crate::report::graph::{self, Edge, GraphView, Node, NodeState};
 
@@ -34,16 +34,9 @@ enum Format {
 
 /// Draws the graph.
 pub fn main(global: &Global, arguments: &Arguments) -> u8 {
-    let site = match load::site(global, &arguments.target, None) {
-        Ok(site) => site,
+    let (site, survey) = match load::surveyed(global, &arguments.target) {
+        Ok(pair) => pair,
         Err(code) => return code,
-    };
-    let survey = match survey(&site) {
-        Ok(survey) => survey,
-        Err(error) => {
-            note(&format!("pipe: {error}"));
-            return exit::FAULT;
-        }
     };
     let view = view(&site, &survey);
     let style = graph::tree::Style { colour: colour(global.color, To::Out), width: width() };

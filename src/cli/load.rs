@@ -8,6 +8,7 @@ use pipe_cache::Store;
 use super::{Global, Level, Target, When, env, exit};
 use crate::cli::output::{To, colour, note, width};
 use crate::exec::site::{Asked, Site};
+use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
 use crate::host::{Facts, probe};
 use crate::pipeline::CellPattern;
@@ -63,6 +64,16 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         slots,
         asked: Asked::default(),
     })
+}
+
+/// A site, and where each of its steps stands.
+pub fn surveyed(global: &Global, target: &Target) -> Result<(Site, Survey), Code> {
+    let site = site(global, target, None)?;
+    let survey = survey(&site).map_err(|error| {
+        note(&format!("pipe: {error}"));
+        exit::FAULT
+    })?;
+    Ok((site, survey))
 }
 
 /// Reads the pipeline, or prints every mistake in it.

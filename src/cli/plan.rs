@@ -3,11 +3,11 @@
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::output::{note, print};
+use super::output::print;
 use super::{Global, Target, exit, explain, load};
 use crate::exec::outcome::{Product, Standing};
 use crate::exec::site::Site;
-use crate::exec::survey::{Look, Survey, survey};
+use crate::exec::survey::{Look, Survey};
 use crate::pipeline::{Class, StepId};
 
 /// The flags of `pipe plan`.
@@ -29,16 +29,9 @@ enum Format {
 
 /// Prints the plan.
 pub fn main(global: &Global, arguments: &Arguments) -> u8 {
-    let site = match load::site(global, &arguments.target, None) {
-        Ok(site) => site,
+    let (site, survey) = match load::surveyed(global, &arguments.target) {
+        Ok(pair) => pair,
         Err(code) => return code,
-    };
-    let survey = match survey(&site) {
-        Ok(survey) => survey,
-        Err(error) => {
-            note(&format!("pipe: {error}"));
-            return exit::FAULT;
-        }
     };
     match arguments.format {
         Format::Text => print(&text(&site, &survey)),

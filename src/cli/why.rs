@@ -7,7 +7,7 @@ use super::{Global, Target, exit, explain, load, progress};
 use crate::exec::lookup;
 use crate::exec::outcome::{Product, Standing, Why};
 use crate::exec::site::Site;
-use crate::exec::survey::{Look, Survey, survey};
+use crate::exec::survey::{Look, Survey};
 use crate::pipeline::{Action, StepId};
 
 /// The flags of `pipe why`.
@@ -21,8 +21,8 @@ pub struct Arguments {
 
 /// Explains a step.
 pub fn main(global: &Global, arguments: &Arguments) -> u8 {
-    let site = match load::site(global, &arguments.target, None) {
-        Ok(site) => site,
+    let (site, survey) = match load::surveyed(global, &arguments.target) {
+        Ok(pair) => pair,
         Err(code) => return code,
     };
     let steps = named(&site, &arguments.step);
@@ -33,13 +33,6 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         note(&format!("pipe: no step is called `{}`{hint}", arguments.step));
         return exit::USAGE;
     }
-    let survey = match survey(&site) {
-        Ok(survey) => survey,
-        Err(error) => {
-            note(&format!("pipe: {error}"));
-            return exit::FAULT;
-        }
-    };
     for id in steps {
         print(&explain(&site, &survey, id));
     }
