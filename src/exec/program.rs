@@ -13,7 +13,7 @@ use super::survey::Known;
 use super::work::{Job, Made, Unmade, ended, tail};
 use super::workdir::{self, Layout};
 use super::world;
-use crate::pipeline::{Arg, Class, Input, Run, StepId};
+use crate::pipeline::{Arg, Class, Run, StepId};
 use crate::record::Sandbox;
 
 /// Lines of a failed step's log that its message shows.
@@ -134,7 +134,7 @@ fn env_text(layout: &Layout, arg: &Arg, seen: &Path) -> String {
 }
 
 /// Inputs as read-only checkouts of the store; copies where no sandbox keeps a step from writing to them.
-pub fn mounts(job: &Job<'_>, layout: &Layout, root: &Path) -> Result<Vec<Mount>, Unmade> {
+fn mounts(job: &Job<'_>, layout: &Layout, root: &Path) -> Result<Vec<Mount>, Unmade> {
     let store = &job.site.store;
     let mut mounts = Vec::new();
     for (at, entry) in &layout.mounts {
@@ -202,9 +202,4 @@ fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
-}
-
-/// The inputs of a step that travel with the user's file; for messages.
-pub fn is_file(input: &Input) -> bool {
-    matches!(input, Input::File { .. })
 }

@@ -16,7 +16,7 @@ use super::stats::Interval;
 use super::summary::Summary;
 use crate::host::Facts;
 use crate::pipeline::{Cell, Device, Dtype, WarmUp};
-use crate::record::{Caution, CautionCode, Session};
+use crate::record::{Caution, Session};
 
 /// The whole matrix, judged.
 #[derive(Debug, Clone)]
@@ -253,11 +253,6 @@ impl Row {
     /// True where a caution says that the figures may be off.
     pub fn is_suspect(&self) -> bool {
         self.cautions.iter().any(|caution| !caution.code.is_invalid())
-    }
-
-    /// True where the engine invents its figures.
-    pub fn is_simulated(&self) -> bool {
-        self.cautions.iter().any(|caution| caution.code == CautionCode::Simulated)
     }
 
     /// The name of the row in a link: `engine-onnx.place-native.device-cpu`.
