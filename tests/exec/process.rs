@@ -286,15 +286,17 @@ fn a_killed_supervisor_is_an_error_and_leaves_nothing() {
     }
 }
 
-/// The child of this process from which a process with `mark` in its command line descends.
+/// The child of this process from which `sleep MARK` descends. That it sleeps says that the sandbox stands:
+/// `bwrap` ties itself to its parent before it lets its child run, and names the program long before that.
 async fn supervisor_of(mark: &str) -> Pid {
+    let program = format!("sleep {mark}");
     loop {
         let mut supervisors = family::descendants(rustix::process::getpid()).into_iter().filter(|pid| {
             let line = command_line(*pid);
             line.contains("__sup") && !line.contains(" stage ")
         });
-        let found =
-            supervisors.find(|pid| family::descendants(*pid).iter().any(|below| command_line(*below).contains(mark)));
+        let found = supervisors
+            .find(|pid| family::descendants(*pid).iter().any(|below| command_line(*below).starts_with(&program)));
         match found {
             Some(pid) => return pid,
             None => tokio::time::sleep(Duration::from_millis(5)).await,
