@@ -1,4 +1,4 @@
-//! Lists the engines' sources, so that they travel in the binary.
+//! Lists what travels in the binary: the engines' sources, the pages about mistakes, the examples of recipes.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,32 +11,39 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    // What a build of the engines reads: manifests, the lock file, Rust and C++ sources; no target folder.
+    embed("engines", &["rs", "toml", "lock", "cpp", "h"], "include_bytes!", "engine_sources.rs")?;
+    embed("docs/errors", &["md"], "include_str!", "error_pages.rs")?;
+    embed("stdlib/examples", &["kdl"], "include_str!", "recipe_examples.rs")
+}
+
+/// Writes a table of the files below a folder with one of these endings: their paths there, and their contents.
+fn embed(folder: &str, endings: &[&str], include: &str, table: &str) -> io::Result<()> {
+    let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join(folder);
     let mut files = Vec::new();
-    collect(&root.join("engines"), &mut files)?;
+    collect(&folder, endings, &mut files)?;
     files.sort();
-    let mut table = String::from("&[\n");
+    let mut text = String::from("&[\n");
     for file in &files {
-        let name = file.strip_prefix(root.join("engines")).unwrap_or(file);
-        let _ = writeln!(table, "    ({:?}, include_bytes!({:?})),", name.to_string_lossy(), file.to_string_lossy());
+        let name = file.strip_prefix(&folder).unwrap_or(file);
+        let _ = writeln!(text, "    ({:?}, {include}({:?})),", name.to_string_lossy(), file.to_string_lossy());
     }
-    table.push_str("]\n");
+    text.push_str("]\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("engine_sources.rs"), table)?;
-    println!("cargo::rerun-if-changed=engines");
+    fs::write(out.join(table), text)?;
+    println!("cargo::rerun-if-changed={}", folder.display());
     Ok(())
 }
 
-/// What a build of the engines reads: manifests, the lock file, Rust and C++ sources; no target folder.
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+fn collect(folder: &Path, endings: &[&str], files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             if name != "target" && !name.starts_with('.') {
-                collect(&path, files)?;
+                collect(&path, endings, files)?;
             }
-        } else if ["rs", "toml", "lock", "cpp", "h"].iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
+        } else if endings.iter().any(|ending| path.extension().is_some_and(|found| found == *ending)) {
             files.push(path);
         }
     }

@@ -4,6 +4,7 @@
 //! sources by number and byte range; [`Diagnostics`] holds those sources, so that it can be rendered
 //! anywhere. This module knows nothing of KDL or of pipelines.
 
+pub mod catalogue;
 mod json;
 mod render;
 
@@ -79,6 +80,11 @@ impl Diagnostic {
             help: None,
             trail: Vec::new(),
         }
+    }
+
+    /// A warning without a place yet: what runs, and is likely not what was meant.
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message) }
     }
 
     /// Adds a place; the first one added is the place of the fault.

@@ -3,7 +3,7 @@
 //! In reading order: `import` reads the files, `world` finds recipes and parameters, `matrix` the cells;
 //! `check` holds every node against the `table` and every name against what is declared; `expand` unfolds
 //! recipes and cells into slots; `eval`, `build` and `judge` make their actions; `order` sorts and merges
-//! them. Nothing here knows of plans, of keys or of the machine beyond [`Facts`], and nothing runs.
+//! them, and `unused` warns of what nothing uses. Nothing here knows of plans, of keys or of the machine beyond [`Facts`], and nothing runs.
 
 mod build;
 mod canonical;
@@ -22,6 +22,7 @@ mod order;
 mod scope;
 mod shape;
 pub mod table;
+mod unused;
 mod value;
 mod world;
 
@@ -77,7 +78,9 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
             continue;
         };
         match matrices.iter().find(|known| known.name == matrix.name) {
-            Some(first) => found.push(world::twice("matrices", matrix.name, matrix.at, first.at)),
+            Some(first) => {
+                found.push(world::twice("pipe::duplicate-matrix", "matrices", matrix.name, matrix.at, first.at))
+            }
             None => matrices.push(matrix),
         }
     }
@@ -87,7 +90,9 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
             continue;
         };
         match params.iter().find(|known| known.name == param.name) {
-            Some(first) => found.push(world::twice("parameters", param.name, param.at, first.at)),
+            Some(first) => {
+                found.push(world::twice("pipe::duplicate-parameter", "parameters", param.name, param.at, first.at))
+            }
             None => params.push(param),
         }
     }
@@ -121,6 +126,9 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
         found.extend(slots.iter().zip(&actions).filter(|(_, action)| action.is_none()).map(|(slot, _)| unmade(slot)));
     }
     let steps = order::order(slots, actions, &mut found);
+    if found.is_empty() {
+        found = unused::warnings(&world, &modules, &matrices, &params);
+    }
     let diagnostics = Diagnostics::new(loader.sources.clone(), found);
     let text = |entry: Option<&Entry>| entry.and_then(Entry::text).map(str::to_owned);
     let Some(header) = header.filter(|_| !diagnostics.has_errors()) else {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::explain_code::more;
 use super::output::{To, colour, note, print, width};
 use super::{Global, exit, load};
 use crate::host::probe;
@@ -49,7 +50,10 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         wrong |= diagnostics.has_errors();
         if !diagnostics.is_empty() {
             match arguments.error_format {
-                Format::Text => note(&diagnostics.render(colour(global.color, To::Err), width())),
+                Format::Text => {
+                    note(&diagnostics.render(colour(global.color, To::Err), width()));
+                    more(&diagnostics).iter().for_each(|line| note(line));
+                }
                 Format::Json => print(&diagnostics.json_lines()),
             }
         }

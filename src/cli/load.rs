@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pipe_cache::Store;
 
+use super::explain_code::more;
 use super::{Global, Level, Target, When, env, exit};
 use crate::cli::output::{To, colour, note, width};
 use crate::exec::site::{Asked, Site};
@@ -86,8 +87,10 @@ fn pipeline(
     let options = resolve::Options { sets: sets(&target.sets)? };
     let facts = resolve::Facts { os: facts.machine.os.clone(), arch: facts.machine.architecture.clone(), python };
     let (pipeline, diagnostics) = resolve::load(&target.file, &options, &disk()?, &facts);
-    if !diagnostics.is_empty() {
+    // Warnings are for who writes the file: `pipe check` and editors show them.
+    if diagnostics.has_errors() {
         note(&diagnostics.render(colour(global.color, To::Err), width()));
+        more(&diagnostics).iter().for_each(|line| note(line));
     }
     match pipeline {
         Some(pipeline) if !diagnostics.has_errors() => Ok(pipeline),

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::{Diagnostics, Label, Source, line_column};
 
 impl Diagnostics {
-    /// One JSON object a line: `code`, `severity`, `message`, `file`, `line`, `column`, `labels`, `trail`, `help`.
+    /// One JSON object a line: `code`, `severity`, `message`, `file`, `line`, `column`, `end_line`,
+    /// `end_column`, `help`, `labels`, `trail`.
     pub fn json_lines(&self) -> String {
         let mut out = String::new();
         for d in &self.list {
@@ -19,6 +20,8 @@ impl Diagnostics {
                 "file": part("file"),
                 "line": part("line"),
                 "column": part("column"),
+                "end_line": part("end_line"),
+                "end_column": part("end_column"),
                 "help": d.help,
                 "labels": places(&d.labels),
                 "trail": places(&d.trail),

@@ -135,9 +135,9 @@ impl<'d> Expander<'d, '_> {
     fn run(&mut self, slot: usize, open: &Open<'d>) -> Option<Run> {
         let site = &open.site;
         let Some(node) = open.fields.nodes("run").next() else {
-            let fault = Diagnostic::error("pipe::missing-node", "this step has no `run`");
-            let fault = fault.at(open.node.header(), "it does nothing");
-            self.report(site.scope, fault.help("write `run \"TOOL\" \"ARGUMENT\"` between its braces"));
+            let fault = Diagnostic::error("pipe::no-run", "this step has no `run` here");
+            let fault = fault.at(open.node.header(), "no `when` that has one holds");
+            self.report(site.scope, fault.help("write a `run` for this case too, or put the step into the `when`"));
             return None;
         };
         let inner = Fields::new(node, &|_| false, &|when| self.holds(site, when));
@@ -303,7 +303,7 @@ impl<'d> Expander<'d, '_> {
             let fields = Fields::new(node, &|_| false, &|_| false);
             let at = self.text_at(site, &fields, 0, "a path")?;
             if !at.value.starts_with('/') || bad_path(at.value.trim_start_matches('/')) {
-                let fault = Diagnostic::error("pipe::bad-path", format!("`{}` is no absolute path", at.value));
+                let fault = Diagnostic::error("pipe::not-absolute", format!("`{}` is no absolute path", at.value));
                 self.report(
                     site.scope,
                     fault.at(fields.values.first()?.at, "here").help("write it from `/` on: `/model`"),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use super::kind::Kind;
 use super::matrix::MatrixDecl;
-use super::shape::{Shape, Slot};
-use super::table::{self, Body, HOST_ARCH, HOST_OS, NodeSpec, WHEN};
-use super::value::{self, MEANINGS, UNITS};
+use super::shape::{Shape, Slot, placeholder};
+use super::table::{self, Body, HOST_FACTS, NodeSpec, WHEN};
+use super::value;
 use super::world::{ParamDecl, Recipe, World, twice};
 use super::{eval, import::Module};
 use crate::diag::{At, Diagnostic, choices, list, suggest};
@@ -37,6 +37,8 @@ struct Names<'a, 'd> {
     steps: BTreeMap<&'d str, At>,
     /// The matrix whose axes the node has.
     matrix: Option<&'a MatrixDecl<'d>>,
+    /// Its matrix is not known, which has been reported: nothing can be said of its axes.
+    lost: bool,
 }
 
 impl<'a, 'd> Checker<'a, 'd> {
@@ -56,17 +58,30 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     fn pipeline(&mut self, nodes: &'d [Node]) {
         if let Some(first) = nodes.first().filter(|node| node.name.text != "pipeline") {
-            let fault = Diagnostic::error("pipe::no-pipeline", "this file does not say which pipeline it is");
-            let fault = fault.at(first.header(), "`pipeline` comes first");
-            self.found.push(fault.help("begin with `pipeline \"NAME\" about=\"what it answers\"`"));
+            self.found.push(match nodes.iter().find(|node| node.name.text == "pipeline") {
+                Some(late) => {
+                    let fault = Diagnostic::error("pipe::pipeline-not-first", "`pipeline` is not the first node");
+                    let fault = fault.at(late.header(), "it stands here").at(first.header(), "this stands before it");
+                    fault.help("move it to the top of the file")
+                }
+                None => {
+                    let message = "this file does not say which pipeline it is";
+                    let fault = Diagnostic::error("pipe::no-pipeline", message);
+                    let fault = fault.at(first.header(), "`pipeline` comes first");
+                    fault.help("begin with `pipeline \"NAME\" about=\"what it answers\"`")
+                }
+            });
         }
-        let mut names = Names { module: 0, recipe: None, params: self.params, steps: BTreeMap::new(), matrix: None };
+        let mut names =
+            Names { module: 0, recipe: None, params: self.params, steps: BTreeMap::new(), matrix: None, lost: false };
         self.step_names(nodes, &mut names, false);
         for (index, node) in nodes.iter().enumerate() {
             let name = node.name.text.as_str();
-            if name == "pipeline" && index > 0 {
-                let fault = Diagnostic::error("pipe::duplicate-name", "`pipeline` stands once, at the top");
-                self.found.push(fault.at(node.header(), "here").help("take it away, or move it to the top"));
+            let known = nodes[..index].iter().find(|node| node.name.text == "pipeline");
+            if let Some(known) = known.filter(|_| name == "pipeline") {
+                let fault = Diagnostic::error("pipe::duplicate-pipeline", "this file names two pipelines");
+                let fault = fault.at(node.header(), "the second").at(known.header(), "the first");
+                self.found.push(fault.help("take one away, or move it into a file of its own with its steps"));
             } else if let Some(spec) = table::FILE_NODES.iter().find(|spec| spec.name == name) {
                 // Recipes are checked with those of the other files.
                 if name != "recipe" || node.values().next().and_then(Entry::text).is_none() {
@@ -79,7 +94,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     fn library(&mut self, module: usize, nodes: &'d [Node]) {
-        let names = Names { module, recipe: None, params: &[], steps: BTreeMap::new(), matrix: None };
+        let names = Names { module, recipe: None, params: &[], steps: BTreeMap::new(), matrix: None, lost: false };
         for node in nodes {
             match node.name.text.as_str() {
                 "use" => self.node(node, &Shape::of(&table::USE), &names),
@@ -87,7 +102,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 "recipe" => self.node(node, &Shape::of(&table::RECIPE), &names),
                 other => {
                     let fault = Diagnostic::error(
-                        "pipe::misplaced-node",
+                        "pipe::not-in-library",
                         format!("`{other}` cannot stand in a file that others use"),
                     );
                     let fault = fault.at(node.header(), "only `use` and `recipe` can");
@@ -104,27 +119,35 @@ impl<'a, 'd> Checker<'a, 'd> {
             params: &recipe.params,
             steps: BTreeMap::new(),
             matrix: None,
+            lost: false,
         };
         self.step_names(recipe.node.children(), &mut names, false);
         for param in &recipe.params {
             if let (true, Some(&step)) = (param.kind.takes_step(), names.steps.get(param.name)) {
-                self.found.push(twice("steps", param.name, step, param.at));
+                let message = format!("a step and a parameter are both named `{}`", param.name);
+                let fault = Diagnostic::error("pipe::duplicate-step", message).at(step, "the step");
+                self.found.push(fault.at(param.at, "the parameter").help("rename one of them"));
             }
         }
         self.header(recipe.node, &Shape::of(&table::RECIPE), &names);
         self.recipe_body(recipe.node.children(), &mut names);
         match recipe.node.children().iter().filter(|node| node.name.text == "result").count() {
             0 => {
-                let fault =
-                    Diagnostic::error("pipe::missing-node", format!("recipe `{}` has no `result`", recipe.name));
+                let fault = Diagnostic::error(
+                    "pipe::recipe-without-result",
+                    format!("recipe `{}` has no `result`", recipe.name),
+                );
                 let fault = fault.at(recipe.at, "what is its output?");
                 self.found.push(fault.help("write `result (step)\"NAME\"` with the name of one of its steps"));
             }
             1 => {}
             _ => {
+                let results = recipe.node.children().iter().filter(|node| node.name.text == "result");
+                let places: Vec<At> = results.map(Node::header).collect();
                 let fault =
-                    Diagnostic::error("pipe::duplicate-name", format!("recipe `{}` has several results", recipe.name));
-                self.found.push(fault.at(recipe.at, "here").help("leave one; put the parts together with a `tree`"));
+                    Diagnostic::error("pipe::several-results", format!("recipe `{}` has several results", recipe.name));
+                let fault = fault.at(places[1], "the second").at(places[0], "the first");
+                self.found.push(fault.help("leave one; a `tree` puts several steps together into one"));
             }
         }
         if let Some(result) = recipe.result
@@ -133,7 +156,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             let node = recipe.node.children().iter().find(|node| node.name.text == "result");
             let at = node.and_then(|node| node.values().next()).map_or(recipe.at, |entry| entry.at);
             if result.contains('/') {
-                let fault = Diagnostic::error("pipe::bad-path", "a result is a step, not a path in one");
+                let fault = Diagnostic::error("pipe::path-in-result", "a result is a step, not a path in one");
                 let help = "name the step alone; a `tree` with `put \"\" (step)\"NAME/PATH\"` makes a step of a path";
                 self.found.push(fault.at(at, "here").help(help));
                 return;
@@ -187,7 +210,9 @@ impl<'a, 'd> Checker<'a, 'd> {
             };
             let Some(name) = entry.text() else { continue };
             match names.steps.get(name) {
-                Some(first) if !parted => self.found.push(twice("steps", name, entry.at, *first)),
+                Some(first) if !parted => {
+                    self.found.push(twice("pipe::duplicate-step", "steps", name, entry.at, *first));
+                }
                 Some(_) => {}
                 None => {
                     names.steps.insert(name, entry.at);
@@ -205,15 +230,16 @@ impl<'a, 'd> Checker<'a, 'd> {
             (None, None) => return self.unknown_node(node, names),
         };
         names.matrix = self.for_each(node, names);
+        names.lost = names.matrix.is_none() && node.property_or_child("for-each").is_some();
         self.node(node, &shape, names);
-        names.matrix = None;
+        (names.matrix, names.lost) = (None, false);
     }
 
     fn for_each(&mut self, node: &'d Node, names: &Names<'a, 'd>) -> Option<&'a MatrixDecl<'d>> {
         let entry = node.property_or_child("for-each")?;
         let name = entry.text()?;
         if names.recipe.is_some() {
-            let fault = Diagnostic::error("pipe::misplaced-node", "a step in a recipe has no `for-each`");
+            let fault = Diagnostic::error("pipe::for-each-in-recipe", "a step in a recipe has no `for-each`");
             self.found.push(fault.at(entry.at, "here").help("write it where the recipe is used"));
             return None;
         }
@@ -229,11 +255,23 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     fn unknown_node(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
         let name = node.name.text.as_str();
-        let fault = Diagnostic::error("pipe::unknown-node", format!("there is no node or recipe `{name}`"));
-        let fault = fault.at(node.name.at, "not known here");
+        let unknown = || {
+            let fault = Diagnostic::error("pipe::unknown-node", format!("there is no node or recipe `{name}`"));
+            fault.at(node.name.at, "not known here")
+        };
         if self.found.len() > MANY {
             // Nobody reads so many, and looking for what was meant takes time.
-            return self.found.push(fault);
+            return self.found.push(unknown());
+        }
+        if let Some(home) = crate::stdlib::home_of(name) {
+            let fault = Diagnostic::error("pipe::missing-use", format!("`{name}` is a recipe of `{home}`"));
+            let fault = fault.at(node.name.at, "not known in this file");
+            return self.found.push(fault.help(format!("write `use \"{home}\"` near the top of this file")));
+        }
+        if let Some(parent) = table::parent_of(name) {
+            let fault = Diagnostic::error("pipe::misplaced-node", format!("`{name}` cannot stand here"));
+            let fault = fault.at(node.name.at, format!("it stands inside `{parent}`"));
+            return self.found.push(fault.help(format!("move it between the braces of a `{parent}`")));
         }
         let body = match names.recipe {
             Some(_) => table::RECIPE_NODES,
@@ -241,18 +279,14 @@ impl<'a, 'd> Checker<'a, 'd> {
         };
         let kernel = body.iter().chain(table::STEP_NODES).map(|spec| spec.name);
         let known: Vec<&str> = kernel.chain(self.world.names(names.module)).collect();
-        let help = if let Some(home) = crate::stdlib::home_of(name) {
-            format!("it is a recipe of `{home}`: write `use \"{home}\"` near the top of this file")
-        } else if let Some(near) = crate::diag::nearest(name, known.iter().copied()) {
+        let help = if let Some(near) = crate::diag::nearest(name, known.iter().copied()) {
             format!("did you mean `{near}`?")
-        } else if let Some(parent) = table::parent_of(name) {
-            format!("`{name}` stands inside `{parent}`")
         } else if let Some((home, near)) = crate::stdlib::nearest_recipe(name) {
             format!("did you mean `{near}`? Then write `use \"{home}\"` near the top of this file")
         } else {
             format!("these can stand here: {}", list(&known))
         };
-        self.found.push(fault.help(help));
+        self.found.push(unknown().help(help));
     }
 
     fn node(&mut self, node: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
@@ -325,7 +359,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             self.found.push(fault.help(format!(
                 "write it behind the word: `{} {}` ({})",
                 shape.name,
-                spec.kind.example(),
+                placeholder(spec),
                 spec.doc
             )));
         }
@@ -429,11 +463,19 @@ impl<'a, 'd> Checker<'a, 'd> {
             self.slot(entry, slot, names);
         }
         let extra = child.entries.iter().find(|e| e.key.is_some()).or(values.get(1).copied());
-        if values.is_empty() || extra.is_some() || child.children.as_ref().is_some_and(|c| !c.is_empty()) {
-            let fault = Diagnostic::error("pipe::missing-value", format!("`{}` has exactly one value", slot.name));
-            let at = extra.map_or_else(|| child.header(), |entry| entry.at);
-            self.found.push(fault.at(at, "here").help(format!("write `{} {}`", slot.name, slot.kind.example())));
-        }
+        let inside = child.children().first().map(|node| node.header());
+        let fault = match extra.map(|entry| entry.at).or(inside) {
+            None if !values.is_empty() => return,
+            None => {
+                let fault = Diagnostic::error("pipe::missing-value", format!("`{}` lacks its value", slot.name));
+                fault.at(child.header(), "nothing behind it")
+            }
+            Some(at) => {
+                let fault = Diagnostic::error("pipe::too-many-values", format!("`{}` has just one value", slot.name));
+                fault.at(at, "nothing stands here")
+            }
+        };
+        self.found.push(fault.help(format!("write `{} {}`", slot.name, slot.kind.example())));
     }
 
     /// One value with its annotation.
@@ -447,24 +489,26 @@ impl<'a, 'd> Checker<'a, 'd> {
             return;
         };
         let annotation = word.text.as_str();
-        if UNITS.contains(&annotation) {
+        if table::unit(annotation).is_some() {
             return self.found.extend(value::literal(entry, kind, what).err());
         }
-        if !MEANINGS.contains(&annotation) {
+        if table::annotation(annotation).is_none() {
             let fault = Diagnostic::error(
                 "pipe::unknown-annotation",
                 format!("there is no annotation or unit `({annotation})`"),
             );
             let help = match value::usual_unit(annotation) {
                 Some(unit) => Some(format!("did you mean `({unit})`?")),
-                None => suggest(annotation, MEANINGS.iter().chain(UNITS).copied(), "there are"),
+                None => suggest(annotation, value::meanings().chain(value::units()), "there are"),
             };
             return self.found.push(fault.at(word.at, "not known").maybe_help(help));
         }
         let Some(text) = entry.text() else {
             let found = entry.literal.describe();
-            let fault =
-                Diagnostic::error("pipe::wrong-type", format!("`({annotation})` stands before a name in quotes"));
+            let fault = Diagnostic::error(
+                "pipe::annotation-without-name",
+                format!("`({annotation})` stands before a name in quotes"),
+            );
             return self
                 .found
                 .push(fault.at(entry.at, format!("this is {found}")).help(format!("write `({annotation})\"NAME\"`")));
@@ -488,7 +532,8 @@ impl<'a, 'd> Checker<'a, 'd> {
             "output" if kind == Kind::Arg => {}
             "builtin" if matches!(kind, Kind::Input | Kind::Arg) => {
                 if text != "engine-sources" {
-                    let fault = Diagnostic::error("pipe::unknown-value", format!("nothing built in is named `{text}`"));
+                    let fault =
+                        Diagnostic::error("pipe::unknown-builtin", format!("nothing built in is named `{text}`"));
                     self.found.push(fault.at(entry.at, "here").help("there is `engine-sources`"));
                 }
             }
@@ -516,6 +561,9 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     fn axis_reference(&mut self, entry: &Entry, text: &str, kind: Kind, what: &str, names: &Names<'a, 'd>) {
+        if names.lost {
+            return;
+        }
         let Some(matrix) = names.matrix else {
             return self.found.push(eval::no_axis_here(text, entry.at, names.recipe.is_some()));
         };
@@ -531,9 +579,11 @@ impl<'a, 'd> Checker<'a, 'd> {
     /// A `when`: the parameters and axes that it names, and the values that they can have.
     fn when(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
         if node.entries.is_empty() {
-            let fault = Diagnostic::error("pipe::missing-value", "`when` says not when");
+            let fault = Diagnostic::error("pipe::when-without-condition", "`when` does not say when");
             self.found.push(
-                fault.at(node.header(), "here").help("write `when NAME=\"value\" { … }` with a parameter or axis"),
+                fault
+                    .at(node.header(), "here")
+                    .help("write `when NAME=\"value\" { … }`, with a parameter, an axis or `host-os`"),
             );
         }
         for entry in &node.entries {
@@ -541,7 +591,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 (Some(key), _) => (key.text.as_str(), key.at),
                 (None, Some(text)) => (text, entry.at),
                 (None, None) => {
-                    let fault = Diagnostic::error("pipe::wrong-type", "`when` names a parameter here");
+                    let fault = Diagnostic::error("pipe::when-without-condition", "`when` names a parameter here");
                     self.found.push(
                         fault.at(entry.at, "this is no name").help("write `when \"NAME\"`, or `when NAME=VALUE`"),
                     );
@@ -564,14 +614,14 @@ impl<'a, 'd> Checker<'a, 'd> {
                     }
                     Err(fault) => self.found.push(fault),
                 }
-            } else if ![HOST_OS, HOST_ARCH].contains(&name) {
+            } else if !names.lost && !HOST_FACTS.iter().any(|fact| fact.name == name) {
                 let fault = Diagnostic::error(
-                    "pipe::unknown-parameter",
+                    "pipe::unknown-condition",
                     format!("there is no parameter or axis `{name}` here"),
                 );
                 let axes = names.matrix.iter().flat_map(|matrix| matrix.axes.iter().map(|axis| axis.name));
-                let known: Vec<&str> =
-                    names.params.iter().map(|p| p.name).chain(axes).chain([HOST_OS, HOST_ARCH]).collect();
+                let facts = HOST_FACTS.iter().map(|fact| fact.name);
+                let known: Vec<&str> = names.params.iter().map(|p| p.name).chain(axes).chain(facts).collect();
                 self.found.push(fault.at(at, "not known").maybe_help(suggest(name, known, "there are")));
             }
         }

@@ -237,7 +237,7 @@ impl<'d> Expander<'d, '_> {
         let from = wanted.cell.as_ref().map(|cell| format!(" in the cell {cell}")).unwrap_or_default();
         let fault = if found.is_empty() {
             let fault = Diagnostic::error(
-                "pipe::no-such-cell",
+                "pipe::no-matching-cell",
                 format!("no cell of `{name}` agrees with the cell that uses it"),
             );
             let fault = fault.at(wanted.at, format!("used{from}"));
@@ -305,14 +305,13 @@ pub fn unknown_step(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
 
 /// "there is no axis here".
 pub fn no_axis_here(name: &str, at: At, in_recipe: bool) -> Diagnostic {
-    let fault = Diagnostic::error("pipe::unknown-axis", format!("there is no axis `{name}` here"));
-    let help = match in_recipe {
-        true => format!(
-            "a recipe sees no axes of who uses it: declare `param \"{name}\"`, and give it `{name}=(axis)\"{name}\"`"
-        ),
-        false => "a step has axes where it says `for-each=\"MATRIX\"`".to_owned(),
-    };
-    fault.at(at, "no matrix gives it a value").help(help)
+    if in_recipe {
+        let fault = Diagnostic::error("pipe::axis-in-recipe", "a recipe sees no axes of who uses it");
+        let help = format!("declare `param \"{name}\"` here, and give it `{name}=(axis)\"{name}\"` where it is used");
+        return fault.at(at, "only a step of the pipeline has axes").help(help);
+    }
+    let fault = Diagnostic::error("pipe::axis-without-matrix", format!("there is no axis `{name}` here"));
+    fault.at(at, "no matrix gives it a value").help("a step has axes where it says `for-each=\"MATRIX\"`")
 }
 
 /// "`x` does not lie below …".

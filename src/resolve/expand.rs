@@ -64,7 +64,7 @@ impl<'d> Expander<'d, '_> {
             let names = &mut self.scopes[scope].names;
             match names.get(text) {
                 Some(first) => {
-                    let fault = twice("steps", text, name.at, first.at);
+                    let fault = twice("pipe::duplicate-step", "steps", text, name.at, first.at);
                     self.report(scope, fault);
                 }
                 None => {
@@ -76,8 +76,12 @@ impl<'d> Expander<'d, '_> {
 
     /// One node as one step, or as one for each cell of its matrix.
     fn step(&mut self, scope: usize, node: &'d Node, at: At, text: &str) -> Entity {
-        let matrix = node.property_or_child("for-each").and_then(Entry::text);
-        let matrix = matrix.and_then(|name| self.matrices.iter().position(|m| m.name == name));
+        let wanted = node.property_or_child("for-each").and_then(Entry::text);
+        let matrix = wanted.and_then(|name| self.matrices.iter().position(|m| m.name == name));
+        if wanted.is_some() && matrix.is_none() {
+            // The matrix is not known, which has been reported; without its axes all else would seem wrong.
+            return Entity { at, matrix, targets: vec![(None, None)] };
+        }
         let cells: Vec<Option<Rc<Cell>>> = match matrix {
             Some(matrix) => self.matrices[matrix].cells.iter().cloned().map(Some).collect(),
             None => vec![None],
@@ -250,16 +254,16 @@ impl<'d> Expander<'d, '_> {
             return None;
         }
         self.body(scope, recipe.node.children());
-        let result = recipe.result?;
+        // A result that is no step of the recipe at all was reported where it is written.
+        let result = recipe.result.filter(|result| declares(recipe.node.children(), result))?;
         let Some(entity) = self.scopes[scope].names.get(result) else {
             let fault = Diagnostic::error(
-                "pipe::no-result",
+                "pipe::result-left-out",
                 format!("recipe `{}` makes no step `{result}` with these parameters", recipe.name),
             );
-            self.report(
-                call.site.scope,
-                fault.at(header, "used here").at(recipe.at, "its `when` leaves its result out"),
-            );
+            let fault = fault.at(header, "used here").at(recipe.at, "its `when` leaves its result out");
+            let help = format!("make a step `{result}` in every case: one `when` for each value of the parameter");
+            self.report(call.site.scope, fault.help(help));
             return None;
         };
         let [(_, target)] = entity.targets[..] else {
@@ -286,9 +290,11 @@ impl<'d> Expander<'d, '_> {
                         "pipe::absent-parameter",
                         format!("`{}` must be given, and this is not", param.name),
                     );
+                    let fault = fault.at(entry.at, "optional, and not given").at(param.at, "declared here");
+                    let name = entry.text().unwrap_or_default();
                     self.report(
                         site.scope,
-                        fault.at(entry.at, "optional, and not given").at(param.at, "declared here"),
+                        fault.help(format!("put it into `when \"{name}\" {{ … }}`, or give `{name}`")),
                     );
                     Bound::Wrong
                 }
@@ -352,6 +358,16 @@ impl<'d> Expander<'d, '_> {
     }
 }
 
+/// True where a body has a step of this name, under a `when` or not.
+fn declares(nodes: &[Node], name: &str) -> bool {
+    let named = |node: &Node| node.values().next().and_then(Entry::text) == Some(name);
+    nodes.iter().any(|node| match node.name.text.as_str() {
+        table::WHEN => declares(node.children(), name),
+        "param" | "result" => false,
+        _ => named(node),
+    })
+}
+
 /// "`llama` needs `env`".
 pub fn missing_param(recipe: &str, param: &ParamDecl<'_>, at: At) -> Diagnostic {
     let name = param.name;
@@ -360,6 +376,7 @@ pub fn missing_param(recipe: &str, param: &ParamDecl<'_>, at: At) -> Diagnostic 
     let about = param.about.map(|about| format!(" ({about})")).unwrap_or_default();
     let example = match param.choices.first() {
         Some(choice) => format!("\"{choice}\""),
+        None if param.kind == Kind::Text => "\"…\"".to_owned(),
         None => param.kind.example().to_owned(),
     };
     fault.at(at, format!("`{name}` is not given")).help(format!("write `{name}={example}`{about}"))

@@ -63,7 +63,7 @@ impl<'d> Expander<'d, '_> {
             _ if param.optional => Bound::Absent,
             _ => {
                 let name = param.name;
-                let fault = Diagnostic::error("pipe::missing-parameter", format!("parameter `{name}` has no value"));
+                let fault = Diagnostic::error("pipe::unset-parameter", format!("parameter `{name}` has no value"));
                 let help = format!("give it one: `--set {name}=…`, or a value behind its name in the file");
                 self.report(0, fault.at(param.at, "declared here").help(help));
                 Bound::Wrong
@@ -79,7 +79,8 @@ impl<'d> Expander<'d, '_> {
             return match self.loader.file_of_flag(text) {
                 Some(input) => Bound::Input(Spanned { value: input, origin }),
                 None => {
-                    let fault = Diagnostic::error("pipe::missing-path", format!("`{flag}`: nothing lies at `{text}`"));
+                    let fault =
+                        Diagnostic::error("pipe::missing-path-in-flag", format!("`{flag}`: nothing lies at `{text}`"));
                     let fault = fault.at(param.at, "the parameter that it sets");
                     self.report(0, fault.help("a path in a flag is relative to the folder that you are in"));
                     Bound::Wrong
@@ -88,7 +89,8 @@ impl<'d> Expander<'d, '_> {
         }
         let Some(value) = value::from_flag(text, param.kind) else {
             let kind = param.kind;
-            let fault = Diagnostic::error("pipe::wrong-type", format!("`{flag}`: `{name}` is {}", kind.describe()));
+            let fault =
+                Diagnostic::error("pipe::wrong-flag-value", format!("`{flag}`: `{name}` is {}", kind.describe()));
             let example = match kind {
                 Kind::Size => "6GiB",
                 Kind::Time => "30s",

@@ -118,7 +118,7 @@ impl<'f> Loader<'f> {
         }
         let Home::Folder { real, shown } = self.modules[from].home.clone() else {
             let fault = Diagnostic::error("pipe::unknown-module", "the standard library uses only itself");
-            self.found.push(fault.at(at, "here"));
+            self.found.push(fault.at(at, "here").help("report this: the standard library of this build is not whole"));
             return None;
         };
         let target = match self.place(&real, path, at) {
@@ -129,7 +129,7 @@ impl<'f> Loader<'f> {
             }
         };
         if self.files.kind(&target) == FileKind::Folder {
-            let fault = Diagnostic::error("pipe::missing-path", format!("`{path}` is a folder"));
+            let fault = Diagnostic::error("pipe::folder-for-file", format!("`{path}` is a folder"));
             self.found.push(fault.at(at, "a KDL file is wanted").help("name the file in it"));
             return None;
         }
@@ -203,7 +203,8 @@ impl<'f> Loader<'f> {
                 None => {
                     let fault =
                         Diagnostic::error("pipe::missing-path", format!("`{path}` is not in the standard library"));
-                    Err(fault.at(entry.at, "looked for among the files that travel in `pipe`"))
+                    let fault = fault.at(entry.at, "looked for among the files that travel in `pipe`");
+                    Err(fault.help("report this: the standard library of this build is not whole"))
                 }
             },
         }
@@ -228,7 +229,10 @@ impl<'f> Loader<'f> {
 
     /// The text of a file that resolving itself reads, as a further source: a lock.
     pub fn text(&mut self, input: &Input, at: At) -> Result<(usize, Arc<str>), Diagnostic> {
-        let unreadable = |why: String| Diagnostic::error("pipe::cannot-read", why).at(at, "named here");
+        let unreadable = |why: String| {
+            let fault = Diagnostic::error("pipe::cannot-read", why).at(at, "named here");
+            fault.help("name a file that you may read, below 4 MiB")
+        };
         let (name, bytes) = match input {
             Input::Embedded { name, bytes } => (format!("std/{name}"), bytes.to_vec()),
             Input::File { path, .. } => {
@@ -238,7 +242,9 @@ impl<'f> Loader<'f> {
                 (path.strip_prefix(&self.root).unwrap_or(path).display().to_string(), bytes)
             }
             Input::Step { .. } | Input::EngineSources => {
-                return Err(unreadable("a lock must be a file: it is read before anything runs".to_owned()));
+                let fault = Diagnostic::error("pipe::wrong-type", "a lock is a file, and this is made by a step");
+                let fault = fault.at(at, "it is read before anything runs");
+                return Err(fault.help("write the lock once, keep it beside the pipeline, and name it by `(file)`"));
             }
         };
         if let Some(source) = self.sources.iter().position(|source| source.name == name) {

@@ -6,6 +6,7 @@ use super::build::{as_time, text};
 use super::expand::Expander;
 use super::kind::Kind;
 use super::scope::{Open, Target, origin, place};
+use super::table::{DEVICES, DTYPES};
 use crate::diag::{At, Diagnostic, choices, list};
 use crate::pipeline::{
     CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Parity, Place, Published, Sampling, Spanned,
@@ -28,12 +29,11 @@ impl<'d> Expander<'d, '_> {
             None => None,
         };
         let place = self.place(slot, open);
-        let devices = ["cpu", "mps", "cuda", "coreml"];
         let device = self.needed_text(open, "device");
         let device =
-            device.and_then(|name| self.named(open, "device", name, &devices, |name| name.parse::<Device>().ok()));
+            device.and_then(|name| self.named(open, "device", name, DEVICES, |name| name.parse::<Device>().ok()));
         let dtype = match self.setting(open, "dtype", Kind::Text) {
-            Some(name) => self.named(open, "dtype", text(name), &["fp32", "fp16", "bf16"], dtype),
+            Some(name) => self.named(open, "dtype", text(name), DTYPES, dtype),
             None => Some(Spanned { value: Dtype::Fp32, origin: origin(open.node.header()) }),
         };
         let threads = self.positive(open, "threads");
@@ -129,7 +129,7 @@ impl<'d> Expander<'d, '_> {
             warm_up.max = self.count(&inner, "max").map_or(warm_up.max.max(warm_up.min), |n| n.value);
             if warm_up.max < warm_up.min {
                 let fault = Diagnostic::error(
-                    "pipe::out-of-range",
+                    "pipe::min-above-max",
                     format!("at most {} is less than at least {}", warm_up.max, warm_up.min),
                 );
                 self.report(open.site.scope, fault.at(node.header(), "here").help("make `max` at least `min`"));
@@ -246,12 +246,13 @@ impl<'d> Expander<'d, '_> {
             );
             fault.at(at, "name more axes").help(format!("for example `{first}`; it fits {}", list(&matching)))
         } else {
+            let cells: Vec<String> = matrix.cells.iter().map(|cell| format!("{cell}")).collect();
             let excluded = matrix.excluded.iter().find(|(cell, _)| pattern.value.matches(cell));
             let why = excluded.map(|(_, reason)| format!("the matrix excludes it: {reason}"));
             let fault = Diagnostic::error("pipe::no-such-cell", format!("no cell fits this {what}"));
             fault
                 .at(at, why.unwrap_or_else(|| "no cell has all these values".to_owned()))
-                .help("name a cell of the matrix")
+                .help(format!("the cells are {}", list(&cells)))
         };
         self.report(open.site.scope, fault);
         None
@@ -269,8 +270,8 @@ impl<'d> Expander<'d, '_> {
             if pairs.is_empty() {
                 return Some(Spanned { value: CellPattern(Vec::new()), origin: origin(at) });
             }
-            let fault = Diagnostic::error("pipe::no-such-cell", "what is compared has no cells")
-                .at(at, "these axes are not there");
+            let fault =
+                Diagnostic::error("pipe::no-cells", "what is compared has no cells").at(at, "these axes are not there");
             self.report(open.site.scope, fault.help("give the measurement a `for-each`, or take this away"));
             return None;
         };
@@ -315,8 +316,11 @@ impl<'d> Expander<'d, '_> {
         };
         let (max_abs, max_rel) = (bound("max-abs"), bound("max-rel"));
         if max_abs.is_none() && max_rel.is_none() {
-            let fault = Diagnostic::error("pipe::missing-setting", "`parity` says not how far is too far");
-            self.report(open.site.scope, fault.at(node.header(), "here").help("write `max-abs=1e-3`, or `max-rel=`"));
+            let fault = Diagnostic::error("pipe::parity-without-limit", "`parity` does not say how far is too far");
+            self.report(
+                open.site.scope,
+                fault.at(node.header(), "here").help("write `max-abs=1e-3`, `max-rel=1e-2` or both"),
+            );
         }
         Some(Parity { reference: reference?, max_abs, max_rel })
     }
@@ -332,8 +336,8 @@ impl<'d> Expander<'d, '_> {
         let mut bound = |name: &str| self.setting(&inner, name, Kind::Float).and_then(|v| float(&v.value));
         let (min, max) = (bound("min"), bound("max"));
         if min.is_none() && max.is_none() {
-            let fault = Diagnostic::error("pipe::missing-setting", "`expect` says not what is expected");
-            self.report(open.site.scope, fault.at(node.header(), "here").help("write `min=1.0`, or `max=`"));
+            let fault = Diagnostic::error("pipe::expect-without-limit", "`expect` does not say what is expected");
+            self.report(open.site.scope, fault.at(node.header(), "here").help("write `min=1.0`, `max=2.0` or both"));
         }
         Some(Expect { metric: metric?, cell: cell?, min, max })
     }

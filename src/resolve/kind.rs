@@ -1,5 +1,7 @@
 //! What a value may be, in words that a message can use.
 
+use super::table;
+
 /// The kind of a value that a node wants or a parameter takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -48,6 +50,61 @@ impl Kind {
         })
     }
 
+    /// One word, as `pipe schema` writes it; of those that a parameter can have, the one behind `type=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Text => "string",
+            Kind::Int => "int",
+            Kind::Float => "float",
+            Kind::Bool => "bool",
+            Kind::Size => "size",
+            Kind::Time => "time",
+            Kind::Percent => "percent",
+            Kind::File => "file",
+            Kind::Step => "step",
+            Kind::Input => "input",
+            Kind::Plain => "plain",
+            Kind::Arg => "argument",
+            Kind::Any => "any",
+        }
+    }
+
+    /// All kinds, in the order in which they are explained.
+    pub const ALL: &'static [Kind] = &[
+        Kind::Text,
+        Kind::Int,
+        Kind::Float,
+        Kind::Bool,
+        Kind::Size,
+        Kind::Time,
+        Kind::Percent,
+        Kind::File,
+        Kind::Step,
+        Kind::Input,
+        Kind::Plain,
+        Kind::Arg,
+        Kind::Any,
+    ];
+
+    /// What may be written for it.
+    pub fn doc(self) -> &'static str {
+        match self {
+            Kind::Text => "a text in quotes",
+            Kind::Int => "a whole number",
+            Kind::Float => "a number, whole or not",
+            Kind::Bool => "`#true` or `#false`",
+            Kind::Size => "a number of bytes, with its unit",
+            Kind::Time => "a time, with its unit",
+            Kind::Percent => "a percentage, with its unit",
+            Kind::File => "a file or folder beside the KDL file",
+            Kind::Step => "the output of a step, or a path in it",
+            Kind::Input => "the output of a step, or a file",
+            Kind::Plain => "any value that is no file and no step",
+            Kind::Arg => "a piece of a command line: any value, a step, a file, or a path in the step's own output",
+            Kind::Any => "any value; it decides the type of the parameter",
+        }
+    }
+
     /// With its article: `a whole number`.
     pub fn describe(self) -> &'static str {
         match self {
@@ -83,13 +140,8 @@ impl Kind {
     }
 
     /// Units that make a value of this kind.
-    pub fn units(self) -> &'static [&'static str] {
-        match self {
-            Kind::Size => &["KiB", "MiB", "GiB"],
-            Kind::Time => &["ms", "s", "min", "h"],
-            Kind::Percent => &["percent"],
-            _ => &[],
-        }
+    pub fn units(self) -> Vec<&'static str> {
+        table::UNITS.iter().filter(|unit| unit.kind == self).map(|unit| unit.name).collect()
     }
 
     /// True where `(step)` may stand.

@@ -28,7 +28,10 @@ pub struct Package {
 pub fn packages(source: usize, text: &str, facts: &Facts) -> Result<Vec<Package>, Vec<Diagnostic>> {
     let environment = match environment(facts) {
         Ok(environment) => environment,
-        Err(why) => return Err(vec![Diagnostic::error("pipe::bad-lock", why)]),
+        Err(why) => {
+            let fault = Diagnostic::error("pipe::bad-python-version", why);
+            return Err(vec![fault.help("see what `python3 --version` says: a lock is read for that version")]);
+        }
     };
     let sizes = sizes(text);
     let mut found = Vec::new();
@@ -43,7 +46,7 @@ pub fn packages(source: usize, text: &str, facts: &Facts) -> Result<Vec<Package>
         }
     }
     if found.is_empty() && packages.is_empty() {
-        let fault = Diagnostic::error("pipe::bad-lock", "this lock names no package for this platform");
+        let fault = Diagnostic::error("pipe::empty-lock", "this lock names no package for this platform");
         found.push(fault.at(At { source, start: 0, end: 1 }, "read from here to the end").help(HELP));
     }
     if found.is_empty() { Ok(packages) } else { Err(found) }
@@ -53,17 +56,19 @@ const HELP: &str = "a lock is what `uv pip compile --universal --generate-hashes
                     `name==version ; marker --hash=sha256:…`";
 
 fn package(line: &str, at: At, environment: &MarkerEnvironment) -> Result<Option<Package>, Diagnostic> {
-    let bad = |why: String| Diagnostic::error("pipe::bad-lock", why).at(at, "in this requirement").help(HELP);
+    let bad = |code, why: String| Diagnostic::error(code, why).at(at, "in this requirement").help(HELP);
     let mut words = line.split_whitespace();
     let requirement: Vec<&str> = words.by_ref().take_while(|word| !word.starts_with("--")).collect();
     let requirement = requirement.join(" ");
-    if requirement.is_empty() {
-        return Err(bad("a lock holds no options".to_owned()));
+    if requirement.is_empty() || requirement.starts_with('-') {
+        let fault = bad("pipe::lock-option", "a lock holds no options, only packages".to_owned());
+        return Err(fault.help("take this line away; write the packages that it would bring into the lock"));
     }
-    let parsed: Requirement<VerbatimUrl> = Requirement::from_str(&requirement)
-        .map_err(|error| bad(format!("`{requirement}` is no requirement: {}", error.message)))?;
+    let parsed: Requirement<VerbatimUrl> = Requirement::from_str(&requirement).map_err(|error| {
+        bad("pipe::bad-requirement", format!("`{requirement}` is no requirement: {}", error.message))
+    })?;
     let Some(version) = exact_version(&parsed) else {
-        return Err(bad(format!("`{requirement}` does not say the exact version")));
+        return Err(bad("pipe::inexact-requirement", format!("`{requirement}` does not say the exact version")));
     };
     if !parsed.evaluate_markers(environment, &[]) {
         return Ok(None);
@@ -74,12 +79,15 @@ fn package(line: &str, at: At, environment: &MarkerEnvironment) -> Result<Option
         match digest {
             Some(digest) => sha256.insert(digest.to_owned()),
             None => {
-                return Err(bad(format!("`{word}` is no `--hash=sha256:` with 64 hexadecimal digits")));
+                return Err(bad(
+                    "pipe::bad-lock-digest",
+                    format!("`{word}` is no `--hash=sha256:` with 64 hexadecimal digits"),
+                ));
             }
         };
     }
     if sha256.is_empty() {
-        return Err(bad(format!("`{requirement}` has no digest")));
+        return Err(bad("pipe::requirement-without-digest", format!("`{requirement}` has no digest")));
     }
     Ok(Some(Package { name: parsed.name.to_string(), version, sha256: sha256.into_iter().collect(), size: 0, at }))
 }

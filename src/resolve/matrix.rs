@@ -40,7 +40,7 @@ impl<'d> MatrixDecl<'d> {
             match axes.iter().find(|known| known.name == axis.name) {
                 Some(first) => {
                     let fault =
-                        Diagnostic::error("pipe::duplicate-name", format!("two axes are named `{}`", axis.name));
+                        Diagnostic::error("pipe::duplicate-axis", format!("two axes are named `{}`", axis.name));
                     found.push(fault.at(axis.at, "the second").at(first.at, "the first").help("rename one of them"));
                 }
                 None => axes.push(axis),
@@ -53,7 +53,9 @@ impl<'d> MatrixDecl<'d> {
                 "pipe::too-many-cells",
                 format!("matrix `{}` has more than {MOST_CELLS} cells", matrix.name),
             );
-            found.push(fault.at(node.header(), "here").help("take values out of its axes"));
+            let sizes: Vec<String> = matrix.axes.iter().map(|axis| axis.values.len().to_string()).collect();
+            let fault = fault.at(node.header(), format!("{} of them", sizes.join(" × ")));
+            found.push(fault.help("take values out of its axes, or make two matrices of it"));
             return Some(matrix);
         }
         let excludes: Vec<(Vec<(&str, String)>, String)> = node
@@ -101,7 +103,7 @@ impl<'d> MatrixDecl<'d> {
             }
         }
         if sound && pairs.is_empty() {
-            let fault = Diagnostic::error("pipe::missing-setting", "this `exclude` names no axis");
+            let fault = Diagnostic::error("pipe::exclude-without-axis", "this `exclude` names no axis");
             let names: Vec<&str> = self.axes.iter().map(|axis| axis.name).collect();
             found.push(
                 fault
@@ -128,7 +130,7 @@ impl<'d> MatrixDecl<'d> {
         if known.values.iter().any(|(v, _)| v == value) {
             return Ok(());
         }
-        let fault = Diagnostic::error("pipe::unknown-value", format!("axis `{axis}` has no value `{value}`"));
+        let fault = Diagnostic::error("pipe::unknown-axis-value", format!("axis `{axis}` has no value `{value}`"));
         let help = suggest(value, known.values.iter().map(|(v, _)| v.as_str()), "it has");
         Err(fault.at(value_at, "no such value").at(known.at, "the axis").maybe_help(help))
     }
@@ -167,7 +169,8 @@ impl<'d> Axis<'d> {
             };
             let value = value.to_string();
             if value.is_empty() || value.contains(|c: char| c.is_whitespace() || ",=[]*".contains(c)) {
-                let fault = Diagnostic::error("pipe::bad-name", format!("`{value}` cannot be a value of an axis"));
+                let fault =
+                    Diagnostic::error("pipe::bad-axis-value", format!("`{value}` cannot be a value of an axis"));
                 let help = "it becomes part of a cell's name: leave out spaces and the signs , = [ ] *";
                 found.push(fault.at(entry.at, "here").help(help));
                 continue;
@@ -175,7 +178,7 @@ impl<'d> Axis<'d> {
             match values.iter().find(|(known, _)| *known == value) {
                 Some((_, first)) => {
                     let fault = Diagnostic::error(
-                        "pipe::duplicate-name",
+                        "pipe::duplicate-axis-value",
                         format!("axis `{text}` has the value `{value}` twice"),
                     );
                     found.push(fault.at(entry.at, "the second").at(*first, "the first").help("take one away"));
@@ -184,7 +187,7 @@ impl<'d> Axis<'d> {
             }
         }
         if node.values().count() < 2 {
-            let fault = Diagnostic::error("pipe::missing-value", format!("axis `{text}` has no values"));
+            let fault = Diagnostic::error("pipe::axis-without-values", format!("axis `{text}` has no values"));
             found.push(
                 fault
                     .at(node.header(), "here")

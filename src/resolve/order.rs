@@ -118,7 +118,7 @@ fn topological(slots: &[Slot<'_>]) -> Result<Vec<usize>, Vec<usize>> {
 fn cycle(slots: &[Slot<'_>], way: &[usize]) -> Diagnostic {
     let names: Vec<String> = way.iter().chain(way.first()).map(|slot| format!("`{}`", slots[*slot].name)).collect();
     let mut fault =
-        Diagnostic::error("pipe::cycle", format!("steps need each other in a circle: {}", names.join(" → ")));
+        Diagnostic::error("pipe::step-cycle", format!("steps need each other in a circle: {}", names.join(" → ")));
     for (i, slot) in way.iter().enumerate() {
         let next = way[(i + 1) % way.len()];
         let read = slots[*slot].reads.iter().find(|(read, _)| *read == next);

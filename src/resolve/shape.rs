@@ -2,9 +2,9 @@
 
 use super::check::is_metrics;
 use super::kind::Kind;
-use super::table::{Body, NodeSpec, STEP_SETTINGS, Setting, ValueSpec};
+use super::table::{self, Body, NodeSpec, STEP_SETTINGS, Setting, ValueSpec};
 use super::world::{Preset, Recipe};
-use crate::diag::{At, Diagnostic, list, suggest};
+use crate::diag::{At, Diagnostic, list, nearest, suggest};
 use crate::pipeline::Value;
 
 /// One node's grammar.
@@ -102,6 +102,7 @@ impl<'s> Shape<'s> {
         let about = if slot.doc.is_empty() { String::new() } else { format!(" ({})", slot.doc) };
         let example = match slot.choices.first() {
             Some(choice) if slot.kind == Kind::Text => format!("\"{choice}\""),
+            _ if slot.kind == Kind::Text => "\"…\"".to_owned(),
             _ => slot.kind.example().to_owned(),
         };
         fault.at(at, format!("`{}` is not given", slot.name)).help(format!("write `{}={example}`{about}", slot.name))
@@ -109,7 +110,7 @@ impl<'s> Shape<'s> {
 
     /// How to write a child that is missing.
     pub fn how_to(&self, spec: &NodeSpec) -> String {
-        let values: Vec<&str> = spec.values.iter().chain(&spec.rest).map(|value| value.kind.example()).collect();
+        let values: Vec<String> = spec.values.iter().chain(&spec.rest).map(placeholder).collect();
         let mut doc = spec.doc.trim_end_matches('.').to_owned();
         if let Some(first) = doc.get_mut(..1) {
             first.make_ascii_lowercase();
@@ -121,7 +122,7 @@ impl<'s> Shape<'s> {
     pub fn unknown_setting(&self, name: &str, at: At) -> Diagnostic {
         if self.nodes.iter().any(|spec| spec.name == name) {
             let fault = Diagnostic::error(
-                "pipe::unknown-setting",
+                "pipe::node-as-setting",
                 format!("`{name}` is no setting of `{}`, but a node in it", self.name),
             );
             return fault.at(at, "here").help(format!("write it between the braces: `{} … {{ {name} … }}`", self.name));
@@ -132,7 +133,18 @@ impl<'s> Shape<'s> {
 
     /// "`compare` has no `basline`".
     pub fn unknown_child(&self, name: &str, at: At) -> Diagnostic {
-        let fault = Diagnostic::error("pipe::unknown-node", format!("`{name}` cannot stand in `{}`", self.name));
+        let near = self.settings.iter().map(|slot| slot.name).chain(self.nodes.iter().map(|spec| spec.name));
+        let home = table::parent_of(name).filter(|_| nearest(name, near).is_none());
+        if let Some(parent) = home.or_else(|| table::stands_alone(name).then_some("the file or a recipe")) {
+            let fault = Diagnostic::error("pipe::misplaced-node", format!("`{name}` cannot stand in `{}`", self.name));
+            let parent = if home.is_some() { format!("`{parent}`") } else { parent.to_owned() };
+            let fault = fault.at(at, format!("it stands in {parent}"));
+            return fault.help(match self.similar(name) {
+                Some(known) => format!("move it there, or take it away; `{}` {known}", self.name),
+                None => "move it there, or take it away".to_owned(),
+            });
+        }
+        let fault = Diagnostic::error("pipe::unknown-child", format!("`{name}` cannot stand in `{}`", self.name));
         let fault = fault.at(at, "not known here");
         match self.similar(name) {
             Some(help) => fault.help(help),
@@ -145,6 +157,14 @@ impl<'s> Shape<'s> {
             self.settings.iter().map(|slot| slot.name).chain(self.nodes.iter().map(|spec| spec.name)).collect();
         suggest(name, known.iter().copied(), "it has")
             .or_else(|| (!known.is_empty()).then(|| format!("it has {}", list(&known))))
+    }
+}
+
+/// What to write for a value: `"NAME"` for a text, an example of its kind for another.
+pub fn placeholder(spec: &ValueSpec) -> String {
+    match spec.kind {
+        Kind::Text | Kind::Plain | Kind::Arg => format!("\"{}\"", spec.name.to_uppercase()),
+        kind => kind.example().to_owned(),
     }
 }
 

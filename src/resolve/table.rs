@@ -1,9 +1,13 @@
 //! The one table of the language: every node that `pipe` itself understands, its values, settings and
 //! children, with their documentation.
 //!
-//! The checker, the decoder and "did you mean" read it; a reference page and an editor can be made from it. A
-//! *setting* is a single value with a name, and may be written as a property (`retry=2`) or as a child
-//! (`retry 2`).
+//! The checker, the decoder, "did you mean", `pipe schema` and `docs/language.md` read it; annotations, units
+//! and host facts are in `table/words`. A *setting* is a single value with a name, and may be written as a
+//! property (`retry=2`) or as a child (`retry 2`).
+
+mod words;
+
+pub use words::{ANNOTATIONS, Annotation, HOST_FACTS, HostFact, UNITS, Unit, annotation, unit};
 
 use super::kind::Kind;
 
@@ -23,6 +27,8 @@ pub struct NodeSpec {
     /// May stand more than once in its parent.
     pub repeats: bool,
     pub required: bool,
+    /// A pipeline in `examples/` that shows it.
+    pub example: &'static str,
 }
 
 /// What stands between the braces, settings apart.
@@ -53,7 +59,19 @@ pub struct Setting {
     pub required: bool,
     /// What it may be; empty: anything of its kind.
     pub choices: &'static [&'static str],
+    /// What it is where nobody says, as a file would write it; empty: nothing.
+    pub default: &'static str,
     pub doc: &'static str,
+}
+
+impl Setting {
+    const fn or(self, default: &'static str) -> Setting {
+        Setting { default, ..self }
+    }
+
+    const fn must(self) -> Setting {
+        Setting { required: true, ..self }
+    }
 }
 
 const fn value(name: &'static str, kind: Kind, doc: &'static str) -> ValueSpec {
@@ -61,15 +79,15 @@ const fn value(name: &'static str, kind: Kind, doc: &'static str) -> ValueSpec {
 }
 
 const fn setting(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
-    Setting { name, kind, required: false, choices: &[], doc }
+    Setting { name, kind, required: false, choices: &[], default: "", doc }
 }
 
 const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
-    Setting { name, kind, required: true, choices: &[], doc }
+    Setting { name, kind, required: true, choices: &[], default: "", doc }
 }
 
 const fn choice(name: &'static str, choices: &'static [&'static str], doc: &'static str) -> Setting {
-    Setting { name, kind: Kind::Text, required: false, choices, doc }
+    Setting { name, kind: Kind::Text, required: false, choices, default: "", doc }
 }
 
 /// The start of every entry; the rest is named by `..NODE`.
@@ -83,6 +101,7 @@ const NODE: NodeSpec = NodeSpec {
     body: Body::Nodes(&[]),
     repeats: false,
     required: false,
+    example: "",
 };
 
 const NAME: ValueSpec = value("name", Kind::Text, "the name of the step");
@@ -90,7 +109,7 @@ const NAME: ValueSpec = value("name", Kind::Text, "the name of the step");
 /// Settings of everything that makes a step, calls of recipes included.
 pub const STEP_SETTINGS: &[Setting] = &[
     setting("about", Kind::Text, "what the step is for, in one line"),
-    setting("for-each", Kind::Text, "a matrix: one step for each of its cells"),
+    setting("for-each", Kind::Text, "a matrix: one step for each of its cells; in a file alone, not in a recipe"),
     setting("export", Kind::Text, "a folder name below `out/PIPELINE/` to which the output is given back"),
 ];
 
@@ -106,6 +125,20 @@ pub const RECIPE_NODES: &[&NodeSpec] = &[&RECIPE_PARAM, &RESULT];
 /// `when` holds its children only where a parameter or axis has a value; it may stand in every body.
 pub const WHEN: &str = "when";
 
+/// `when`, for the documentation: it is looked through before a node is held against its entry.
+pub static WHEN_NODE: NodeSpec = NodeSpec {
+    name: WHEN,
+    doc: "Holds what is between its braces only where every condition is true. `NAME=VALUE` asks for the value of \
+          a parameter, an axis or a host fact; `\"NAME\"` asks whether an optional parameter is given, and \
+          `NAME=#null` whether it is not. It may stand in the body of any step, and in a file or a recipe around \
+          steps.",
+    rest: Some(value("parameter", Kind::Text, "the name of an optional parameter that must be given")),
+    open: Some(Kind::Plain),
+    repeats: true,
+    example: "when.kdl",
+    ..NODE
+};
+
 /// What `when` may ask of the machine: `linux` or `macos`.
 pub const HOST_OS: &str = "host-os";
 
@@ -117,6 +150,7 @@ pub static PIPELINE: NodeSpec = NodeSpec {
     doc: "Names the pipeline. The first node of a file that can be run.",
     values: &[value("name", Kind::Text, "also the folder of its reports: `out/NAME/`")],
     settings: &[setting("about", Kind::Text, "what question the pipeline answers, in one line")],
+    example: "hello.kdl",
     ..NODE
 };
 
@@ -125,6 +159,7 @@ pub static USE: NodeSpec = NodeSpec {
     doc: "Makes the recipes of other files known: `std/…` for ours, else a path from this file.",
     rest: Some(value("file", Kind::Text, "`std/model`, or `recipes/mine.kdl`")),
     repeats: true,
+    example: "use.kdl",
     ..NODE
 };
 
@@ -132,6 +167,7 @@ static CHOICES: NodeSpec = NodeSpec {
     name: "choices",
     doc: "The only values that the parameter may have.",
     rest: Some(value("value", Kind::Plain, "a value")),
+    example: "param.kdl",
     ..NODE
 };
 
@@ -145,12 +181,13 @@ pub static PARAM: NodeSpec = NodeSpec {
     settings: &[
         setting("about", Kind::Text, "what it changes, in one line"),
         choice("type", Kind::PARAM_TYPES, "what it takes; else the type of its value"),
-        setting("optional", Kind::Bool, "true: it may be left out"),
+        setting("optional", Kind::Bool, "it may be left out").or("#false"),
         setting("min", Kind::Plain, "the smallest value allowed"),
         setting("max", Kind::Plain, "the largest value allowed"),
     ],
     body: Body::Nodes(&[&CHOICES]),
     repeats: true,
+    example: "param.kdl",
     ..NODE
 };
 
@@ -163,12 +200,13 @@ pub static RECIPE_PARAM: NodeSpec = NodeSpec {
         setting("about", Kind::Text, "what it changes, in one line"),
         choice("type", Kind::PARAM_TYPES, "what it takes; else the type of its default"),
         setting("default", Kind::Any, "its value where a call gives none"),
-        setting("optional", Kind::Bool, "true: it may be left out"),
+        setting("optional", Kind::Bool, "it may be left out").or("#false"),
         setting("min", Kind::Plain, "the smallest value allowed"),
         setting("max", Kind::Plain, "the largest value allowed"),
     ],
     body: Body::Nodes(&[&CHOICES]),
     repeats: true,
+    example: "recipe.kdl",
     ..NODE
 };
 
@@ -177,6 +215,7 @@ pub static RESULT: NodeSpec = NodeSpec {
     doc: "The step of the recipe's body whose output is the recipe's own.",
     values: &[value("step", Kind::Step, "`(step)\"NAME\"`")],
     required: true,
+    example: "recipe.kdl",
     ..NODE
 };
 
@@ -187,6 +226,7 @@ pub static RECIPE: NodeSpec = NodeSpec {
     settings: &[setting("about", Kind::Text, "what it makes, in one line")],
     body: Body::Recipe,
     repeats: true,
+    example: "recipe.kdl",
     ..NODE
 };
 
@@ -197,6 +237,7 @@ static AXIS: NodeSpec = NodeSpec {
     rest: Some(value("value", Kind::Plain, "a value")),
     repeats: true,
     required: true,
+    example: "matrix.kdl",
     ..NODE
 };
 
@@ -206,6 +247,7 @@ static EXCLUDE: NodeSpec = NodeSpec {
     settings: &[required("reason", Kind::Text, "why these cells make no sense")],
     open: Some(Kind::Plain),
     repeats: true,
+    example: "matrix.kdl",
     ..NODE
 };
 
@@ -215,6 +257,7 @@ pub static MATRIX: NodeSpec = NodeSpec {
     values: &[value("name", Kind::Text, "its name")],
     body: Body::Nodes(&[&AXIS, &EXCLUDE]),
     repeats: true,
+    example: "matrix.kdl",
     ..NODE
 };
 
@@ -227,17 +270,19 @@ static NEEDS: NodeSpec = NodeSpec {
         setting("download", Kind::Size, "about how much it fetches; said before a run"),
         setting("disk", Kind::Size, "about how much its result takes in the store; said before a run"),
     ],
+    example: "process.kdl",
     ..NODE
 };
 
 const TIMEOUT: Setting = setting("timeout", Kind::Time, "how long the step may take, as `(min)10`");
-const RETRY: Setting = setting("retry", Kind::Int, "how often it is tried again after a failure");
+const RETRY: Setting = setting("retry", Kind::Int, "how often it is tried again after a failure").or("0");
 
 static ARG: NodeSpec = NodeSpec {
     name: "arg",
     doc: "One more argument, put together of several pieces without a space between them.",
     rest: Some(value("piece", Kind::Arg, "text, or `(step)…`, `(param)…`, `(output)…`")),
     repeats: true,
+    example: "process.kdl",
     ..NODE
 };
 
@@ -248,6 +293,7 @@ static RUN: NodeSpec = NodeSpec {
     rest: Some(value("argument", Kind::Arg, "text, or `(step)…`, `(file)…`, `(param)…`, `(output)…`")),
     body: Body::Nodes(&[&ARG]),
     required: true,
+    example: "process.kdl",
     ..NODE
 };
 
@@ -257,6 +303,7 @@ static INPUT: NodeSpec = NodeSpec {
     values: &[value("source", Kind::Input, "`(step)\"x/a.txt\"` or `(file)\"a.txt\"`")],
     settings: &[required("as", Kind::Text, "its path below `in/`")],
     repeats: true,
+    example: "process.kdl",
     ..NODE
 };
 
@@ -265,6 +312,7 @@ static OUTPUT: NodeSpec = NodeSpec {
     doc: "Files or folders below `out/` that the step must make; without any, all that is there counts.",
     rest: Some(value("path", Kind::Text, "a path below `out/`")),
     repeats: true,
+    example: "process.kdl",
     ..NODE
 };
 
@@ -275,6 +323,7 @@ static ENV: NodeSpec = NodeSpec {
     rest: Some(value("piece", Kind::Arg, "the name, then the pieces of the value")),
     open: Some(Kind::Arg),
     repeats: true,
+    example: "process.kdl",
     ..NODE
 };
 
@@ -283,6 +332,7 @@ static TOOLS: NodeSpec = NodeSpec {
     doc: "Further tools of the host that the process starts.",
     rest: Some(value("tool", Kind::Text, "`cc`")),
     repeats: true,
+    example: "process.kdl",
     ..NODE
 };
 
@@ -294,15 +344,20 @@ pub static STEP: NodeSpec = NodeSpec {
         choice(
             "class",
             &["build", "fetch"],
-            "`build` (same inputs, same bytes; the default), or `fetch` (may use \
-                                               the network, its result is fixed by a lock)",
+            "`build` (same inputs, same bytes), or `fetch` (may use the network; a lock fixes its result)",
+        )
+        .or("\"build\""),
+        setting(
+            "network",
+            Kind::Bool,
+            "it may use the network; for class `fetch` alone, where it is `#true` unless said",
         ),
-        setting("network", Kind::Bool, "`#true`: it may use the network; for class `fetch` alone"),
         TIMEOUT,
         RETRY,
     ],
     body: Body::Nodes(&[&RUN, &INPUT, &OUTPUT, &ENV, &TOOLS, &NEEDS]),
     repeats: true,
+    example: "hello.kdl",
     ..NODE
 };
 
@@ -318,6 +373,7 @@ pub static FETCH: NodeSpec = NodeSpec {
         RETRY,
     ],
     repeats: true,
+    example: "fetch.kdl",
     ..NODE
 };
 
@@ -329,6 +385,7 @@ pub static WHEELS: NodeSpec = NodeSpec {
     settings: &[required("lock", Kind::File, "the lock file")],
     body: Body::Nodes(&[&NEEDS]),
     repeats: true,
+    example: "wheels.kdl",
     ..NODE
 };
 
@@ -338,6 +395,7 @@ static PACKAGE: NodeSpec = NodeSpec {
     values: &[value("name", Kind::Text, "`torch`")],
     repeats: true,
     required: true,
+    example: "host-packages.kdl",
     ..NODE
 };
 
@@ -347,6 +405,7 @@ pub static HOST_PACKAGES: NodeSpec = NodeSpec {
     values: &[NAME],
     body: Body::Nodes(&[&PACKAGE]),
     repeats: true,
+    example: "host-packages.kdl",
     ..NODE
 };
 
@@ -358,6 +417,7 @@ static PUT: NodeSpec = NodeSpec {
         value("source", Kind::Input, "`(step)\"env/torch/lib/libc10.so\"`"),
     ],
     repeats: true,
+    example: "tree.kdl",
     ..NODE
 };
 
@@ -370,6 +430,7 @@ static MATCH: NodeSpec = NodeSpec {
         value("pattern", Kind::Text, "`libonnxruntime.so.*`"),
     ],
     repeats: true,
+    example: "tree.kdl",
     ..NODE
 };
 
@@ -378,6 +439,7 @@ static LINK: NodeSpec = NodeSpec {
     doc: "Makes a symbolic link.",
     values: &[value("at", Kind::Text, "the path in the tree"), value("to", Kind::Text, "what it points to")],
     repeats: true,
+    example: "tree.kdl",
     ..NODE
 };
 
@@ -386,6 +448,7 @@ static TEXT: NodeSpec = NodeSpec {
     doc: "Makes a small text file.",
     values: &[value("at", Kind::Text, "the path in the tree"), value("content", Kind::Plain, "what is in it")],
     repeats: true,
+    example: "tree.kdl",
     ..NODE
 };
 
@@ -394,6 +457,7 @@ static HOST_LIBRARY: NodeSpec = NodeSpec {
     doc: "Shared libraries of this machine by file name; then every library that the tree needs must be in it.",
     rest: Some(value("library", Kind::Text, "`libc.so.6`")),
     repeats: true,
+    example: "image.kdl",
     ..NODE
 };
 
@@ -403,6 +467,7 @@ pub static TREE: NodeSpec = NodeSpec {
     values: &[NAME],
     body: Body::Nodes(&[&PUT, &MATCH, &LINK, &TEXT, &HOST_LIBRARY]),
     repeats: true,
+    example: "tree.kdl",
     ..NODE
 };
 
@@ -415,6 +480,7 @@ static LAYER: NodeSpec = NodeSpec {
     ],
     repeats: true,
     required: true,
+    example: "image.kdl",
     ..NODE
 };
 
@@ -422,6 +488,7 @@ static ENTRYPOINT: NodeSpec = NodeSpec {
     name: "entrypoint",
     doc: "The program that the image starts, with its arguments.",
     rest: Some(value("word", Kind::Text, "`/bin/tool`")),
+    example: "image.kdl",
     ..NODE
 };
 
@@ -430,6 +497,7 @@ static IMAGE_ENV: NodeSpec = NodeSpec {
     doc: "Environment variables of the image.",
     open: Some(Kind::Plain),
     repeats: true,
+    example: "image.kdl",
     ..NODE
 };
 
@@ -439,6 +507,7 @@ pub static IMAGE: NodeSpec = NodeSpec {
     values: &[NAME],
     body: Body::Nodes(&[&LAYER, &ENTRYPOINT, &IMAGE_ENV]),
     repeats: true,
+    example: "image.kdl",
     ..NODE
 };
 
@@ -450,6 +519,7 @@ static CONTAINER: NodeSpec = NodeSpec {
         required("cpus", Kind::Int, "processors that the container sees"),
         required("memory", Kind::Size, "its memory limit, as `(GiB)6`"),
     ],
+    example: "measure.kdl",
     ..NODE
 };
 
@@ -457,9 +527,10 @@ static WARM_UP: NodeSpec = NodeSpec {
     name: "warm-up",
     doc: "Untimed samples before the timed ones, until they show no trend.",
     settings: &[
-        setting("min", Kind::Int, "at least so many; 2 unless said"),
-        setting("max", Kind::Int, "at most so many; 10 unless said"),
+        setting("min", Kind::Int, "at least so many").or("2"),
+        setting("max", Kind::Int, "at most so many").or("10"),
     ],
+    example: "measure.kdl",
     ..NODE
 };
 
@@ -468,13 +539,20 @@ static SAMPLES: NodeSpec = NodeSpec {
     doc: "How much to sample: until all of `min`, `time` and `target` hold, no longer than `max-time`. None of \
           it is part of the key.",
     settings: &[
-        setting("min", Kind::Int, "samples; 10 unless said"),
-        setting("time", Kind::Time, "time spent sampling; `(s)5` unless said"),
-        setting("target", Kind::Percent, "half-width of the median's 95 % interval; `(percent)2` unless said"),
-        setting("max-time", Kind::Time, "the longest; `(s)60` unless said"),
+        setting("min", Kind::Int, "samples, at least").or("10"),
+        setting("time", Kind::Time, "time spent sampling, at least").or("(s)5"),
+        setting("target", Kind::Percent, "half-width of the median's 95 % interval, at most").or("(percent)2"),
+        setting("max-time", Kind::Time, "time spent sampling, at most").or("(s)60"),
     ],
+    example: "measure.kdl",
     ..NODE
 };
+
+/// What a model can run on.
+pub const DEVICES: &[&str] = &["cpu", "mps", "cuda", "coreml"];
+
+/// Types of weights and arithmetic.
+pub const DTYPES: &[&str] = &["fp32", "fp16", "bf16"];
 
 pub static MEASURE: NodeSpec = NodeSpec {
     name: "measure",
@@ -486,10 +564,10 @@ pub static MEASURE: NodeSpec = NodeSpec {
         required("model", Kind::Input, "a folder with `pipe-model.json`"),
         required("tokens", Kind::Input, "a `.npy` file of token numbers"),
         setting("cuda-libraries", Kind::Step, "a Python environment with the CUDA libraries, for `cuda`"),
-        required("device", Kind::Text, "`cpu`, `mps`, `cuda` or `coreml`"),
-        setting("dtype", Kind::Text, "`fp32` (the default), `fp16` or `bf16`"),
+        choice("device", DEVICES, "what the engine runs on").must(),
+        choice("dtype", DTYPES, "weights and arithmetic").or("\"fp32\""),
         required("threads", Kind::Int, "threads inside one operator"),
-        setting("reduced-precision", Kind::Bool, "`#true`: TF32 and reduced-precision sums; off unless said"),
+        setting("reduced-precision", Kind::Bool, "TF32 and reduced-precision sums").or("#false"),
         required("prompt-tokens", Kind::Int, "tokens of the prompt"),
         required("new-tokens", Kind::Int, "tokens decoded after it"),
         setting("memory-budget", Kind::Size, "the report judges peak memory against it"),
@@ -498,11 +576,17 @@ pub static MEASURE: NodeSpec = NodeSpec {
     ],
     body: Body::Nodes(&[&CONTAINER, &WARM_UP, &SAMPLES, &NEEDS]),
     repeats: true,
+    example: "measure.kdl",
     ..NODE
 };
 
-static BASELINE: NodeSpec =
-    NodeSpec { name: "baseline", doc: "The cell against which speed-ups are told.", open: Some(Kind::Plain), ..NODE };
+static BASELINE: NodeSpec = NodeSpec {
+    name: "baseline",
+    doc: "The cell against which speed-ups are told.",
+    open: Some(Kind::Plain),
+    example: "compare.kdl",
+    ..NODE
+};
 
 static PARITY: NodeSpec = NodeSpec {
     name: "parity",
@@ -512,6 +596,7 @@ static PARITY: NodeSpec = NodeSpec {
         setting("max-abs", Kind::Float, "the largest absolute error"),
         setting("max-rel", Kind::Float, "the largest relative error"),
     ],
+    example: "compare.kdl",
     ..NODE
 };
 
@@ -525,6 +610,7 @@ static EXPECT: NodeSpec = NodeSpec {
         setting("max", Kind::Float, "the most"),
     ],
     repeats: true,
+    example: "compare.kdl",
     ..NODE
 };
 
@@ -535,6 +621,7 @@ static PUBLISHED: NodeSpec = NodeSpec {
     settings: &[required("source", Kind::Text, "where it was published")],
     body: Body::Metrics,
     repeats: true,
+    example: "compare.kdl",
     ..NODE
 };
 
@@ -545,12 +632,18 @@ pub static COMPARE: NodeSpec = NodeSpec {
     settings: &[required("of", Kind::Step, "the measurement: `(step)\"decode\"`")],
     body: Body::Nodes(&[&BASELINE, &PARITY, &EXPECT, &PUBLISHED]),
     repeats: true,
+    example: "compare.kdl",
     ..NODE
 };
 
 /// The kernel step node of this name.
 pub fn step_node(name: &str) -> Option<&'static NodeSpec> {
     STEP_NODES.iter().copied().find(|spec| spec.name == name)
+}
+
+/// True for a node that stands in a file or in a recipe's body, and in no other node.
+pub fn stands_alone(name: &str) -> bool {
+    FILE_NODES.iter().chain(STEP_NODES).any(|spec| spec.name == name)
 }
 
 /// The node inside which a node of this name stands.

@@ -3,46 +3,44 @@
 use std::time::Duration;
 
 use super::kind::Kind;
+use super::table::{self, Unit};
 use crate::diag::{self, Diagnostic};
 use crate::pipeline::Value;
 use crate::syntax::{Entry, Literal};
 
 /// Annotations that say what a text means, in the order in which messages list them.
-pub const MEANINGS: &[&str] = &["step", "param", "axis", "file", "output", "secret", "builtin"];
+pub fn meanings() -> impl Iterator<Item = &'static str> {
+    table::ANNOTATIONS.iter().map(|annotation| annotation.name)
+}
 
 /// Annotations that are units.
-pub const UNITS: &[&str] = &["KiB", "MiB", "GiB", "ms", "s", "min", "h", "percent"];
+pub fn units() -> impl Iterator<Item = &'static str> {
+    table::UNITS.iter().map(|unit| unit.name)
+}
 
 /// The unit that people mean by another spelling.
 pub fn usual_unit(word: &str) -> Option<&'static str> {
-    Some(match word.to_ascii_lowercase().as_str() {
-        "k" | "kb" | "kib" => "KiB",
-        "m" | "mb" | "mib" => "MiB",
-        "g" | "gb" | "gib" => "GiB",
-        "msec" | "millis" | "milliseconds" => "ms",
-        "sec" | "secs" | "second" | "seconds" => "s",
-        "mins" | "minute" | "minutes" => "min",
-        "hr" | "hour" | "hours" => "h",
-        "%" | "pct" => "percent",
-        _ => return None,
-    })
+    let word = word.to_ascii_lowercase();
+    table::UNITS.iter().find(|unit| unit.also.contains(&word.as_str())).map(|unit| unit.name)
 }
 
 /// The value of a literal that has no annotation, or a unit; `what` names it in a message.
 pub fn literal(entry: &Entry, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
     match entry.annotated() {
         None => plain(entry, kind, what),
-        Some(unit) if UNITS.contains(&unit) => with_unit(entry, unit, kind, what),
-        Some(_) => Err(wrong_type(entry, kind, what)),
+        Some(word) => match table::unit(word) {
+            Some(unit) => with_unit(entry, unit, kind, what),
+            None => Err(wrong_type(entry, kind, what)),
+        },
     }
 }
 
 /// The kind of a literal by its looks.
 pub fn kind_of(entry: &Entry) -> Option<Kind> {
+    if let Some(unit) = entry.annotated().and_then(table::unit) {
+        return Some(unit.kind);
+    }
     Some(match (entry.annotated(), &entry.literal) {
-        (Some("KiB" | "MiB" | "GiB"), _) => Kind::Size,
-        (Some("ms" | "s" | "min" | "h"), _) => Kind::Time,
-        (Some("percent"), _) => Kind::Percent,
         (Some("file"), _) => Kind::File,
         (Some("step"), _) => Kind::Step,
         (Some(_), _) => return None,
@@ -77,48 +75,35 @@ fn plain(entry: &Entry, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
     }
 }
 
-fn with_unit(entry: &Entry, unit: &str, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
+fn with_unit(entry: &Entry, unit: &Unit, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
+    let Unit { name: unit, kind: made, factor, .. } = *unit;
     let number = match &entry.literal {
         Literal::Integer(n) => *n as f64,
         Literal::Float(x) => *x,
         _ => {
-            let fault = Diagnostic::error("pipe::wrong-type", format!("the unit `{unit}` stands before a number"));
+            let message = format!("the unit `{unit}` stands before a number");
+            let fault = Diagnostic::error("pipe::unit-without-number", message);
             let found = entry.literal.describe();
-            return Err(fault.at(entry.at, format!("this is {found}")).help(format!("write `({unit})4`")));
+            return Err(fault
+                .at(entry.at, format!("this is {found}"))
+                .help(format!("write `({unit}){}`", digits(entry))));
         }
-    };
-    let made = if matches!(unit, "KiB" | "MiB" | "GiB") {
-        Kind::Size
-    } else if unit == "percent" {
-        Kind::Percent
-    } else {
-        Kind::Time
     };
     if !kind.accepts(made) {
         let at = entry.annotation.as_ref().map_or(entry.at, |word| word.at);
         let fault = Diagnostic::error(
-            "pipe::bad-unit",
+            "pipe::wrong-unit",
             format!("{what} is {}; `{unit}` is a unit of {}", kind.describe(), quantity(made)),
         );
         return Err(fault.at(at, "this unit does not fit").help(fitting(kind, &entry.literal)));
     }
     if number < 0.0 {
-        let fault = Diagnostic::error("pipe::out-of-range", format!("{what} is below zero"));
+        let fault = Diagnostic::error("pipe::negative-quantity", format!("{what} is below zero"));
         return Err(fault.at(entry.at, "here").help("write a number that is not negative"));
     }
-    let scaled = |factor: f64| number * factor;
-    let value = match unit {
-        "KiB" => bytes(scaled(1024.0)),
-        "MiB" => bytes(scaled(1_048_576.0)),
-        "GiB" => bytes(scaled(1_073_741_824.0)),
-        "ms" => time(scaled(1e-3)),
-        "s" => time(number),
-        "min" => time(scaled(60.0)),
-        "h" => time(scaled(3600.0)),
-        _ => Some(Value::Float(number / 100.0)),
-    };
+    let value = quantity_of(made, number, factor);
     value.ok_or_else(|| {
-        let fault = Diagnostic::error("pipe::out-of-range", format!("{what} is too large"));
+        let fault = Diagnostic::error("pipe::number-too-large", format!("{what} is too large"));
         fault.at(entry.at, "here").help("write a smaller number")
     })
 }
@@ -129,6 +114,21 @@ fn bytes(n: f64) -> Option<Value> {
 
 fn time(seconds: f64) -> Option<Value> {
     Duration::try_from_secs_f64(seconds).ok().map(Value::Time)
+}
+
+/// The number that a text holds, or one for an example.
+fn digits(entry: &Entry) -> &str {
+    entry.text().filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite)).unwrap_or("4")
+}
+
+/// A number of some unit as the value that it makes.
+fn quantity_of(kind: Kind, number: f64, factor: f64) -> Option<Value> {
+    match kind {
+        Kind::Size => bytes(number * factor),
+        Kind::Time => time(number * factor),
+        // Not times a hundredth, which is no binary number.
+        _ => Some(Value::Float(number / 100.0)),
+    }
 }
 
 fn quantity(kind: Kind) -> &'static str {
@@ -148,7 +148,7 @@ fn number_text(literal: &Literal) -> String {
 }
 
 fn fitting(kind: Kind, literal: &Literal) -> String {
-    match kind.units() {
+    match kind.units().as_slice() {
         [] => format!("write it without a unit, as `{}`", kind.example()),
         units => {
             let number = number_text(literal);
@@ -194,10 +194,10 @@ fn mend(entry: &Entry, kind: Kind) -> String {
 /// A value from the command line: `128`, `6GiB`, `(GiB)6`, `30s`, `2percent`, `true`.
 pub fn from_flag(text: &str, kind: Kind) -> Option<Value> {
     let (number, unit) = split_unit(text);
-    let scaled = |factors: &[(&str, f64)]| -> Option<f64> {
-        let factor = factors.iter().find(|(name, _)| *name == unit)?.1;
+    let scaled = || {
+        let unit = table::unit(if unit == "%" { "percent" } else { unit }).filter(|unit| unit.kind == kind)?;
         let n: f64 = number.parse().ok()?;
-        (n.is_finite() && n >= 0.0).then_some(n * factor)
+        (n.is_finite() && n >= 0.0).then(|| quantity_of(kind, n, unit.factor))?
     };
     match kind {
         Kind::Text => Some(Value::Text(text.to_owned())),
@@ -208,9 +208,7 @@ pub fn from_flag(text: &str, kind: Kind) -> Option<Value> {
             "false" => Some(Value::Bool(false)),
             _ => None,
         },
-        Kind::Size => bytes(scaled(&[("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0)])?),
-        Kind::Time => time(scaled(&[("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0)])?),
-        Kind::Percent => scaled(&[("percent", 0.01), ("%", 0.01)]).map(Value::Float),
+        Kind::Size | Kind::Time | Kind::Percent => scaled(),
         _ => None,
     }
 }

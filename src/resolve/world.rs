@@ -77,7 +77,7 @@ impl<'d> World<'d> {
         match self.visible[module].get(name) {
             Some(&other) if other != recipe => {
                 let (first, second) = (self.recipes[other].at, self.recipes[recipe].at);
-                let fault = Diagnostic::error("pipe::duplicate-name", format!("two recipes are named `{name}`"));
+                let fault = Diagnostic::error("pipe::duplicate-recipe", format!("two recipes are named `{name}`"));
                 let fault = fault.at(second, "the second").at(first, "the first");
                 found.push(fault.help("rename one of them, or use only one of the files"));
             }
@@ -109,7 +109,7 @@ impl<'d> Recipe<'d> {
         let text = name.text()?;
         let taken = table::FILE_NODES.iter().chain(table::STEP_NODES).chain(RECIPE_NODES).any(|s| s.name == text);
         if taken || text == table::WHEN {
-            let fault = Diagnostic::error("pipe::duplicate-name", format!("`{text}` is a node of the language"));
+            let fault = Diagnostic::error("pipe::reserved-name", format!("`{text}` is a node of the language"));
             found.push(fault.at(name.at, "a recipe cannot have this name").help("choose another name"));
             return None;
         }
@@ -120,13 +120,15 @@ impl<'d> Recipe<'d> {
             };
             if table::STEP_SETTINGS.iter().any(|setting| setting.name == param.name) {
                 let fault = Diagnostic::error(
-                    "pipe::duplicate-name",
+                    "pipe::reserved-name",
                     format!("every step has a setting `{}` already", param.name),
                 );
                 found.push(fault.at(param.at, "a parameter cannot have this name").help("choose another name"));
             }
             match params.iter().find(|known| known.name == param.name) {
-                Some(first) => found.push(twice("parameters", param.name, param.at, first.at)),
+                Some(first) => {
+                    found.push(twice("pipe::duplicate-parameter", "parameters", param.name, param.at, first.at))
+                }
                 None => params.push(param),
             }
         }
@@ -142,8 +144,8 @@ impl<'d> Recipe<'d> {
 }
 
 /// "two parameters are named `x`".
-pub fn twice(what: &str, name: &str, second: At, first: At) -> Diagnostic {
-    let fault = Diagnostic::error("pipe::duplicate-name", format!("two {what} are named `{name}`"));
+pub fn twice(code: &'static str, what: &str, name: &str, second: At, first: At) -> Diagnostic {
+    let fault = Diagnostic::error(code, format!("two {what} are named `{name}`"));
     fault.at(second, "the second").at(first, "the first").help("rename one of them")
 }
 
@@ -178,7 +180,7 @@ impl<'d> ParamDecl<'d> {
             (None, Preset::None) => {
                 if node.property_or_child("type").is_none() {
                     let fault = Diagnostic::error(
-                        "pipe::missing-setting",
+                        "pipe::untyped-parameter",
                         format!("parameter {what} has neither a type nor a value"),
                     );
                     let help = format!("write `type=\"string\"` (or {})", crate::diag::either(&Kind::PARAM_TYPES[1..]));
@@ -195,7 +197,7 @@ impl<'d> ParamDecl<'d> {
             }
         };
         if let Preset::Value(entry) = default
-            && entry.annotated().is_none_or(|unit| value::UNITS.contains(&unit))
+            && entry.annotated().is_none_or(|unit| table::unit(unit).is_some())
         {
             plain(entry, &what);
         }
@@ -211,6 +213,14 @@ impl<'d> ParamDecl<'d> {
             plain(entry, &format!("`{key}` of {what}")).and_then(|value| number(&value))
         };
         let (min, max) = (bound("min"), bound("max"));
+        if let (Some(low), Some(high)) = (min, max)
+            && low > high
+        {
+            let fault =
+                Diagnostic::error("pipe::min-above-max", format!("{what} is at least {low} and at most {high}"));
+            let fault = fault.at(node.header(), "no value is both");
+            found.push(fault.help("make `max` at least `min`"));
+        }
         let optional =
             node.property_or_child("optional").is_some_and(|e| e.literal == crate::syntax::Literal::Bool(true));
         let about = node.property_or_child("about").and_then(Entry::text);

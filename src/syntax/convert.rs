@@ -109,8 +109,12 @@ impl Converter<'_> {
             at.end = (at.start + 1).min(self.text.len());
         }
         let lower = lower_first(message.trim_end_matches('.'));
-        let label = d.label.clone().unwrap_or_else(|| "not understood from here on".to_owned());
-        let help = d.help.clone().unwrap_or_else(|| {
+        let label = d.label.clone().filter(|label| label != "not EOF");
+        let label = label.unwrap_or_else(|| "not understood from here on".to_owned());
+        let name = lower.contains("node name").then(|| {
+            "a line begins with the name of its node, a word or a text in quotes, as in `run \"tool\"`".to_owned()
+        });
+        let help = name.or_else(|| d.help.clone()).unwrap_or_else(|| {
             "a node is a name, then values (`\"text\"`, `12`, `#true`) and properties (`key=value`), then \
              `{ children }`; it ends with the line or with `;`"
                 .to_owned()

@@ -81,6 +81,7 @@ pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
         blocks: Vec::new(),
         tokens: 0,
         pending: false,
+        words: 0,
         dangling: None,
         rereading: 0,
         found: Vec::new(),
@@ -142,6 +143,8 @@ struct Scanner<'a> {
     tokens: usize,
     /// True after a `/-` until the node ends.
     pending: bool,
+    /// Words and texts of the node so far.
+    words: usize,
     /// A `/-` that has nothing behind it yet.
     dangling: Option<usize>,
     rereading: usize,
@@ -168,10 +171,12 @@ impl Scanner<'_> {
                 b'#' => self.hash(),
                 b'[' | b']' => self.bracket(),
                 b'(' => self.annotation(),
+                b'=' => self.equals(),
+                b'\\' => self.continued(),
                 b'{' => self.open(),
                 b'}' => self.close(),
                 b'\n' | b';' => {
-                    self.pending = false;
+                    (self.pending, self.words) = (false, 0);
                     self.at += 1;
                     true
                 }
@@ -238,7 +243,12 @@ impl Scanner<'_> {
                 true
             }
             _ => {
-                self.at += 1;
+                let end = self.rest().find(|c: char| c.is_whitespace() || ";{}\"".contains(c));
+                let end = self.at + end.unwrap_or(self.rest().len());
+                let message = "a `/` outside quotes is no comment";
+                let fault = self.error("pipe::unquoted-slash", message, self.at, end);
+                self.found.push(fault.help("write a path in quotes: `\"bin/tool\"`; a comment begins with `//`"));
+                self.at = end;
                 true
             }
         }
@@ -281,6 +291,14 @@ impl Scanner<'_> {
         let quotes = if multi { "\"\"\"" } else { "\"" };
         let end = format!("{quotes}{}", "#".repeat(hashes));
         self.at += quotes.len();
+        self.words += 1;
+        if multi && !self.rest().starts_with(['\n', '\r']) {
+            let message = "a text in `\"\"\"` begins on the line below";
+            let fault = self.error("pipe::text-behind-quotes", message, self.at, self.at + 1);
+            let help = "begin a new line behind the `\"\"\"`, and write the closing one on a line of its own; a text of \
+                        one line stands in `\"`";
+            self.found.push(fault.help(help));
+        }
         while let Some(byte) = self.peek(0) {
             if self.rest().as_bytes().starts_with(end.as_bytes()) {
                 self.at += end.len();
@@ -296,6 +314,11 @@ impl Scanner<'_> {
                 let rest = &self.rest()[1..];
                 self.at += 1 + rest.len() - rest.trim_start().len();
                 continue;
+            }
+            if escape && !self.peek(1).is_some_and(|b| b"nrtbfsu\"\\".contains(&b)) {
+                let fault = self.error("pipe::bad-escape", "no sign is written like this", self.at, self.at + 2);
+                let help = "a backslash is written `\\\\`; a raw text, `#\"…\"#`, takes it as it is";
+                self.found.push(fault.help(help));
             }
             self.at += if escape { 2 } else { 1 };
             while !self.text.is_char_boundary(self.at.min(self.text.len())) {
@@ -344,13 +367,39 @@ impl Scanner<'_> {
     fn annotation(&mut self) -> bool {
         let end = self.rest()[1..].find([')', '(', '\n', ';', '{', '}', '"']).map(|end| end + 1);
         let closed = end.is_some_and(|end| self.rest()[end..].starts_with(')'));
-        let quoted = end.is_some_and(|end| self.rest()[end..].starts_with('"'));
+        let quoted =
+            end.is_some_and(|end| self.rest()[end..].starts_with('"') && self.rest()[1..end].trim().is_empty());
         if !closed && !quoted {
             let fault =
                 self.error("pipe::unclosed-annotation", "this annotation is never closed", self.at, self.at + 1);
             self.found.push(fault.help("write `)` behind its word: `(file)\"data.txt\"`"));
         }
         self.at += 1;
+        true
+    }
+
+    /// `=` stands between the name of a property and its value, on one line.
+    fn equals(&mut self) -> bool {
+        let start = self.at;
+        let rest = &self.rest()[1..];
+        let behind = rest.trim_start_matches([' ', '\t']);
+        let nothing = behind.is_empty() || behind.starts_with(['\n', '\r', ';', '{', '}', '=']);
+        self.at += 1 + rest.len() - behind.len();
+        if self.words == 1 {
+            let fault = self.error("pipe::assignment", "a `=` behind the first word of a line", start, start + 1);
+            let help = "a line is a name and then its values, without `=`: `retry 2`; `name=value` stands behind the \
+                        name of a node: `step \"a\" retry=2`";
+            self.found.push(fault.help(help));
+        } else if nothing {
+            let fault = self.error("pipe::property-without-value", "nothing follows this `=`", start, start + 1);
+            self.found.push(fault.help("write the value behind it, as `retry=2`, or take the `=` away"));
+        }
+        true
+    }
+
+    /// A `\` at the end of a line: the node goes on.
+    fn continued(&mut self) -> bool {
+        self.at += self.rest().find('\n').map_or(self.rest().len(), |end| end + 1);
         true
     }
 
@@ -361,6 +410,7 @@ impl Scanner<'_> {
         match self.peek(0) {
             Some(b'"') => self.string(hashes),
             _ => {
+                self.words += 1;
                 let keyword = |c: char| c.is_ascii_alphabetic() || c == '-';
                 self.at += self.rest().find(|c| !keyword(c)).unwrap_or(self.rest().len());
                 true
@@ -375,7 +425,7 @@ impl Scanner<'_> {
         if self.pending {
             self.rereading += 1 << slashdashes.min(MOST_SLASHDASH);
         }
-        self.pending = false;
+        (self.pending, self.words) = (false, 0);
         if self.rereading > MOST_REREADING {
             let message = "too many blocks are commented out by `/-` inside others";
             let fault = self.error("pipe::too-deep", message, self.at, self.at + 1);
@@ -401,8 +451,18 @@ impl Scanner<'_> {
             self.found.push(fault.help("take it away, or write the `{` that it belongs to"));
             return false;
         }
-        self.pending = false;
+        (self.pending, self.words) = (false, 0);
         self.at += 1;
+        let behind = self.rest().trim_start_matches([' ', '\t']);
+        if !behind.is_empty() && !behind.starts_with(['\n', '\r', ';', '}', '{', '/', '\\']) {
+            let start = self.text.len() - behind.len();
+            let end = start + behind.find(char::is_whitespace).unwrap_or(behind.len());
+            let fault = self.error("pipe::text-behind-block", "something follows a `}` on its line", start, end);
+            // What follows is a part of the same line, and no line of its own.
+            self.words = 1;
+            let help = "values and settings stand before the `{`; a new node begins on a new line, or behind a `;`";
+            self.found.push(fault.help(help));
+        }
         true
     }
 
@@ -416,6 +476,7 @@ impl Scanner<'_> {
         }
         let start = self.at;
         self.at += length;
+        self.words += 1;
         let word = &self.text[start..self.at];
         let version_1 = |this: &Self, end: usize, instead: String| {
             let fault = this.error("pipe::kdl-version-1", "this is KDL version 1; `pipe` reads version 2", start, end);
@@ -470,7 +531,9 @@ mod tests {
             "a \"x\"/*c*/\"y\" \\\n \"z\"",
             "a -1 +2 -foo 0x1F #-inf",
             "/- a { b } \nc (\"q\")\"d\"",
-            "\"a\"=1",
+            "a b=1 \\\n c=2 \\ // more\n d=3",
+            "a \"\\n \\s \\u{41} \\\\ \\\"\"",
+            "a { b; } // end\nc { } /* d */; e",
         ] {
             assert!(scan(0, text).is_empty(), "{text}: {:?}", scan(0, text));
         }
