@@ -19,6 +19,7 @@ mod kind;
 mod lock;
 mod matrix;
 mod order;
+mod recipes;
 mod scope;
 mod shape;
 pub mod table;
@@ -30,6 +31,7 @@ use std::path::Path;
 
 pub use files::{Disk, FileKind, Files, Memory};
 pub use kind::Kind;
+pub use recipes::{OutputDoc, ParamDoc, RecipeDoc, recipes_of, std_recipes};
 
 use crate::diag::{At, Diagnostic, Diagnostics};
 use crate::pipeline::{Param, Pipeline, Spanned, Value};

@@ -23,6 +23,14 @@ const FILES: &[(&str, &[u8])] = &[
 /// The engines' sources, by their path below `engines/`; `build.rs` lists them.
 pub const ENGINE_SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/engine_sources.rs"));
 
+/// A pipeline for each recipe, by `NAME.kdl`; `build.rs` lists them.
+const EXAMPLES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/recipe_examples.rs"));
+
+/// A pipeline that shows a recipe of the standard library.
+pub fn example(recipe: &str) -> Option<&'static str> {
+    EXAMPLES.iter().find(|(file, _)| file.strip_suffix(".kdl") == Some(recipe)).map(|(_, text)| *text)
+}
+
 /// The text behind `use "std/NAME"`.
 pub fn module(name: &str) -> Option<&'static str> {
     MODULES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)

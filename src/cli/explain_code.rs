@@ -31,7 +31,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     let paint = Paint { on: colour(global.color, To::Out) };
     let Some(code) = &arguments.code else {
         print(&match arguments.format {
-            Format::Text => list(&paint),
+            Format::Text => list(&paint, output::width()),
             Format::Markdown => catalogue::pages().map(|page| format!("{}\n", page.text)).collect(),
             Format::Json => {
                 let pages: Vec<_> = catalogue::pages().map(|page| as_json(&page)).collect();
@@ -76,17 +76,29 @@ fn as_json(page: &Page) -> serde_json::Value {
     json!({ "code": format!("pipe::{}", page.name), "summary": page.summary(), "text": page.text })
 }
 
-fn list(paint: &Paint) -> String {
+fn list(paint: &Paint, width: usize) -> String {
     let mut out = String::from("Every code has a page: `pipe explain CODE`.\n");
     let widest = catalogue::pages().map(|page| page.name.len()).max().unwrap_or(0);
     for (title, pages) in catalogue::groups() {
         out += &format!("\n{}\n", paint.bold(title));
         for page in pages {
             let gap = " ".repeat(widest - page.name.len());
-            out += &format!("  {}{gap}  {}\n", paint.code(page.name), paint.inline(&page.summary()));
+            out += &format!(
+                "  {}{gap}  {}\n",
+                paint.code(page.name),
+                paint.inline(&cut(&page.summary(), width.saturating_sub(widest + 4).max(40)))
+            );
         }
     }
     out
+}
+
+/// A text of at most so many characters.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
 }
 
 /// A page for a terminal.
@@ -98,7 +110,10 @@ fn text(page: &Page, paint: &Paint, width: usize) -> String {
             Block::Paragraph(text) => out += &format!("{}\n\n", paint.inline(&wrap(&text, width).join("\n"))),
             Block::Code(info, code) => {
                 out += &about_code(&info).map(|about| format!("{}\n\n", paint.inline(&about))).unwrap_or_default();
-                code.lines().for_each(|line| out += format!("    {}\n", paint.dim(line)).trim_end_matches(' '));
+                code.lines().for_each(|line| match line {
+                    "" => out.push('\n'),
+                    line => out += &format!("    {line}\n"),
+                });
                 out.push('\n');
             }
         }
@@ -116,7 +131,7 @@ fn about_code(info: &str) -> Option<String> {
 }
 
 /// Lines of at most `width` characters, parted at spaces.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
@@ -144,11 +159,6 @@ impl Paint {
     /// A word of the language, or a code.
     pub fn code(&self, text: &str) -> String {
         self.with("36", text)
-    }
-
-    /// What stands back.
-    pub fn dim(&self, text: &str) -> String {
-        self.with("2", text)
     }
 
     /// Text with what stands between backticks coloured; without colours the backticks stay.

@@ -19,8 +19,10 @@ pub mod load;
 pub mod output;
 pub mod plan;
 pub mod progress;
+pub mod recipes;
 pub mod results;
 pub mod run;
+pub mod schema;
 pub mod store;
 pub mod why;
 
@@ -97,6 +99,10 @@ enum Command {
     Check(check::Arguments),
     /// Says more about a mistake, with a wrong and a right example
     Explain(explain_code::Arguments),
+    /// Lists recipes, or shows one with its parameters and an example
+    Recipes(recipes::Arguments),
+    /// Prints the whole language as JSON, for editors and other programs
+    Schema(schema::Arguments),
     /// Tells what this machine has, what it lacks, and how to get it
     Doctor,
     /// Looks after the store
@@ -132,6 +138,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Why(arguments) => why::main(&cli.global, &arguments),
         Command::Check(arguments) => check::main(&cli.global, &arguments),
         Command::Explain(arguments) => explain_code::main(&cli.global, &arguments),
+        Command::Recipes(arguments) => recipes::main(&cli.global, &arguments),
+        Command::Schema(arguments) => schema::main(&arguments),
         Command::Doctor => doctor::main(&cli.global),
         Command::Store(arguments) => store::main(&cli.global, &arguments),
         Command::Completions { shell } => {

@@ -44,6 +44,11 @@ const SYNTAX: &[&str] = &[
     "forbidden-",
     "parser-failed",
     "empty-file",
+    "assignment",
+    "escape",
+    "-behind-",
+    "unquoted-",
+    "property-without-value",
 ];
 
 /// One mistake.
@@ -85,7 +90,9 @@ pub fn like(code: &str) -> Option<&'static str> {
 pub fn groups() -> Vec<(&'static str, Vec<Page>)> {
     let belongs = |page: &Page| GROUPS.iter().position(|(_, words)| words.iter().any(|word| page.name.contains(word)));
     let group = |(index, (title, _)): (usize, &(&'static str, &[&str]))| {
-        (*title, pages().filter(|page| belongs(page) == Some(index)).collect::<Vec<Page>>())
+        let mut pages: Vec<Page> = pages().filter(|page| belongs(page) == Some(index)).collect();
+        pages.sort_by_key(|page| page.name);
+        (*title, pages)
     };
     GROUPS.iter().enumerate().map(group).filter(|(_, pages)| !pages.is_empty()).collect()
 }

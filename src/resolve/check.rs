@@ -88,7 +88,25 @@ impl<'a, 'd> Checker<'a, 'd> {
                     self.node(node, &Shape::of(spec), &names);
                 }
             } else {
-                self.step_node(node, &mut names, true);
+                self.file_step(node, &mut names);
+            }
+        }
+    }
+
+    /// A step of the pipeline, or a `when` around steps.
+    fn file_step(&mut self, node: &'d Node, names: &mut Names<'a, 'd>) {
+        if node.name.text != WHEN {
+            return self.step_node(node, names, true);
+        }
+        self.when(node, names);
+        for child in node.children() {
+            let name = child.name.text.as_str();
+            if table::FILE_NODES.iter().any(|spec| spec.name == name) {
+                let fault = Diagnostic::error("pipe::misplaced-node", format!("`{name}` cannot stand in `when`"));
+                let fault = fault.at(child.name.at, "a file has it, or has it not");
+                self.found.push(fault.help("move it out of the braces; only steps can stand there"));
+            } else {
+                self.file_step(child, names);
             }
         }
     }

@@ -392,7 +392,7 @@ pub static WHEELS: NodeSpec = NodeSpec {
 static PACKAGE: NodeSpec = NodeSpec {
     name: "package",
     doc: "A distribution by name; what it requires comes with it.",
-    values: &[value("name", Kind::Text, "`torch`")],
+    values: &[value("distribution", Kind::Text, "`torch`")],
     repeats: true,
     required: true,
     example: "host-packages.kdl",
