@@ -202,7 +202,7 @@ pub fn manifest(step: &Step, world: &World, contents: &dyn Contents) -> Result<M
     let reader = Reader { contents };
     match &step.action {
         Action::FetchFile(fetch) => {
-            let mut manifest = Manifest::new(Class::Fetch, "fetch-file", 1);
+            let mut manifest = Manifest::new(Class::Fetch, "fetch-file", 2);
             manifest.add_from("sha256", &fetch.sha256.value, &fetch.sha256.origin);
             manifest.add("name", &fetch.name);
             Ok(manifest)

@@ -267,27 +267,3 @@ fn a_step_sees_no_file_that_it_did_not_declare() {
     let said = place.pipe(&["run", "closed.kdl"]).expect(3);
     assert!(said.err.contains("No such file") || said.err.contains("Permission denied"), "{}", said.err);
 }
-
-#[test]
-fn every_example_runs() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let place = Place::new();
-    let mut count = 0;
-    for entry in fs::read_dir(&folder).expect("the examples").flatten() {
-        let path = entry.path();
-        if path.extension().is_none_or(|extension| extension != "kdl") {
-            continue;
-        }
-        count += 1;
-        let file = path.to_str().expect("UTF-8");
-        // What fetches needs a network that tests may not have; its reading is tested, and fetching is by
-        // the tests of `exec::builtin::fetch` against a server of their own.
-        if file.ends_with("fetch.kdl") {
-            place.pipe(&["check", file]).expect(0);
-        } else {
-            place.pipe(&["run", file]).expect(0);
-            place.pipe(&["run", file, "--require-cached"]).expect(0);
-        }
-    }
-    assert!(count >= 7, "{count} examples");
-}

@@ -268,12 +268,20 @@ where
     }
 }
 
+/// A folder with the one file, so that it is named as the output of any other step.
 async fn fetch_file(job: &Job<'_>, file: &FetchFile) -> Result<Entry, Unmade> {
     let scratch = job.site.store.workdir()?;
-    let target = scratch.path().join(Path::new(&file.name).file_name().unwrap_or("file".as_ref()));
-    let (file, env, path) = (file.clone(), network(job.site), target.clone());
+    let folder = scratch.path().join("out");
+    std::fs::create_dir(&folder).map_err(|error| {
+        Unmade::Failed(Failure {
+            message: format!("`{}` can't be made: {error}", folder.display()),
+            ..Failure::default()
+        })
+    })?;
+    let target = folder.join(Path::new(&file.name).file_name().unwrap_or("file".as_ref()));
+    let (file, env, path) = (file.clone(), network(job.site), target);
     blocking(job, move |control| fetch::fetch(&file, &path, &env, fetch::Limits::default(), control)).await?;
-    Ok(job.site.store.take_file(&target)?)
+    Ok(job.site.store.take_tree(&folder)?)
 }
 
 /// Threads for work of our own: what a step may use.
