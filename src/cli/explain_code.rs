@@ -31,7 +31,11 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     let paint = Paint { on: colour(global.color, To::Out) };
     let Some(code) = &arguments.code else {
         print(&match arguments.format {
-            Format::Text => list(&paint, output::width()),
+            Format::Text => {
+                // For a person one line each; for `grep`, all of it.
+                let width = if output::terminal(To::Out) { output::width() } else { usize::MAX };
+                list(&paint, width)
+            }
             Format::Markdown => catalogue::pages().map(|page| format!("{}\n", page.text)).collect(),
             Format::Json => {
                 let pages: Vec<_> = catalogue::pages().map(|page| as_json(&page)).collect();
@@ -68,7 +72,7 @@ pub fn more(diagnostics: &Diagnostics) -> Option<String> {
     match codes[..] {
         [] => None,
         [only] => Some(format!("`pipe explain {only}` says more")),
-        [first, ..] => Some(format!("`pipe explain {first}` says more of the first, and so for each code")),
+        [first, ..] => Some(format!("`pipe explain {first}` says more, and so for each code")),
     }
 }
 
