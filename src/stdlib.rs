@@ -11,7 +11,7 @@ const MODULES: &[(&str, &str)] = &[
 ];
 
 /// Paths as the recipes write them, and the bytes.
-const FILES: &[(&str, &[u8])] = &[
+static FILES: &[(&str, &[u8])] = &[
     ("locks/torch-2.11.txt", include_bytes!("../stdlib/locks/torch-2.11.txt")),
     ("scripts/llama.py", include_bytes!("../stdlib/scripts/llama.py")),
     ("scripts/make_llama.py", include_bytes!("../stdlib/scripts/make_llama.py")),

@@ -59,10 +59,11 @@ mod tests {
 
     const MAIN: &str = r#"
 pipeline "p"
-use "lib.kdl" "std/python"
+use "lib.kdl" "std/model"
 param "size" "small"
 matrix "cells" { axis "a" "1" "2"; exclude a="2" reason="not this"; }
 greet "hello" text=(param)"size"
+tokens "tokens" model=(step)"hello" count=4
 step "read" for-each="cells" { run "cat" (file)"data.txt" (step)"hello/out.txt" (axis)"a"; timeout (min)10; }
 "#;
     const LIB: &str = r#"
@@ -74,7 +75,7 @@ recipe "greet" { param "text" type="string"; step "it" { run "echo" (param)"text
     }
 
     fn facts() -> Facts {
-        Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: None }
+        Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: Some("3.11.2".to_owned()) }
     }
 
     fn kept() -> (Pipeline, Vec<u8>) {
