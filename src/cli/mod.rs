@@ -15,11 +15,15 @@ pub mod exit;
 pub mod explain;
 pub mod graph;
 pub mod load;
+pub mod log;
 pub mod output;
+pub mod past;
 pub mod plan;
 pub mod progress;
 pub mod results;
 pub mod run;
+pub mod runs;
+pub mod show;
 pub mod store;
 pub mod why;
 
@@ -92,6 +96,12 @@ enum Command {
     Graph(graph::Arguments),
     /// Explains why a step runs, or where its cached result came from
     Why(why::Arguments),
+    /// Lists the runs that the store remembers
+    Runs(runs::Arguments),
+    /// Tells what a run did, or all that is known of a key or step
+    Show(show::Arguments),
+    /// Prints what a step printed when it ran
+    Log(log::Arguments),
     /// Reads pipelines and reports every mistake in them
     Check(check::Arguments),
     /// Tells what this machine has, what it lacks, and how to get it
@@ -127,6 +137,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(arguments) => plan::main(&cli.global, &arguments),
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),
         Command::Why(arguments) => why::main(&cli.global, &arguments),
+        Command::Runs(arguments) => runs::main(&cli.global, &arguments),
+        Command::Show(arguments) => show::main(&cli.global, &arguments),
+        Command::Log(arguments) => log::main(&cli.global, &arguments),
         Command::Check(arguments) => check::main(&cli.global, &arguments),
         Command::Doctor => doctor::main(&cli.global),
         Command::Store(arguments) => store::main(&cli.global, &arguments),
