@@ -5,7 +5,10 @@
 //! written in it.
 
 mod convert;
+mod format;
 mod guard;
+mod lex;
+mod tree;
 
 use crate::diag::{At, Diagnostic};
 
@@ -118,13 +121,13 @@ pub fn decode(source: usize, bytes: &[u8]) -> (String, Vec<Diagnostic>) {
 
 /// Parses text that [`decode`] passed.
 pub fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
-    let found = guard::scan(source, text);
-    if !found.is_empty() {
-        return (Document::default(), found);
-    }
+    let clean = match guard::scan(source, text) {
+        Ok(clean) => clean,
+        Err(found) => return (Document::default(), found),
+    };
     let parsed = std::thread::scope(|scope| {
         let parser = std::thread::Builder::new().stack_size(STACK);
-        parser.spawn_scoped(scope, || convert::parse(source, text)).ok()?.join().ok()
+        parser.spawn_scoped(scope, || convert::parse(source, text, &clean)).ok()?.join().ok()
     });
     parsed.unwrap_or_else(|| {
         let fault = Diagnostic::error("pipe::parser-failed", "this file could not be parsed")
@@ -132,4 +135,45 @@ pub fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
             .help("take parts of the file out until it parses, and report the part that does not");
         (Document::default(), vec![fault])
     })
+}
+
+/// The text in its one layout, with the same comments and values; what is wrong with it where it does not parse,
+/// in source 0.
+pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
+    let (document, found) = parse(0, text);
+    if !found.is_empty() {
+        return Err(found);
+    }
+    let formatted = format::print(text);
+    if formatted == text {
+        return Ok(formatted);
+    }
+    // Whatever the printer gets wrong must not reach a person's file.
+    let (again, _) = parse(0, &formatted);
+    if same(&document.nodes, &again.nodes) {
+        return Ok(formatted);
+    }
+    let fault = Diagnostic::error("pipe::format-failed", "this file has a layout that `pipe fmt` can't keep")
+        .at(At { source: 0, start: 0, end: 1 }, "its formatted text would say something else, so it is left alone")
+        .help("format parts of the file until you find the one, and report it");
+    Err(vec![fault])
+}
+
+/// True where nodes say the same, wherever they stand.
+pub fn same(left: &[Node], right: &[Node]) -> bool {
+    let word = |word: &Option<Word>| word.as_ref().map(|word| word.text.clone());
+    let entry = |(left, right): (&Entry, &Entry)| {
+        left.literal == right.literal
+            && word(&left.key) == word(&right.key)
+            && word(&left.annotation) == word(&right.annotation)
+    };
+    let node = |(left, right): (&Node, &Node)| {
+        left.name.text == right.name.text
+            && word(&left.annotation) == word(&right.annotation)
+            && left.entries.len() == right.entries.len()
+            && left.entries.iter().zip(&right.entries).all(entry)
+            && left.children.is_some() == right.children.is_some()
+            && same(left.children(), right.children())
+    };
+    left.len() == right.len() && left.iter().zip(right).all(node)
 }

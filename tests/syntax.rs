@@ -1,0 +1,7 @@
+//! The syntax: what `pipe fmt` makes of texts, and what holds for every text.
+
+mod syntax {
+    pub mod layout;
+    pub mod properties;
+    pub mod texts;
+}
