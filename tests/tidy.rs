@@ -11,7 +11,7 @@ const LAYERS: [&str; 14] = [
 ];
 
 /// Dependency → the modules that may name it.
-const OWNERS: [(&str, &[&str]); 9] = [
+const OWNERS: [(&str, &[&str]); 10] = [
     ("kdl::", &["syntax"]),
     ("petgraph::", &["plan"]),
     ("clap::", &["cli"]),
@@ -21,6 +21,7 @@ const OWNERS: [(&str, &[&str]); 9] = [
     ("maud::", &["report"]),
     ("comfy_table::", &["report"]),
     ("nvml_wrapper::", &["host"]),
+    ("similar::", &["cli"]),
 ];
 
 fn root() -> PathBuf {

@@ -96,3 +96,13 @@ proptest! {
         check(&mutant(&corpus, seed));
     }
 }
+
+#[test]
+fn our_own_files_are_formatted() {
+    for folder in ["stdlib", "pipelines", "examples"] {
+        for (path, text) in super::texts::files(folder) {
+            let formatted = check(&text).unwrap_or_else(|| panic!("{} does not parse", path.display()));
+            assert!(formatted == text, "`pipe fmt {}` changes it", path.display());
+        }
+    }
+}
