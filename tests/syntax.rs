@@ -3,5 +3,6 @@
 mod syntax {
     pub mod layout;
     pub mod properties;
+    pub mod suite;
     pub mod texts;
 }

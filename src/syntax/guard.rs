@@ -17,6 +17,9 @@ const MOST_TOKENS: usize = 1_000_000;
 /// The parser reads a block behind `/-` twice, and so one in n of them 2^n times; this bounds the sum.
 const MOST_REREADING: usize = 4_096;
 
+/// Bytes of a piece that the parser gets at once.
+const PIECE: usize = 16 << 10;
+
 /// After so many the rest is noise.
 const MOST_FINDINGS: usize = 100;
 
@@ -70,11 +73,18 @@ fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
     found
 }
 
-/// One linear pass over the tokens: the text for the parser, byte for byte in the same places, or what is wrong.
-///
-/// Comments are blanks there: the parser takes a stack frame for each `*` in one. And a `;` behind a node that
-/// `/-` takes out is a line end there: the parser takes no `;` for the end of such a node.
-pub(super) fn scan(source: usize, text: &str) -> Result<String, Vec<Diagnostic>> {
+/// A text as the parser gets it.
+pub(super) struct Clean {
+    /// Byte for byte in the same places. Comments are blanks: the parser takes a stack frame for each `*` in one.
+    /// A `;` behind a node that `/-` takes out is a line end: the parser takes no `;` for the end of such a node.
+    pub(super) text: String,
+    /// Where pieces of the text end; each is of whole nodes. The parser's own tree is large, so it is made piece
+    /// by piece.
+    pub(super) ends: Vec<usize>,
+}
+
+/// One linear pass over the tokens: the text for the parser, or what is wrong.
+pub(super) fn scan(source: usize, text: &str) -> Result<Clean, Vec<Diagnostic>> {
     if let Some(fault) = another_language(source, text) {
         return Err(vec![fault]);
     }
@@ -89,14 +99,19 @@ pub(super) fn scan(source: usize, text: &str) -> Result<String, Vec<Diagnostic>>
         dangling: None,
         rereading: 0,
         clean: text.as_bytes().to_vec(),
+        ends: Vec::new(),
         found: Vec::new(),
     };
     if text.starts_with('\u{feff}') {
         scanner.at = '\u{feff}'.len_utf8();
     }
     scanner.run();
+    scanner.ends.push(text.len());
     match scanner.found.is_empty() {
-        true => Ok(String::from_utf8(scanner.clean).unwrap_or_else(|_| text.to_owned())),
+        true => {
+            let text = String::from_utf8(scanner.clean).unwrap_or_else(|_| text.to_owned());
+            Ok(Clean { text, ends: scanner.ends })
+        }
         false => Err(scanner.found),
     }
 }
@@ -162,6 +177,7 @@ struct Scanner<'a> {
     rereading: usize,
     /// The text for the parser.
     clean: Vec<u8>,
+    ends: Vec<usize>,
     found: Vec<Diagnostic>,
 }
 
@@ -191,16 +207,16 @@ impl Scanner<'_> {
                     if self.hidden {
                         self.clean[self.at] = b'\n';
                     }
-                    self.end_node();
                     self.at += 1;
+                    self.end_node();
                     true
                 }
                 _ if blank => {
                     // The line ends between `/-` and what it comments out end no node.
+                    self.at += first.len_utf8();
                     if is_newline(first) && self.dangling.is_none() {
                         self.end_node();
                     }
-                    self.at += first.len_utf8();
                     true
                 }
                 _ => self.word(),
@@ -220,9 +236,14 @@ impl Scanner<'_> {
         }
     }
 
+    /// Behind the `;` or the line end of a node.
     fn end_node(&mut self) {
         self.pending = false;
         self.hidden = false;
+        let last = self.ends.last().copied().unwrap_or(0);
+        if self.blocks.is_empty() && self.at - last >= PIECE {
+            self.ends.push(self.at);
+        }
     }
 
     fn peek(&self, ahead: usize) -> Option<u8> {
@@ -268,6 +289,13 @@ impl Scanner<'_> {
             }
             Some(b'*') => self.comment(),
             Some(b'-') => {
+                let parted = |c: char| is_space(c) || is_newline(c) || ";{}/".contains(c);
+                if !self.text[..self.at].ends_with(parted) && self.at > 0 && !self.text[..self.at].ends_with('\u{feff}')
+                {
+                    let fault =
+                        self.error("pipe::missing-space", "this `/-` follows without a space", self.at, self.at + 2);
+                    self.found.push(fault.help("write a space before it: `a \"kept\" /-\"taken out\"`"));
+                }
                 self.pending = true;
                 self.hidden = true;
                 self.dangling = Some(self.at);
@@ -340,6 +368,14 @@ impl Scanner<'_> {
     fn string(&mut self, hashes: usize) -> bool {
         let start = self.at - hashes;
         let multi = self.rest().starts_with("\"\"\"");
+        if multi && !self.rest()[3..].starts_with(is_newline) {
+            let message = "`\"\"\"` begins a text of several lines, and has to end its line";
+            let fault = self.error("pipe::triple-quotes", message, start, self.at + 3);
+            self.found.push(fault.help(
+                "write the text on the lines below, and the closing `\"\"\"` on a line of its own; one line of text stands in `\"`",
+            ));
+            return false;
+        }
         let quotes = if multi { "\"\"\"" } else { "\"" };
         let end = format!("{quotes}{}", "#".repeat(hashes));
         self.at += quotes.len();
