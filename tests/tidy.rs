@@ -22,6 +22,7 @@ const OWNERS: [(&str, &[&str]); 10] = [
     ("maud::", &["report"]),
     ("comfy_table::", &["report"]),
     ("nvml_wrapper::", &["host"]),
+    ("similar::", &["cli"]),
 ];
 
 fn root() -> PathBuf {
