@@ -15,6 +15,7 @@ mod files;
 mod flags;
 mod import;
 mod judge;
+pub mod kept;
 mod kind;
 mod lock;
 mod matrix;
@@ -25,6 +26,7 @@ mod shape;
 pub mod table;
 mod unused;
 mod value;
+mod witness;
 mod world;
 
 use std::path::Path;

@@ -6,6 +6,7 @@
 //! stack on the heap.
 
 use super::MOST_BYTES;
+use super::lex::{is_newline, is_space};
 use crate::diag::{At, Diagnostic};
 
 const MOST_DEPTH: usize = 64;
@@ -15,6 +16,9 @@ const MOST_TOKENS: usize = 1_000_000;
 
 /// The parser reads a block behind `/-` twice, and so one in n of them 2^n times; this bounds the sum.
 const MOST_REREADING: usize = 4_096;
+
+/// Bytes of a piece that the parser gets at once.
+const PIECE: usize = 16 << 10;
 
 /// After so many the rest is noise.
 const MOST_FINDINGS: usize = 100;
@@ -69,10 +73,21 @@ fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
     found
 }
 
-/// One linear pass over the tokens.
-pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
+/// A text as the parser gets it.
+#[derive(Debug)]
+pub(super) struct Clean {
+    /// Byte for byte in the same places. Comments are blanks: the parser takes a stack frame for each `*` in one.
+    /// A `;` behind a node that `/-` takes out is a line end: the parser takes no `;` for the end of such a node.
+    pub(super) text: String,
+    /// Where pieces of the text end; each is of whole nodes. The parser's own tree is large, so it is made piece
+    /// by piece.
+    pub(super) ends: Vec<usize>,
+}
+
+/// One linear pass over the tokens: the text for the parser, or what is wrong.
+pub(super) fn scan(source: usize, text: &str) -> Result<Clean, Vec<Diagnostic>> {
     if let Some(fault) = another_language(source, text) {
-        return vec![fault];
+        return Err(vec![fault]);
     }
     let mut scanner = Scanner {
         source,
@@ -81,16 +96,26 @@ pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
         blocks: Vec::new(),
         tokens: 0,
         pending: false,
+        hidden: false,
         words: 0,
         dangling: None,
         rereading: 0,
+        clean: text.as_bytes().to_vec(),
+        ends: Vec::new(),
         found: Vec::new(),
     };
     if text.starts_with('\u{feff}') {
         scanner.at = '\u{feff}'.len_utf8();
     }
     scanner.run();
-    scanner.found
+    scanner.ends.push(text.len());
+    match scanner.found.is_empty() {
+        true => {
+            let text = String::from_utf8(scanner.clean).unwrap_or_else(|_| text.to_owned());
+            Ok(Clean { text, ends: scanner.ends })
+        }
+        false => Err(scanner.found),
+    }
 }
 
 /// True for a number of KDL without its sign.
@@ -111,9 +136,12 @@ fn is_number(word: &str) -> bool {
 
 /// JSON and YAML by their first line, for which the parser would list every line as a fault.
 fn another_language(source: usize, text: &str) -> Option<Diagnostic> {
-    let mut lines = text.trim_start_matches('\u{feff}').split_inclusive('\n');
-    let first = lines.find(|line| !line.trim().is_empty() && !line.trim_start().starts_with(['/', '#']))?.trim();
-    let word = first.split_whitespace().next()?;
+    let mut lines = text.trim_start_matches('\u{feff}').split(is_newline);
+    // `#` begins comments of YAML, and raw strings of KDL.
+    let comment = |line: &str| line.starts_with("//") || line.starts_with('#') && !line.contains('"');
+    let first = lines.find(|line| !line.trim().is_empty() && !comment(line.trim_start()))?.trim();
+    // The word as KDL reads it, so that a text and its layout are judged alike.
+    let word = first.split(|c: char| is_space(c) || "/;{}()\\\"=".contains(c)).next()?;
     let name = if first.starts_with(['{', '[']) {
         "JSON"
     } else if word.ends_with(':') || word == "---" {
@@ -133,6 +161,8 @@ fn another_language(source: usize, text: &str) -> Option<Diagnostic> {
 struct Block {
     start: usize,
     slashdash: bool,
+    /// `hidden` of the node that the block belongs to.
+    hidden: bool,
 }
 
 struct Scanner<'a> {
@@ -141,23 +171,27 @@ struct Scanner<'a> {
     at: usize,
     blocks: Vec<Block>,
     tokens: usize,
-    /// True after a `/-` until the node ends.
+    /// True after a `/-` until a block begins or the node ends.
     pending: bool,
+    /// True after a `/-` until the node ends.
+    hidden: bool,
     /// Words and texts of the node so far.
     words: usize,
     /// A `/-` that has nothing behind it yet.
     dangling: Option<usize>,
     rereading: usize,
+    /// The text for the parser.
+    clean: Vec<u8>,
+    ends: Vec<usize>,
     found: Vec<Diagnostic>,
 }
 
 impl Scanner<'_> {
     fn run(&mut self) {
-        while let Some(byte) = self.peek(0) {
-            if !byte.is_ascii_whitespace() {
-                self.tokens += 1;
-            }
-            if self.found.len() >= MOST_FINDINGS || !self.slashdash_has_something(byte) {
+        while let Some(first) = self.rest().chars().next() {
+            let blank = is_space(first) || is_newline(first);
+            self.tokens += usize::from(!blank);
+            if self.found.len() >= MOST_FINDINGS || !self.slashdash_has_something(first) {
                 return;
             }
             if self.tokens > MOST_TOKENS {
@@ -165,19 +199,30 @@ impl Scanner<'_> {
                     self.error("pipe::too-many-tokens", "this file has over a million words", self.at, self.at + 1);
                 return self.found.push(fault.help("a matrix keeps a file short: `matrix` and `for-each`"));
             }
-            let go_on = match byte {
-                b'/' => self.slash(),
-                b'"' => self.string(0),
-                b'#' => self.hash(),
-                b'[' | b']' => self.bracket(),
-                b'(' => self.annotation(),
-                b'=' => self.equals(),
-                b'\\' => self.continued(),
-                b'{' => self.open(),
-                b'}' => self.close(),
-                b'\n' | b';' => {
-                    (self.pending, self.words) = (false, 0);
+            let go_on = match first {
+                '/' => self.slash(),
+                '"' => self.string(0),
+                '#' => self.hash(),
+                '[' | ']' => self.bracket(),
+                '(' => self.annotation(),
+                '=' => self.equals(),
+                '{' => self.open(),
+                '}' => self.close(),
+                '\\' => self.backslash(),
+                ';' => {
+                    if self.hidden {
+                        self.clean[self.at] = b'\n';
+                    }
                     self.at += 1;
+                    self.end_node();
+                    true
+                }
+                _ if blank => {
+                    // The line ends between `/-` and what it comments out end no node.
+                    self.at += first.len_utf8();
+                    if is_newline(first) && self.dangling.is_none() {
+                        self.end_node();
+                    }
                     true
                 }
                 _ => self.word(),
@@ -197,6 +242,17 @@ impl Scanner<'_> {
         }
     }
 
+    /// Behind the `;` or the line end of a node.
+    fn end_node(&mut self) {
+        self.pending = false;
+        self.hidden = false;
+        self.words = 0;
+        let last = self.ends.last().copied().unwrap_or(0);
+        if self.blocks.is_empty() && self.at - last >= PIECE {
+            self.ends.push(self.at);
+        }
+    }
+
     fn peek(&self, ahead: usize) -> Option<u8> {
         self.text.as_bytes().get(self.at + ahead).copied()
     }
@@ -210,14 +266,15 @@ impl Scanner<'_> {
     }
 
     /// A `/-` needs something behind it; the parser takes minutes to find out that a row of them has nothing.
-    fn slashdash_has_something(&mut self, byte: u8) -> bool {
+    fn slashdash_has_something(&mut self, first: char) -> bool {
         let Some(start) = self.dangling else { return true };
         let next = self.peek(1);
-        if byte.is_ascii_whitespace() || byte == b'\\' || (byte == b'/' && matches!(next, Some(b'/' | b'*'))) {
+        if is_space(first) || is_newline(first) || first == '\\' || (first == '/' && matches!(next, Some(b'/' | b'*')))
+        {
             return true;
         }
         self.dangling = None;
-        let nothing = matches!(byte, b';' | b'}') || (byte == b'/' && next == Some(b'-'));
+        let nothing = matches!(first, ';' | '}') || (first == '/' && next == Some(b'-'));
         if nothing {
             self.nothing_commented(start);
         }
@@ -232,18 +289,28 @@ impl Scanner<'_> {
     fn slash(&mut self) -> bool {
         match self.peek(1) {
             Some(b'/') => {
-                self.at += self.rest().find('\n').unwrap_or(self.rest().len());
+                let start = self.at;
+                self.at += self.rest().find(is_newline).unwrap_or(self.rest().len());
+                self.clean[start..self.at].fill(b' ');
                 true
             }
             Some(b'*') => self.comment(),
             Some(b'-') => {
+                let parted = |c: char| is_space(c) || is_newline(c) || ";{}/".contains(c);
+                if !self.text[..self.at].ends_with(parted) && self.at > 0 && !self.text[..self.at].ends_with('\u{feff}')
+                {
+                    let fault =
+                        self.error("pipe::missing-space", "this `/-` follows without a space", self.at, self.at + 2);
+                    self.found.push(fault.help("write a space before it: `a \"kept\" /-\"taken out\"`"));
+                }
                 self.pending = true;
+                self.hidden = true;
                 self.dangling = Some(self.at);
                 self.at += 2;
                 true
             }
             _ => {
-                let end = self.rest().find(|c: char| c.is_whitespace() || ";{}\"".contains(c));
+                let end = self.rest().find(|c: char| is_space(c) || is_newline(c) || ";{}\"".contains(c));
                 let end = self.at + end.unwrap_or(self.rest().len());
                 let message = "a `/` outside quotes is no comment";
                 let fault = self.error("pipe::unquoted-slash", message, self.at, end);
@@ -251,6 +318,30 @@ impl Scanner<'_> {
                 self.at = end;
                 true
             }
+        }
+    }
+
+    /// `\`, which takes the line end behind it out of the grammar.
+    fn backslash(&mut self) -> bool {
+        self.at += 1;
+        loop {
+            let rest = self.rest();
+            self.at += rest.find(|c| !is_space(c)).unwrap_or(rest.len());
+            let rest = self.rest();
+            if rest.starts_with("/*") {
+                if !self.comment() {
+                    return false;
+                }
+                continue;
+            }
+            if rest.starts_with("//") {
+                self.slash();
+            }
+            let rest = self.rest();
+            if let Some(end) = rest.chars().next().filter(|&c| is_newline(c)) {
+                self.at += if rest.starts_with("\r\n") { 2 } else { end.len_utf8() };
+            }
+            return true;
         }
     }
 
@@ -267,6 +358,7 @@ impl Scanner<'_> {
                     depth -= 1;
                     self.at += 2;
                     if depth == 0 {
+                        self.clean[start..self.at].fill(b' ');
                         return true;
                     }
                 }
@@ -288,17 +380,18 @@ impl Scanner<'_> {
     fn string(&mut self, hashes: usize) -> bool {
         let start = self.at - hashes;
         let multi = self.rest().starts_with("\"\"\"");
+        if multi && !self.rest()[3..].starts_with(is_newline) {
+            let message = "`\"\"\"` begins a text of several lines, and has to end its line";
+            let fault = self.error("pipe::triple-quotes", message, start, self.at + 3);
+            self.found.push(fault.help(
+                "write the text on the lines below, and the closing `\"\"\"` on a line of its own; one line of text stands in `\"`",
+            ));
+            return false;
+        }
         let quotes = if multi { "\"\"\"" } else { "\"" };
         let end = format!("{quotes}{}", "#".repeat(hashes));
         self.at += quotes.len();
         self.words += 1;
-        if multi && !self.rest().starts_with(['\n', '\r']) {
-            let message = "a text in `\"\"\"` begins on the line below";
-            let fault = self.error("pipe::text-behind-quotes", message, self.at, self.at + 1);
-            let help = "begin a new line behind the `\"\"\"`, and write the closing one on a line of its own; a text of \
-                        one line stands in `\"`";
-            self.found.push(fault.help(help));
-        }
         while let Some(byte) = self.peek(0) {
             if self.rest().as_bytes().starts_with(end.as_bytes()) {
                 self.at += end.len();
@@ -315,8 +408,9 @@ impl Scanner<'_> {
                 self.at += 1 + rest.len() - rest.trim_start().len();
                 continue;
             }
-            if escape && !self.peek(1).is_some_and(|b| b"nrtbfsu\"\\".contains(&b)) {
-                let fault = self.error("pipe::bad-escape", "no sign is written like this", self.at, self.at + 2);
+            if let Some(sign) = self.bad_escape().filter(|_| escape) {
+                let end = self.at + 1 + sign.len_utf8();
+                let fault = self.error("pipe::bad-escape", "no sign is written like this", self.at, end);
                 let help = "a backslash is written `\\\\`; a raw text, `#\"…\"#`, takes it as it is";
                 self.found.push(fault.help(help));
             }
@@ -332,6 +426,12 @@ impl Scanner<'_> {
         };
         self.found.push(fault.help(help));
         false
+    }
+
+    /// What stands behind a backslash in a text, where it is no escape.
+    fn bad_escape(&self) -> Option<char> {
+        let sign = self.rest().chars().nth(1)?;
+        (!"nrtbfsu\"\\".contains(sign) && !is_space(sign) && !is_newline(sign)).then_some(sign)
     }
 
     /// A text ends where white space, a sign of the grammar or `=` follows.
@@ -365,11 +465,10 @@ impl Scanner<'_> {
 
     /// `(` opens an annotation, which is a word and `)`.
     fn annotation(&mut self) -> bool {
-        let end = self.rest()[1..].find([')', '(', '\n', ';', '{', '}', '"']).map(|end| end + 1);
-        let closed = end.is_some_and(|end| self.rest()[end..].starts_with(')'));
-        let quoted =
-            end.is_some_and(|end| self.rest()[end..].starts_with('"') && self.rest()[1..end].trim().is_empty());
-        if !closed && !quoted {
+        // Comments, strings and continued lines are the parser's to judge.
+        let sign = self.rest()[1..].chars().find(|&c| is_newline(c) || ")(;{}\"#/\\".contains(c));
+        let quoted = self.rest()[1..].split('"').next().is_some_and(|word| !word.trim().is_empty());
+        if sign.is_none_or(|sign| is_newline(sign) || "(;{}".contains(sign) || (sign == '"' && quoted)) {
             let fault =
                 self.error("pipe::unclosed-annotation", "this annotation is never closed", self.at, self.at + 1);
             self.found.push(fault.help("write `)` behind its word: `(file)\"data.txt\"`"));
@@ -378,12 +477,12 @@ impl Scanner<'_> {
         true
     }
 
-    /// `=` stands between the name of a property and its value, on one line.
+    /// `=` stands between the name of a property and its value.
     fn equals(&mut self) -> bool {
         let start = self.at;
         let rest = &self.rest()[1..];
-        let behind = rest.trim_start_matches([' ', '\t']);
-        let nothing = behind.is_empty() || behind.starts_with(['\n', '\r', ';', '{', '}', '=']);
+        let behind = rest.trim_start_matches(is_space);
+        let nothing = behind.is_empty() || behind.starts_with(is_newline) || behind.starts_with([';', '{', '}', '=']);
         self.at += 1 + rest.len() - behind.len();
         if self.words == 1 {
             let fault = self.error("pipe::assignment", "a `=` behind the first word of a line", start, start + 1);
@@ -394,12 +493,6 @@ impl Scanner<'_> {
             let fault = self.error("pipe::property-without-value", "nothing follows this `=`", start, start + 1);
             self.found.push(fault.help("write the value behind it, as `retry=2`, or take the `=` away"));
         }
-        true
-    }
-
-    /// A `\` at the end of a line: the node goes on.
-    fn continued(&mut self) -> bool {
-        self.at += self.rest().find('\n').map_or(self.rest().len(), |end| end + 1);
         true
     }
 
@@ -419,13 +512,15 @@ impl Scanner<'_> {
     }
 
     fn open(&mut self) -> bool {
-        self.blocks.push(Block { start: self.at, slashdash: self.pending });
+        let hidden = std::mem::take(&mut self.hidden);
+        self.blocks.push(Block { start: self.at, slashdash: self.pending, hidden });
         let deep = self.blocks.len() > MOST_DEPTH;
         let slashdashes = self.blocks.iter().filter(|block| block.slashdash).count();
         if self.pending {
             self.rereading += 1 << slashdashes.min(MOST_SLASHDASH);
         }
-        (self.pending, self.words) = (false, 0);
+        self.pending = false;
+        self.words = 0;
         if self.rereading > MOST_REREADING {
             let message = "too many blocks are commented out by `/-` inside others";
             let fault = self.error("pipe::too-deep", message, self.at, self.at + 1);
@@ -446,17 +541,19 @@ impl Scanner<'_> {
     }
 
     fn close(&mut self) -> bool {
-        if self.blocks.pop().is_none() {
+        let Some(block) = self.blocks.pop() else {
             let fault = self.error("pipe::unopened-block", "this `}` closes nothing", self.at, self.at + 1);
             self.found.push(fault.help("take it away, or write the `{` that it belongs to"));
             return false;
-        }
-        (self.pending, self.words) = (false, 0);
+        };
+        self.pending = false;
+        self.hidden = block.hidden;
+        self.words = 0;
         self.at += 1;
-        let behind = self.rest().trim_start_matches([' ', '\t']);
-        if !behind.is_empty() && !behind.starts_with(['\n', '\r', ';', '}', '{', '/', '\\']) {
+        let behind = self.rest().trim_start_matches(is_space);
+        if !behind.is_empty() && !behind.starts_with(is_newline) && !behind.starts_with([';', '}', '{', '/', '\\']) {
             let start = self.text.len() - behind.len();
-            let end = start + behind.find(char::is_whitespace).unwrap_or(behind.len());
+            let end = start + behind.find(|c: char| is_space(c) || is_newline(c)).unwrap_or(behind.len());
             let fault = self.error("pipe::text-behind-block", "something follows a `}` on its line", start, end);
             // What follows is a part of the same line, and no line of its own.
             self.words = 1;
@@ -535,7 +632,7 @@ mod tests {
             "a \"\\n \\s \\u{41} \\\\ \\\"\"",
             "a { b; } // end\nc { } /* d */; e",
         ] {
-            assert!(scan(0, text).is_empty(), "{text}: {:?}", scan(0, text));
+            assert!(scan(0, text).is_ok(), "{text}: {:?}", scan(0, text));
         }
     }
 }
