@@ -14,6 +14,7 @@ use pipe::diag::catalogue::{Block, Page, pages};
 use pipe::diag::{Diagnostics, Severity};
 use pipe::pipeline::Pipeline;
 use pipe::resolve::{Facts, FileKind, Files, Memory, Options, load};
+use pipe::syntax::format;
 
 /// Files of a project in which `pipe` was started, with something beside it.
 struct Project(Memory);
@@ -179,6 +180,9 @@ fn each_right_example_is_clean() {
         let (pipeline, diagnostics) = read(right);
         if pipeline.is_none() || !diagnostics.is_empty() {
             failures.push(format!("{}\n{}", page.name, diagnostics.render(false, 100)));
+        }
+        if format(&right.text).ok().as_deref() != Some(&right.text) {
+            failures.push(format!("{}: `pipe fmt` would change the right example", page.name));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
