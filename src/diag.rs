@@ -172,7 +172,11 @@ pub fn line_column(text: &str, offset: usize) -> (usize, usize) {
 
 /// The one of `known` that a person most likely meant by `word`.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (word.chars().count() / 3).max(1) + 1;
+    // Two of three letters are not a slip but another word.
+    let most = match word.chars().count() {
+        0..=3 => 1,
+        length => length / 3 + 1,
+    };
     known
         .into_iter()
         .filter(|candidate| *candidate != word)

@@ -115,11 +115,7 @@ impl<'d> Expander<'d, '_> {
                 Some(Bound::Input(inner)) => self.inside_file(site, inner, path, entry),
                 Some(Bound::Absent) => Bound::Absent,
                 Some(Bound::Wrong) => Bound::Wrong,
-                _ => {
-                    let known: Vec<&str> = scope.names.keys().copied().collect();
-                    let fault = unknown_step(name, entry.at, known);
-                    self.refuse(site, fault)
-                }
+                _ => self.refuse(site, left_out(name, entry.at)),
             };
         }
         let cell = site.cell.clone();
@@ -301,6 +297,14 @@ pub fn unknown_param(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
 pub fn unknown_step(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
     let fault = Diagnostic::error("pipe::unknown-step", format!("there is no step `{name}`"));
     fault.at(at, "no step of this name").maybe_help(suggest(name, known, "there are"))
+}
+
+/// "step `x` is not made here". The checker knows all names of a body, so one that is not there now stands in a
+/// `when`.
+pub fn left_out(name: &str, at: At) -> Diagnostic {
+    let message = format!("step `{name}` is not made here: its `when` does not hold");
+    let fault = Diagnostic::error("pipe::step-left-out", message).at(at, "used here");
+    fault.help(format!("put what uses it into the same `when`, or make a step `{name}` for this case too"))
 }
 
 /// "there is no axis here".

@@ -9,6 +9,7 @@ use super::fields::{Fields, flatten};
 use super::import::{Loader, Module};
 use super::lock;
 use super::scope::{Bound, Entity, Matrices, Open, Ref, Scope, Site, Slot, Target, Work, origin, place};
+use super::shape::blank;
 use super::table::{self, STEP_SETTINGS};
 use super::world::{ParamDecl, Preset, World, twice};
 use super::{Facts, kind::Kind};
@@ -376,8 +377,7 @@ pub fn missing_param(recipe: &str, param: &ParamDecl<'_>, at: At) -> Diagnostic 
     let about = param.about.map(|about| format!(" ({about})")).unwrap_or_default();
     let example = match param.choices.first() {
         Some(choice) => format!("\"{choice}\""),
-        None if param.kind == Kind::Text => "\"…\"".to_owned(),
-        None => param.kind.example().to_owned(),
+        None => blank(param.kind),
     };
     fault.at(at, format!("`{name}` is not given")).help(format!("write `{name}={example}`{about}"))
 }

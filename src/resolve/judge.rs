@@ -176,8 +176,7 @@ impl<'d> Expander<'d, '_> {
         let name = entry.text().unwrap_or_default();
         let scope = &self.scopes[open.site.scope];
         let Some(entity) = scope.names.get(name).cloned() else {
-            let known: Vec<&str> = scope.names.keys().copied().collect();
-            self.report(open.site.scope, super::eval::unknown_step(name, entry.at, known));
+            self.report(open.site.scope, super::eval::left_out(name, entry.at));
             return None;
         };
         let targets: Vec<Target> = entity.targets.iter().map(|(_, target)| *target).collect();

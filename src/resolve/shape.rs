@@ -102,8 +102,7 @@ impl<'s> Shape<'s> {
         let about = if slot.doc.is_empty() { String::new() } else { format!(" ({})", slot.doc) };
         let example = match slot.choices.first() {
             Some(choice) if slot.kind == Kind::Text => format!("\"{choice}\""),
-            _ if slot.kind == Kind::Text => "\"…\"".to_owned(),
-            _ => slot.kind.example().to_owned(),
+            _ => blank(slot.kind),
         };
         fault.at(at, format!("`{}` is not given", slot.name)).help(format!("write `{}={example}`{about}", slot.name))
     }
@@ -139,9 +138,11 @@ impl<'s> Shape<'s> {
             let fault = Diagnostic::error("pipe::misplaced-node", format!("`{name}` cannot stand in `{}`", self.name));
             let parent = if home.is_some() { format!("`{parent}`") } else { parent.to_owned() };
             let fault = fault.at(at, format!("it stands in {parent}"));
-            return fault.help(match self.similar(name) {
-                Some(known) => format!("move it there, or take it away; `{}` {known}", self.name),
-                None => "move it there, or take it away".to_owned(),
+            let known: Vec<&str> =
+                self.settings.iter().map(|slot| slot.name).chain(self.nodes.iter().map(|spec| spec.name)).collect();
+            return fault.help(match known.is_empty() {
+                true => format!("move it there, or take it away; nothing stands between the braces of `{}`", self.name),
+                false => format!("move it there, or take it away; in `{}` can stand {}", self.name, list(&known)),
             });
         }
         let fault = Diagnostic::error("pipe::unknown-child", format!("`{name}` cannot stand in `{}`", self.name));
@@ -157,6 +158,16 @@ impl<'s> Shape<'s> {
             self.settings.iter().map(|slot| slot.name).chain(self.nodes.iter().map(|spec| spec.name)).collect();
         suggest(name, known.iter().copied(), "it has")
             .or_else(|| (!known.is_empty()).then(|| format!("it has {}", list(&known))))
+    }
+}
+
+/// A value of a kind with its name left to the reader: `(step)"…"`.
+pub fn blank(kind: Kind) -> String {
+    match kind {
+        Kind::Text => "\"…\"".to_owned(),
+        Kind::Step | Kind::Input => "(step)\"…\"".to_owned(),
+        Kind::File => "(file)\"…\"".to_owned(),
+        kind => kind.example().to_owned(),
     }
 }
 

@@ -242,8 +242,7 @@ impl<'d> ParamDecl<'d> {
             (_, true) => ("at most", self.max?),
             _ => return None,
         };
-        let help =
-            format!("write a value that is {word} {bound}, or change the bound where `{}` is declared", self.name);
+        let help = format!("write a value that is {word} {bound}");
         Some(("pipe::out-of-range", format!("`{}` is {word} {bound}, not {value}", self.name), Some(help)))
     }
 }
