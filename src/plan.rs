@@ -132,7 +132,7 @@ compare "report" of=(step)"speed"
 "#;
 
     fn pipeline() -> Pipeline {
-        let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: None };
+        let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), gpu: "none".to_owned(), python: None };
         let (pipeline, found) =
             load(Path::new("p.kdl"), &Options::default(), &Memory::default().with("p.kdl", TEXT), &facts);
         pipeline.unwrap_or_else(|| panic!("{}", found.render(false, 100)))

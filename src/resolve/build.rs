@@ -123,7 +123,8 @@ impl<'d> Expander<'d, '_> {
     }
 
     fn texts(&mut self, site: &Site, entries: &[&'d Entry], what: &str) -> Vec<Spanned<String>> {
-        entries.iter().filter_map(|entry| self.value(site, entry, Kind::Text, what).map(text)).collect()
+        let values = entries.iter().flat_map(|entry| self.values(site, entry, Kind::Text, what));
+        values.map(text).collect()
     }
 
     /// The value at `index`, as a text.
@@ -141,9 +142,10 @@ impl<'d> Expander<'d, '_> {
             return None;
         };
         let inner = Fields::new(node, &|_| false, &|when| self.holds(site, when));
-        let mut words: Vec<Spanned<Arg>> =
-            inner.values.iter().filter_map(|entry| self.arg(slot, site, entry, "an argument")).collect();
-        let sound = words.len() == inner.values.len();
+        let said: Vec<Option<Vec<Spanned<Arg>>>> =
+            inner.values.iter().map(|entry| self.args(slot, site, entry, "an argument")).collect();
+        let sound = said.iter().all(Option::is_some);
+        let mut words: Vec<Spanned<Arg>> = said.into_iter().flatten().flatten().collect();
         for arg in inner.nodes("arg") {
             words.extend(self.joined(slot, site, &arg.values().collect::<Vec<_>>()));
         }
@@ -151,8 +153,8 @@ impl<'d> Expander<'d, '_> {
         for node in open.fields.nodes("input") {
             let fields = self.inner(open, node);
             let name = self.needed_text(&fields, "as");
-            let input = self.input(slot, site, fields.fields.values.first()?, Kind::Input, "an input");
-            let (Some(name), Some(input)) = (name, input) else {
+            let given = self.inputs(slot, site, fields.fields.values.first()?, "an input");
+            let (Some(name), Some(given)) = (name, given) else {
                 continue;
             };
             match name.value.is_empty() || bad_path(&name.value) {
@@ -160,7 +162,7 @@ impl<'d> Expander<'d, '_> {
                     let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
                     self.report(site.scope, not_below(&name.value, at, "`in`"));
                 }
-                false => inputs.push((name.value, input)),
+                false => inputs.extend(given.into_iter().map(|(cell, input)| (below(&name.value, cell), input))),
             }
         }
         let mut outputs = Vec::new();
@@ -272,12 +274,12 @@ impl<'d> Expander<'d, '_> {
             }
             let put = self.put(slot, site, node, &fields);
             sound &= put.is_some();
-            puts.extend(put);
+            puts.extend(put.into_iter().flatten());
         }
         sound.then_some(TreeOf { puts, host_libraries })
     }
 
-    fn put(&mut self, slot: usize, site: &Site, node: &'d Node, fields: &Fields<'d>) -> Option<Put> {
+    fn put(&mut self, slot: usize, site: &Site, node: &'d Node, fields: &Fields<'d>) -> Option<Vec<Put>> {
         let at = self.text_at(site, fields, 0, "a path")?;
         if bad_path(&at.value) || (at.value.is_empty() && node.name.text != "put") {
             self.report(site.scope, not_below(&at.value, fields.values.first()?.at, "the tree"));
@@ -285,7 +287,14 @@ impl<'d> Expander<'d, '_> {
         }
         let second = *fields.values.get(1)?;
         let what = match node.name.text.as_str() {
-            "put" => PutWhat::Input(self.input(slot, site, second, Kind::Input, "what is put")?),
+            "put" => {
+                let given = self.inputs(slot, site, second, "what is put")?;
+                let put = |(cell, input)| Put {
+                    at: Spanned { value: below(&at.value, cell), origin: at.origin.clone() },
+                    what: PutWhat::Input(input),
+                };
+                return Some(given.into_iter().map(put).collect());
+            }
             "match" => PutWhat::Matching {
                 folder: self.input(slot, site, second, Kind::Input, "the folder")?,
                 pattern: self.text_at(site, fields, 2, "the pattern")?,
@@ -293,7 +302,7 @@ impl<'d> Expander<'d, '_> {
             "link" => PutWhat::Link(self.text_at(site, fields, 1, "the target")?),
             _ => PutWhat::Text(self.text_at(site, fields, 1, "the content")?),
         };
-        Some(Put { at, what })
+        Some(vec![Put { at, what }])
     }
 
     fn image(&mut self, slot: usize, open: &Open<'d>) -> Option<Image> {
@@ -323,6 +332,15 @@ impl<'d> Expander<'d, '_> {
             }
         }
         Some(Image { layers, entrypoint, env })
+    }
+}
+
+/// The path of an entry in a folder; without an entry, the folder.
+fn below(folder: &str, entry: Option<String>) -> String {
+    match entry {
+        Some(entry) if folder.is_empty() => entry,
+        Some(entry) => format!("{folder}/{entry}"),
+        None => folder.to_owned(),
     }
 }
 

@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 
 use super::kind::Kind;
-use super::matrix::MatrixDecl;
+use super::matrix::{self, MatrixDecl};
 use super::shape::{Shape, Slot};
-use super::table::{self, Body, HOST_ARCH, HOST_OS, NodeSpec, WHEN};
+use super::table::{self, Body, HOST_FACTS, NodeSpec, WHEN};
 use super::value::{self, MEANINGS, UNITS};
 use super::world::{ParamDecl, Recipe, World, twice};
-use super::{eval, import::Module};
+use super::{cells, eval, import::Module};
 use crate::diag::{At, Diagnostic, choices, list, suggest};
 use crate::syntax::{Entry, Literal, Node};
 
 /// Settings whose value must stand there as it is: they decide what there is to resolve.
-const LITERAL: &[&str] = &["name", "for-each", "class", "type", "optional", "reason"];
+const LITERAL: &[&str] = &["name", "for-each", "class", "type", "optional", "many", "outside-project", "reason"];
 
 /// After so many findings, no more suggestions are looked for.
 const MANY: usize = 500;
@@ -67,6 +67,8 @@ impl<'a, 'd> Checker<'a, 'd> {
             if name == "pipeline" && index > 0 {
                 let fault = Diagnostic::error("pipe::duplicate-name", "`pipeline` stands once, at the top");
                 self.found.push(fault.at(node.header(), "here").help("take it away, or move it to the top"));
+            } else if name == "profile" {
+                self.profile(node, &names);
             } else if let Some(spec) = table::FILE_NODES.iter().find(|spec| spec.name == name) {
                 // Recipes are checked with those of the other files.
                 if name != "recipe" || node.values().next().and_then(Entry::text).is_none() {
@@ -74,6 +76,23 @@ impl<'a, 'd> Checker<'a, 'd> {
                 }
             } else {
                 self.step_node(node, &mut names, true);
+            }
+        }
+    }
+
+    /// A profile: its parameters and values are held against the declarations when values are given to them.
+    fn profile(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
+        self.header(node, &Shape::of(&table::PROFILE), names);
+        for child in node.children() {
+            if child.name.text == "about" {
+                self.found.extend(self.about_as_child(child));
+                continue;
+            }
+            let extra = child.entries.iter().find(|entry| entry.key.is_some()).map(|entry| entry.at);
+            let inner = child.children().first().map(Node::header);
+            if let Some(at) = extra.or(inner).or((child.name.text == WHEN).then(|| child.header())) {
+                let fault = Diagnostic::error("pipe::misplaced-node", "a profile holds parameters and their values");
+                self.found.push(fault.at(at, "nothing else stands here").help("write `size \"test\"`"));
             }
         }
     }
@@ -145,6 +164,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     fn recipe_body(&mut self, nodes: &'d [Node], names: &mut Names<'a, 'd>) {
         for node in nodes {
             match node.name.text.as_str() {
+                "output" => self.node(node, &Shape::of(&table::RECIPE_OUTPUT), names),
                 WHEN => {
                     self.when(node, names);
                     self.recipe_body(node.children(), names);
@@ -210,21 +230,22 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     fn for_each(&mut self, node: &'d Node, names: &Names<'a, 'd>) -> Option<&'a MatrixDecl<'d>> {
-        let entry = node.property_or_child("for-each")?;
-        let name = entry.text()?;
-        if names.recipe.is_some() {
-            let fault = Diagnostic::error("pipe::misplaced-node", "a step in a recipe has no `for-each`");
-            self.found.push(fault.at(entry.at, "here").help("write it where the recipe is used"));
-            return None;
+        for entry in matrix::for_each(node) {
+            let Some(name) = entry.text() else { continue };
+            if names.recipe.is_some() {
+                let fault = Diagnostic::error("pipe::misplaced-node", "a step in a recipe has no `for-each`");
+                self.found.push(fault.at(entry.at, "here").help("write it where the recipe is used"));
+                return None;
+            }
+            let declared = || self.matrices.iter().filter(|matrix| matrix.parts.is_empty());
+            if !declared().any(|matrix| matrix.name == name) {
+                let fault = Diagnostic::error("pipe::unknown-matrix", format!("there is no matrix `{name}`"));
+                let help = suggest(name, declared().map(|m| m.name.as_str()), "there are");
+                let help = help.unwrap_or_else(|| format!("declare it: `matrix \"{name}\" {{ axis \"…\" … }}`"));
+                self.found.push(fault.at(entry.at, "not declared").help(help));
+            }
         }
-        let matrix = self.matrices.iter().find(|matrix| matrix.name == name);
-        if matrix.is_none() {
-            let fault = Diagnostic::error("pipe::unknown-matrix", format!("there is no matrix `{name}`"));
-            let help = suggest(name, self.matrices.iter().map(|m| m.name), "there are");
-            let help = help.unwrap_or_else(|| format!("declare it: `matrix \"{name}\" {{ axis \"…\" … }}`"));
-            self.found.push(fault.at(entry.at, "not declared").help(help));
-        }
-        matrix
+        matrix::of_node(self.matrices, node).map(|matrix| &self.matrices[matrix])
     }
 
     fn unknown_node(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
@@ -291,7 +312,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             seen.push(text);
             match (shape.setting(text), shape.open) {
                 (Some(slot), _) => self.slot(entry, slot, names),
-                (None, Some(kind)) => self.entry(entry, kind, &format!("`{text}`"), names),
+                (None, Some(kind)) => self.entry(entry, kind, &format!("`{text}`"), false, names),
                 (None, None) => self.found.push(shape.unknown_setting(text, key.at)),
             }
         }
@@ -316,7 +337,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             if LITERAL.contains(&spec.name) {
                 self.name(entry, &what, shape.names_things);
             } else {
-                self.entry(entry, spec.kind, &what, names);
+                self.entry(entry, spec.kind, &what, spec.spreads, names);
             }
         }
         for spec in shape.values.iter().skip(values.len()).filter(|spec| spec.required) {
@@ -365,7 +386,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 Err(fault) => self.found.push(fault),
             }
         } else {
-            self.entry(entry, slot.kind, &what, names);
+            self.entry(entry, slot.kind, &what, slot.many && slot.recipe.is_some(), names);
         }
         let Some(text) = entry.text().filter(|_| entry.annotation.is_none()) else {
             return;
@@ -422,14 +443,20 @@ impl<'a, 'd> Checker<'a, 'd> {
         self.found.push(shape.unknown_child(name, child.name.at));
     }
 
-    /// `retry 2`: one value, and nothing else.
+    /// `retry 2`: one value, and nothing else; `flags "-a" "-b"`: any number where it is a list.
     fn setting_child(&mut self, child: &'d Node, slot: &Slot<'_>, names: &Names<'a, 'd>) {
         let values: Vec<&Entry> = child.values().collect();
-        if let Some(entry) = values.first() {
-            self.slot(entry, slot, names);
-        }
-        let extra = child.entries.iter().find(|e| e.key.is_some()).or(values.get(1).copied());
-        if values.is_empty() || extra.is_some() || child.children.as_ref().is_some_and(|c| !c.is_empty()) {
+        let taken = if slot.many { values.len() } else { 1 };
+        values.iter().take(taken).for_each(|entry| self.slot(entry, slot, names));
+        let extra = child.entries.iter().find(|e| e.key.is_some()).or(values.get(taken).copied());
+        let inner = child.children.as_ref().is_some_and(|c| !c.is_empty());
+        if slot.many && (extra.is_some() || inner) {
+            let fault =
+                Diagnostic::error("pipe::too-many-values", format!("`{}` has values and nothing else", slot.name));
+            let at = extra.map_or_else(|| child.header(), |entry| entry.at);
+            let help = format!("write `{} {} {}`", slot.name, slot.kind.example(), slot.kind.example());
+            self.found.push(fault.at(at, "here").help(help));
+        } else if !slot.many && (values.is_empty() || extra.is_some() || inner) {
             let fault = Diagnostic::error("pipe::missing-value", format!("`{}` has exactly one value", slot.name));
             let at = extra.map_or_else(|| child.header(), |entry| entry.at);
             self.found.push(fault.at(at, "here").help(format!("write `{} {}`", slot.name, slot.kind.example())));
@@ -437,7 +464,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     /// One value with its annotation.
-    fn entry(&mut self, entry: &'d Entry, kind: Kind, what: &str, names: &Names<'a, 'd>) {
+    fn entry(&mut self, entry: &'d Entry, kind: Kind, what: &str, spreads: bool, names: &Names<'a, 'd>) {
         let Some(word) = &entry.annotation else {
             if kind.takes_plain() {
                 self.found.extend(value::literal(entry, kind, what).err());
@@ -470,10 +497,23 @@ impl<'a, 'd> Checker<'a, 'd> {
                 .push(fault.at(entry.at, format!("this is {found}")).help(format!("write `({annotation})\"NAME\"`")));
         };
         match annotation {
-            "param" => self.param_reference(entry, text, kind, what, names),
+            "param" => self.param_reference(entry, text, kind, what, spreads, names),
             "axis" => self.axis_reference(entry, text, kind, what, names),
-            "step" if kind.takes_step() => {
-                let name = text.split('/').next().unwrap_or_default();
+            "range" if kind == Kind::Points => {}
+            "cells" if !kind.takes_cells() => {
+                let fault =
+                    Diagnostic::error("pipe::misplaced-cells", format!("{what} is one thing, and cells are many"));
+                let help = format!(
+                    "`(cells)` stands in `input`, `put` and `compare of=`; choose one: `(step)\"{text}\"` with all axes \
+                     in the brackets"
+                );
+                self.found.push(fault.at(entry.at, "several cells").help(help));
+            }
+            "step" | "cells" if kind.takes_step() => {
+                let name = match cells::read(text, entry.at) {
+                    Ok(named) => named.name,
+                    Err(fault) => return self.found.push(fault),
+                };
                 let param =
                     names.params.iter().any(|p| p.name == name && (p.kind.takes_step() || p.kind == Kind::File));
                 let known = names.steps.contains_key(name) || (param && names.recipe.is_some());
@@ -486,7 +526,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             }
             "file" if kind.takes_file() => {}
             "output" if kind == Kind::Arg => {}
-            "builtin" if matches!(kind, Kind::Input | Kind::Arg) => {
+            "builtin" if matches!(kind, Kind::Input | Kind::Inputs | Kind::Arg) => {
                 if text != "engine-sources" {
                     let fault = Diagnostic::error("pipe::unknown-value", format!("nothing built in is named `{text}`"));
                     self.found.push(fault.at(entry.at, "here").help("there is `engine-sources`"));
@@ -502,12 +542,22 @@ impl<'a, 'd> Checker<'a, 'd> {
         }
     }
 
-    fn param_reference(&mut self, entry: &Entry, text: &str, kind: Kind, what: &str, names: &Names<'a, 'd>) {
+    fn param_reference(
+        &mut self,
+        entry: &Entry,
+        text: &str,
+        kind: Kind,
+        what: &str,
+        spreads: bool,
+        names: &Names<'a, 'd>,
+    ) {
         let Some(param) = names.params.iter().find(|param| param.name == text) else {
             let known: Vec<&str> = names.params.iter().map(|param| param.name).collect();
             return self.found.push(eval::unknown_param(text, entry.at, known));
         };
-        if !kind.accepts(param.kind) {
+        if param.many && !spreads {
+            self.found.push(eval::list_here(text, entry.at, what).at(param.at, "declared here"));
+        } else if !kind.accepts(param.kind) {
             let message = format!("{what} is {}, but parameter `{text}` is {}", kind.describe(), param.kind.describe());
             let fault =
                 Diagnostic::error("pipe::wrong-type", message).at(entry.at, "used here").at(param.at, "declared here");
@@ -564,14 +614,26 @@ impl<'a, 'd> Checker<'a, 'd> {
                     }
                     Err(fault) => self.found.push(fault),
                 }
-            } else if ![HOST_OS, HOST_ARCH].contains(&name) {
+            } else if let Some((_, answers)) = HOST_FACTS.iter().find(|(fact, _)| *fact == name) {
+                let wrong = entry.key.is_some() && entry.text().is_none_or(|text| !answers.contains(&text));
+                if wrong || entry.annotation.is_some() {
+                    let written = entry.text().unwrap_or("this");
+                    let fault = Diagnostic::error("pipe::not-a-choice", format!("`{name}` is never `{written}`"));
+                    self.found.push(fault.at(entry.at, "never so").help(choices(written, answers)));
+                }
+            } else {
                 let fault = Diagnostic::error(
                     "pipe::unknown-parameter",
                     format!("there is no parameter or axis `{name}` here"),
                 );
                 let axes = names.matrix.iter().flat_map(|matrix| matrix.axes.iter().map(|axis| axis.name));
-                let known: Vec<&str> =
-                    names.params.iter().map(|p| p.name).chain(axes).chain([HOST_OS, HOST_ARCH]).collect();
+                let known: Vec<&str> = names
+                    .params
+                    .iter()
+                    .map(|p| p.name)
+                    .chain(axes)
+                    .chain(HOST_FACTS.iter().map(|(fact, _)| *fact))
+                    .collect();
                 self.found.push(fault.at(at, "not known").maybe_help(suggest(name, known, "there are")));
             }
         }
