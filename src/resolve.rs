@@ -1,10 +1,11 @@
 //! Documents to a [`Pipeline`]: names, types, recipes and matrices, with every error of the files at once.
 //!
 //! In reading order: `import` reads the files, `world` finds recipes and parameters, `flags` gives those their
-//! values, `matrix` and `range` make the cells; `check` holds every node against the `table` and every name against what is declared; `expand` unfolds
+//! values, `axis`, `range`, `matrix` and `product` make the cells; `check` holds every node against the `table` and every name against what is declared; `expand` unfolds
 //! recipes and cells into slots; `eval`, `cells`, `build` and `judge` make their actions; `order` sorts and merges
 //! them. Nothing here knows of plans, of keys or of the machine beyond [`Facts`], and nothing runs.
 
+mod axis;
 mod build;
 mod canonical;
 mod cells;
@@ -20,6 +21,7 @@ mod kind;
 mod lock;
 mod matrix;
 mod order;
+mod product;
 mod range;
 mod scope;
 mod shape;
@@ -36,10 +38,11 @@ pub use kind::Kind;
 use crate::diag::{At, Diagnostic, Diagnostics};
 use crate::pipeline::{Param, Pipeline, Profile, Spanned, Value};
 use crate::syntax::{Entry, Node};
+use axis::Around;
 use check::Checker;
 use expand::Expander;
 use import::Loader;
-use matrix::{Around, MatrixDecl};
+use matrix::MatrixDecl;
 use scope::{Bound, Scope, Site, Slot, Work};
 use world::{ParamDecl, ProfileDecl, World};
 
@@ -108,7 +111,7 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
             MatrixDecl::new(node, &around, found).map(|matrix| (name, matrix.at, matrix))
         });
     }
-    matrix::products(main, &mut matrices, &mut found);
+    product::products(main, &mut matrices, &mut found);
     let mut checker =
         Checker { world: &world, modules: &modules, matrices: &matrices, params: &params, found: Vec::new() };
     checker.run();

@@ -15,6 +15,9 @@ use crate::pipeline::{
 };
 use crate::syntax::{Entry, Node};
 
+/// More retries than this hide a step that cannot work.
+const MOST_RETRIES: u32 = 100;
+
 impl<'d> Expander<'d, '_> {
     /// The action of every slot, `None` where it could not be made, which has been reported.
     pub fn build_all(&mut self) -> Vec<Option<Action>> {
@@ -45,9 +48,7 @@ impl<'d> Expander<'d, '_> {
 
     /// What a node says of its limits and of what it needs.
     pub fn limits(&mut self, slot: usize, open: &Open<'d>) {
-        let timeout = self.setting(open, "timeout", Kind::Time).and_then(|v| as_time(&v.value));
-        let retries = self.count(open, "retry").map(|n| n.value);
-        self.slots[slot].limits = Limits { timeout, retries: retries.unwrap_or(0) };
+        self.slots[slot].limits = Limits { timeout: self.timeout(open), retries: self.retries(open) };
         // What the expansion already knows, as the size of a wheel, stays.
         let mut needs = self.slots[slot].needs.clone();
         for node in open.fields.nodes("needs") {
@@ -66,6 +67,34 @@ impl<'d> Expander<'d, '_> {
             }
         }
         self.slots[slot].needs = needs;
+    }
+
+    fn timeout(&mut self, open: &Open<'d>) -> Option<Duration> {
+        let given = self.setting(open, "timeout", Kind::Time)?;
+        let timeout = as_time(&given.value)?;
+        if timeout.is_zero() {
+            let fault = Diagnostic::error("pipe::out-of-range", "no step is done in no time");
+            let at = super::scope::place(&given.origin).unwrap_or_else(|| open.node.header());
+            let help = "write how long it may take, as `(min)10`; without `timeout` there is no limit";
+            self.report(open.site.scope, fault.at(at, "it would always be stopped").help(help));
+        }
+        Some(timeout)
+    }
+
+    fn retries(&mut self, open: &Open<'d>) -> u32 {
+        let Some(given) = self.count(open, "retry") else {
+            return 0;
+        };
+        if given.value > MOST_RETRIES {
+            let fault = Diagnostic::error(
+                "pipe::out-of-range",
+                format!("`retry` is at most {MOST_RETRIES}, not {}", given.value),
+            );
+            let at = super::scope::place(&given.origin).unwrap_or_else(|| open.node.header());
+            let help = "what fails so often fails for a reason: write a small number, as `retry=2`";
+            self.report(open.site.scope, fault.at(at, "here").help(help));
+        }
+        given.value
     }
 
     /// A child node opened: all its children are settings.

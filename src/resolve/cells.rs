@@ -201,11 +201,12 @@ impl<'d> Expander<'d, '_> {
                 }
             }
         }
-        let fault = Diagnostic::error("pipe::no-such-cell", format!("no cell of `{name}` matches `[{chosen}]`"));
+        let fault =
+            Diagnostic::error("pipe::no-such-cell", format!("no cell of `{name}` matches `{}`", brackets(chosen)));
         let why = matrix.and_then(|matrix| matrix.why_excluded(|cell| chosen.matches(cell)));
         let label = match why {
             Some(reason) => format!("the matrix excludes it: {reason}"),
-            None => format!("used{from}"),
+            None => format!("no such cell{from}"),
         };
         fault.at(wanted.at, label).at(entity.at, "one step for each cell").help(format!(
             "it has {}; an axis that the brackets leave out agrees with the cell that uses it",
@@ -285,7 +286,7 @@ fn several(wanted: &Ref, entity: &Entity, fits: &[usize]) -> Diagnostic {
     let name = &wanted.name;
     let from = wanted.cell.as_ref().map(|cell| format!(" in the cell {cell}")).unwrap_or_default();
     let message = match &wanted.chosen {
-        Some(chosen) => format!("`[{chosen}]` fits several cells of `{name}`"),
+        Some(chosen) => format!("`{}` fits several cells of `{name}`", brackets(chosen)),
         None => format!("`{name}` has several cells, and none is chosen"),
     };
     let fault = Diagnostic::error("pipe::ambiguous-step", message);
@@ -295,6 +296,11 @@ fn several(wanted: &Ref, entity: &Entity, fits: &[usize]) -> Diagnostic {
          axes; there are {}",
         some_cells(name, entity, fits.iter().copied())
     ))
+}
+
+/// A pattern as references write it.
+fn brackets(pattern: &CellPattern) -> String {
+    format!("[{}]", pattern.to_string().replace(' ', ","))
 }
 
 fn some_cells(name: &str, entity: &Entity, places: impl Iterator<Item = usize>) -> String {

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::kind::Kind;
-use super::matrix::{self, MatrixDecl};
+use super::matrix::MatrixDecl;
 use super::shape::{Shape, Slot};
 use super::table::{self, Body, HOST_FACTS, NodeSpec, WHEN};
 use super::value::{self, MEANINGS, UNITS};
 use super::world::{ParamDecl, Recipe, World, twice};
-use super::{cells, eval, import::Module};
+use super::{cells, eval, import::Module, product};
 use crate::diag::{At, Diagnostic, choices, list, suggest};
 use crate::syntax::{Entry, Literal, Node};
 
@@ -67,6 +67,8 @@ impl<'a, 'd> Checker<'a, 'd> {
             if name == "pipeline" && index > 0 {
                 let fault = Diagnostic::error("pipe::duplicate-name", "`pipeline` stands once, at the top");
                 self.found.push(fault.at(node.header(), "here").help("take it away, or move it to the top"));
+            } else if name == WHEN {
+                self.when_in_file(node, &mut names);
             } else if name == "profile" {
                 self.profile(node, &names);
             } else if let Some(spec) = table::FILE_NODES.iter().find(|spec| spec.name == name) {
@@ -76,6 +78,23 @@ impl<'a, 'd> Checker<'a, 'd> {
                 }
             } else {
                 self.step_node(node, &mut names, true);
+            }
+        }
+    }
+
+    /// A `when` around steps of the pipeline.
+    fn when_in_file(&mut self, node: &'d Node, names: &mut Names<'a, 'd>) {
+        self.when(node, names);
+        for child in node.children() {
+            let name = child.name.text.as_str();
+            if name == WHEN {
+                self.when_in_file(child, names);
+            } else if table::FILE_NODES.iter().any(|spec| spec.name == name) {
+                let fault = Diagnostic::error("pipe::misplaced-node", format!("`{name}` stands in no `when`"));
+                let help = "what a pipeline declares does not depend on values; only steps stand in a `when`";
+                self.found.push(fault.at(child.header(), "here").help(help));
+            } else {
+                self.step_node(child, names, true);
             }
         }
     }
@@ -230,8 +249,10 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     fn for_each(&mut self, node: &'d Node, names: &Names<'a, 'd>) -> Option<&'a MatrixDecl<'d>> {
-        for entry in matrix::for_each(node) {
-            let Some(name) = entry.text() else { continue };
+        for entry in product::for_each(node) {
+            let Some(name) = entry.text().filter(|_| entry.annotation.is_none()) else {
+                continue;
+            };
             if names.recipe.is_some() {
                 let fault = Diagnostic::error("pipe::misplaced-node", "a step in a recipe has no `for-each`");
                 self.found.push(fault.at(entry.at, "here").help("write it where the recipe is used"));
@@ -245,7 +266,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 self.found.push(fault.at(entry.at, "not declared").help(help));
             }
         }
-        matrix::of_node(self.matrices, node).map(|matrix| &self.matrices[matrix])
+        product::of_node(self.matrices, node).map(|matrix| &self.matrices[matrix])
     }
 
     fn unknown_node(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
@@ -286,9 +307,46 @@ impl<'a, 'd> Checker<'a, 'd> {
                 self.found.push(fault.at(node.header(), "not in it").help(shape.how_to(spec)));
             }
         }
+        self.variables(node);
+        if shape.metrics && !node.children().iter().any(|child| shape.setting(&child.name.text).is_none()) {
+            let fault = Diagnostic::error("pipe::missing-node", format!("`{}` has no figure", shape.name));
+            let help = "write each as a name and a number between its braces: `images-per-second 265`";
+            self.found.push(fault.at(node.header(), "what was published?").help(help));
+        }
         for setting in shape.settings.iter().filter(|setting| setting.required) {
             if node.property(setting.name).is_none() && !has(node, setting.name) {
                 self.found.push(shape.missing(setting, node.header()));
+            }
+        }
+    }
+
+    /// The environment variables of a step: each named once, by a name that a process can have.
+    fn variables(&mut self, node: &'d Node) {
+        let mut seen: BTreeMap<&str, (At, At)> = BTreeMap::new();
+        for env in node.children().iter().filter(|child| child.name.text == "env") {
+            let first = env.values().next().filter(|entry| entry.annotation.is_none());
+            let alone = first.and_then(Entry::text).map(|text| (text, env.values().next().map_or(env.at, |e| e.at)));
+            let keyed =
+                env.entries.iter().filter_map(|entry| entry.key.as_ref()).map(|key| (key.text.as_str(), key.at));
+            if env.entries.is_empty() {
+                let fault = Diagnostic::error("pipe::missing-value", "`env` names no variable");
+                self.found.push(fault.at(env.header(), "here").help("write `env NAME=\"value\"`"));
+            }
+            if let (Some((name, at)), 1) = (alone, env.values().count()) {
+                let fault = Diagnostic::error("pipe::missing-value", format!("`{name}` has no value"));
+                self.found.push(fault.at(at, "only a name").help(format!("write `env {name}=\"value\"`")));
+            }
+            for (name, at) in alone.into_iter().chain(keyed) {
+                if name.is_empty() || name.contains(|c: char| c == '=' || c.is_whitespace()) {
+                    let fault = Diagnostic::error("pipe::bad-name", format!("`{name}` cannot be a variable"));
+                    let help = "the name stands alone: `env NAME=\"value\"`, or `env \"NAME\" \"value\"`";
+                    self.found.push(fault.at(at, "here").help(help));
+                }
+                // Twice in one node is told of every setting.
+                if let Some((first, _)) = seen.insert(name, (at, env.at)).filter(|(_, node)| *node != env.at) {
+                    let fault = Diagnostic::error("pipe::duplicate-setting", format!("variable `{name}` is set twice"));
+                    self.found.push(fault.at(at, "the second").at(first, "the first").help("take one away"));
+                }
             }
         }
     }
@@ -450,7 +508,10 @@ impl<'a, 'd> Checker<'a, 'd> {
         values.iter().take(taken).for_each(|entry| self.slot(entry, slot, names));
         let extra = child.entries.iter().find(|e| e.key.is_some()).or(values.get(taken).copied());
         let inner = child.children.as_ref().is_some_and(|c| !c.is_empty());
-        if slot.many && (extra.is_some() || inner) {
+        if slot.name == "for-each" && values.is_empty() {
+            let fault = Diagnostic::error("pipe::missing-value", "`for-each` names no matrix");
+            self.found.push(fault.at(child.header(), "here").help("write `for-each \"MATRIX\"`"));
+        } else if slot.many && (extra.is_some() || inner) {
             let fault =
                 Diagnostic::error("pipe::too-many-values", format!("`{}` has values and nothing else", slot.name));
             let at = extra.map_or_else(|| child.header(), |entry| entry.at);
@@ -491,10 +552,10 @@ impl<'a, 'd> Checker<'a, 'd> {
         let Some(text) = entry.text() else {
             let found = entry.literal.describe();
             let fault =
-                Diagnostic::error("pipe::wrong-type", format!("`({annotation})` stands before a name in quotes"));
-            return self
-                .found
-                .push(fault.at(entry.at, format!("this is {found}")).help(format!("write `({annotation})\"NAME\"`")));
+                Diagnostic::error("pipe::wrong-type", format!("`({annotation})` stands before a text in quotes"));
+            let text = if annotation == "range" { "1..8" } else { "NAME" };
+            let help = format!("write `({annotation})\"{text}\"`");
+            return self.found.push(fault.at(entry.at, format!("this is {found}")).help(help));
         };
         match annotation {
             "param" => self.param_reference(entry, text, kind, what, spreads, names),
@@ -537,6 +598,10 @@ impl<'a, 'd> Checker<'a, 'd> {
                 let help =
                     "let a tool read its own configuration in a `fetch` step, or bring the file by hand with `(file)`";
                 self.found.push(fault.at(entry.at, "this version of `pipe` refuses them").help(help));
+            }
+            "range" => {
+                let help = "a range stands for the values of an axis: `axis \"batch\" (range)\"1..32\" step=\"*2\"`";
+                self.found.push(value::wrong_type(entry, kind, what).help(help));
             }
             _ => self.found.push(value::wrong_type(entry, kind, what)),
         }

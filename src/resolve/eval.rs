@@ -130,11 +130,7 @@ impl<'d> Expander<'d, '_> {
                 Some(Bound::List(_)) => self.refuse(site, list_here(name, entry.at, "this")),
                 Some(Bound::Absent) => Bound::Absent,
                 Some(Bound::Wrong) => Bound::Wrong,
-                _ => {
-                    let known: Vec<&str> = scope.names.keys().copied().collect();
-                    let fault = unknown_step(name, entry.at, known);
-                    self.refuse(site, fault)
-                }
+                _ => self.refuse(site, absent_step(name, entry.at)),
             };
         }
         Bound::Step(Ref {
@@ -324,6 +320,13 @@ pub fn list_here(name: &str, at: At, what: &str) -> Diagnostic {
 pub fn unknown_step(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
     let fault = Diagnostic::error("pipe::unknown-step", format!("there is no step `{name}`"));
     fault.at(at, "no step of this name").maybe_help(suggest(name, known, "there are"))
+}
+
+/// "step `x` is not made": one that is declared, or the checker would have told.
+pub fn absent_step(name: &str, at: At) -> Diagnostic {
+    let fault = Diagnostic::error("pipe::absent-step", format!("step `{name}` is not made with these values"));
+    let help = format!("its `when` does not hold: put what uses `{name}` into the same `when`");
+    fault.at(at, "used here").help(help)
 }
 
 /// "there is no axis here".

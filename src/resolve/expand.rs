@@ -7,11 +7,10 @@ use std::rc::Rc;
 
 use super::fields::{Fields, flatten};
 use super::import::{Loader, Module};
-use super::matrix;
 use super::scope::{Bound, Entity, Matrices, Open, Ref, Scope, Site, Slot, Target, Work, origin, place};
 use super::table::{self, STEP_SETTINGS};
 use super::world::{ParamDecl, Preset, World, twice};
-use super::{Facts, cells, kind::Kind, lock};
+use super::{Facts, cells, kind::Kind, lock, product};
 use crate::diag::{At, Diagnostic, Label};
 use crate::pipeline::{Action, Cell, Class, FetchWheel, Limits, Needs, StepId, UnpackWheels};
 use crate::syntax::{Entry, Node};
@@ -80,11 +79,11 @@ impl<'d> Expander<'d, '_> {
 
     /// One node as one step, or as one for each cell of its matrix.
     fn step(&mut self, scope: usize, node: &'d Node, at: At, text: &str) -> Entity {
-        let matrix = matrix::of_node(self.matrices, node);
+        let matrix = product::of_node(self.matrices, node);
         let cells: Vec<Option<Rc<Cell>>> = match matrix {
             Some(matrix) => self.matrices[matrix].cells.iter().cloned().map(Some).collect(),
             // Of matrices that are not there, or have no product, the checker has told.
-            None if !matrix::for_each(node).is_empty() => Vec::new(),
+            None if !product::for_each(node).is_empty() => Vec::new(),
             None => vec![None],
         };
         let (name, group) = self.full_name(scope, text);
@@ -407,9 +406,5 @@ pub fn missing_param(recipe: &str, param: &ParamDecl<'_>, at: At) -> Diagnostic 
     let fault =
         Diagnostic::error("pipe::missing-parameter", format!("`{recipe}` needs `{name}`, {}", param.kind.describe()));
     let about = param.about.map(|about| format!(" ({about})")).unwrap_or_default();
-    let example = match param.choices.first() {
-        Some(choice) => format!("\"{choice}\""),
-        None => param.kind.example().to_owned(),
-    };
-    fault.at(at, format!("`{name}` is not given")).help(format!("write `{name}={example}`{about}"))
+    fault.at(at, format!("`{name}` is not given")).help(format!("write `{name}={}`{about}", param.example()))
 }

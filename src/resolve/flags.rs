@@ -96,7 +96,7 @@ impl<'d> Expander<'d, '_> {
             if let Some(amount) = amount {
                 let fault = Diagnostic::error("pipe::missing-value", format!("`{}` has exactly one value", word.text));
                 let at = entries.get(1).map_or(word.at, |entry| entry.at);
-                self.report(0, fault.at(at, amount).help(format!("write `{} {}`", word.text, param.kind.example())));
+                self.report(0, fault.at(at, amount).help(format!("write `{} {}`", word.text, param.example())));
                 continue;
             }
             let mut items: Vec<Bound> = entries.iter().map(|entry| self.of_profile(profile, param, entry)).collect();

@@ -211,7 +211,8 @@ impl<'f> Loader<'f> {
     /// True inside the project, and for a file from another project inside that.
     fn may_read(&self, folder: &Path, target: &Path) -> bool {
         let together = |root: &PathBuf| folder.starts_with(root) && target.starts_with(root);
-        target.starts_with(&self.root) || self.others.iter().any(together)
+        // A project around ours opens nothing to our own files.
+        target.starts_with(&self.root) || (!folder.starts_with(&self.root) && self.others.iter().any(together))
     }
 
     /// The real path of what lies beside a file in `folder`, wherever that is.

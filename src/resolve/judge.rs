@@ -189,10 +189,8 @@ impl<'d> Expander<'d, '_> {
             }
         };
         let name = named.name;
-        let scope = &self.scopes[open.site.scope];
-        let Some(entity) = scope.names.get(name).cloned() else {
-            let known: Vec<&str> = scope.names.keys().copied().collect();
-            self.report(open.site.scope, super::eval::unknown_step(name, entry.at, known));
+        let Some(entity) = self.scopes[open.site.scope].names.get(name).cloned() else {
+            self.report(open.site.scope, super::eval::absent_step(name, entry.at));
             return None;
         };
         if !named.path.is_empty() {

@@ -1,4 +1,4 @@
-//! A `matrix` node as its cells, and several matrices as one.
+//! A `matrix` node as its cells.
 //!
 //! A *point* is what the axes make, zipped or each with each; a *cell* is a point that no `exclude` rules out,
 //! or what an `include` adds. Points keep the order of the axes, the last one turning fastest. It knows the
@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::axis::{Around, Axis, Dimension, axes, is_axis, one};
 use super::kind::Kind;
-use super::range::{self, Step};
-use super::scope::{Bound, origin};
 use super::table::WHEN;
 use super::value;
 use crate::diag::{At, Diagnostic, list, suggest};
-use crate::pipeline::{Cell, Matrix, Origin, Value};
+use crate::pipeline::{Cell, Matrix};
 use crate::syntax::{Entry, Node};
 
 /// More cells than this are not made.
@@ -39,41 +38,6 @@ pub enum Fate {
     Excluded(String),
 }
 
-/// One axis.
-#[derive(Clone)]
-pub struct Axis<'d> {
-    pub name: &'d str,
-    pub at: At,
-    pub values: Vec<AxisValue>,
-    /// Values that only an `include` has.
-    extra: Vec<AxisValue>,
-    /// The place of each value in `values`, then in `extra`.
-    index: BTreeMap<String, usize>,
-}
-
-/// One value of an axis.
-#[derive(Debug, Clone)]
-pub struct AxisValue {
-    /// As cells are named by it.
-    pub text: String,
-    pub value: Value,
-    pub origin: Origin,
-    at: At,
-}
-
-/// What a matrix may ask of the pipeline around it.
-pub struct Around<'a, 'd> {
-    pub params: &'a BTreeMap<&'d str, Bound>,
-    /// Decides a `when`.
-    pub holds: &'a dyn Fn(&'d Node) -> bool,
-}
-
-/// Axes that advance together, by their numbers, and how many values each has.
-struct Dimension {
-    axes: Vec<usize>,
-    length: usize,
-}
-
 /// An `exclude`: the numbers of axes and values, and the reason.
 type Rule = (Vec<(usize, usize)>, String);
 
@@ -90,6 +54,10 @@ impl<'d> MatrixDecl<'d> {
             cells: Vec::new(),
             parts: Vec::new(),
         };
+        if dimensions.is_empty() && node.children().iter().any(is_axis) {
+            // What is wrong with them has been told.
+            return Some(matrix);
+        }
         if dimensions.is_empty() {
             let fault = Diagnostic::error("pipe::missing-node", format!("matrix `{}` has no axis", matrix.name));
             found.push(fault.at(node.header(), "here").help("write `axis \"NAME\" \"a\" \"b\"` between its braces"));
@@ -121,7 +89,7 @@ impl<'d> MatrixDecl<'d> {
         for dimension in dimensions {
             let with = |point: &Vec<usize>, row: usize| {
                 let mut point = point.clone();
-                dimension.axes.iter().for_each(|axis| point[*axis] = row);
+                dimension.axes.iter().for_each(|axis| point[*axis] = self.axes[*axis].rows[row]);
                 point
             };
             coordinates = coordinates.iter().flat_map(|p| (0..dimension.length).map(move |row| with(p, row))).collect();
@@ -312,357 +280,11 @@ fn rules<'d>(nodes: &'d [Node], name: &str, holds: bool, around: &Around<'_, 'd>
 }
 
 /// The cells among the points.
-fn cells(points: &[(Rc<Cell>, Fate)]) -> Vec<Rc<Cell>> {
+pub fn cells(points: &[(Rc<Cell>, Fate)]) -> Vec<Rc<Cell>> {
     points.iter().filter(|(_, fate)| !matches!(fate, Fate::Excluded(_))).map(|(cell, _)| cell.clone()).collect()
 }
 
-fn too_many(name: &str, at: At) -> Diagnostic {
+pub fn too_many(name: &str, at: At) -> Diagnostic {
     let fault = Diagnostic::error("pipe::too-many-cells", format!("matrix `{name}` has more than {MOST_CELLS} cells"));
     fault.at(at, "here").help("take values out of its axes")
-}
-
-/// The matrices that a step names in its `for-each`.
-pub fn for_each(node: &Node) -> Vec<&Entry> {
-    if let Some(entry) = node.property("for-each") {
-        return vec![entry];
-    }
-    let child = node.children().iter().find(|child| child.name.text == "for-each");
-    child.map(|child| child.values().collect()).unwrap_or_default()
-}
-
-/// The matrix, declared or a product, whose cells a step is made for.
-pub fn of_node(matrices: &[MatrixDecl<'_>], node: &Node) -> Option<usize> {
-    let named = |entry: &Entry| {
-        let name = entry.text()?;
-        matrices.iter().position(|matrix| matrix.parts.is_empty() && matrix.name == name)
-    };
-    match for_each(node)[..] {
-        [] => None,
-        [entry] => named(entry),
-        ref several => {
-            let parts: Vec<usize> = several.iter().map(|entry| named(entry)).collect::<Option<_>>()?;
-            matrices.iter().position(|matrix| matrix.parts == parts)
-        }
-    }
-}
-
-/// Adds the product of every list of matrices that a step of the pipeline names.
-pub fn products<'d>(nodes: &'d [Node], matrices: &mut Vec<MatrixDecl<'d>>, found: &mut Vec<Diagnostic>) {
-    for node in nodes {
-        if node.name.text == WHEN {
-            products(node.children(), matrices, found);
-            continue;
-        }
-        let named = for_each(node);
-        if named.len() < 2 || of_node(matrices, node).is_some() {
-            continue;
-        }
-        let number =
-            |entry: &&Entry| matrices.iter().position(|m| m.parts.is_empty() && Some(m.name.as_str()) == entry.text());
-        // A matrix that is not there, the checker tells.
-        let Some(parts) = named.iter().map(number).collect::<Option<Vec<usize>>>() else {
-            continue;
-        };
-        let twice = (1..parts.len()).find(|i| parts[..*i].contains(&parts[*i]));
-        if let Some(second) = twice {
-            let name = &matrices[parts[second]].name;
-            let fault = Diagnostic::error("pipe::duplicate-name", format!("`for-each` names matrix `{name}` twice"));
-            found.push(fault.at(named[second].at, "the second time").help("take one away"));
-            continue;
-        }
-        let mut made: Option<MatrixDecl<'d>> = None;
-        for (part, entry) in parts.iter().zip(&named) {
-            made = match made {
-                None => Some(matrices[*part].alone(entry.at)),
-                Some(product) => product.with(&matrices[*part], entry.at, found),
-            };
-            if made.is_none() {
-                break;
-            }
-        }
-        if let Some(mut product) = made {
-            product.cells = cells(&product.points);
-            product.parts = parts;
-            matrices.push(product);
-        }
-    }
-}
-
-impl<'d> MatrixDecl<'d> {
-    /// The start of a product.
-    fn alone(&self, at: At) -> MatrixDecl<'d> {
-        MatrixDecl {
-            name: self.name.clone(),
-            at,
-            axes: self.axes.clone(),
-            points: self.points.clone(),
-            cells: Vec::new(),
-            parts: Vec::new(),
-        }
-    }
-
-    /// Every point of `self` with every point of `other` that has the same values on the axes of both.
-    fn with(mut self, other: &MatrixDecl<'d>, at: At, found: &mut Vec<Diagnostic>) -> Option<MatrixDecl<'d>> {
-        let shared: Vec<&str> = other.axes.iter().map(|a| a.name).filter(|name| self.axis(name).is_some()).collect();
-        let values = |cell: &Cell| -> Vec<String> {
-            shared.iter().map(|axis| cell.get(axis).unwrap_or_default().to_owned()).collect()
-        };
-        let mut agreeing: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
-        for (place, (cell, _)) in other.points.iter().enumerate() {
-            agreeing.entry(values(cell)).or_default().push(place);
-        }
-        let fits: Vec<&[usize]> = self
-            .points
-            .iter()
-            .map(|(cell, _)| agreeing.get(&values(cell)).map(Vec::as_slice).unwrap_or_default())
-            .collect();
-        let name = format!("{} × {}", self.name, other.name);
-        let count: usize = fits.iter().map(|places| places.len()).sum();
-        if count > MOST_CELLS {
-            found.push(too_many(&name, at));
-            return None;
-        }
-        if count == 0 && !self.points.is_empty() && !other.points.is_empty() {
-            let fault = Diagnostic::error(
-                "pipe::no-common-cell",
-                format!("no cell of `{}` agrees with any of `{}`", self.name, other.name),
-            );
-            let axis = shared.first().copied().unwrap_or_default();
-            let mut fault = fault.at(at, "their product has no cells");
-            for place in [self.axis(axis), other.axis(axis)].into_iter().flatten() {
-                fault = fault.at(place.at, format!("one `{axis}`"));
-            }
-            found.push(fault.help("give the axis that they share a common value, or rename one of the two"));
-            return None;
-        }
-        let join = |(cell, fate): &(Rc<Cell>, Fate), place: usize| {
-            let (second, second_fate) = &other.points[place];
-            let more = second.0.iter().filter(|(axis, _)| !shared.contains(&axis.as_str())).cloned();
-            (Rc::new(Cell(cell.0.iter().cloned().chain(more).collect())), fate.and(second_fate))
-        };
-        let points: Vec<(Rc<Cell>, Fate)> = self
-            .points
-            .iter()
-            .zip(&fits)
-            .flat_map(|(point, places)| places.iter().map(move |place| join(point, *place)))
-            .collect();
-        let more = other.axes.iter().filter(|axis| !shared.contains(&axis.name)).cloned();
-        self.axes.extend(more);
-        self.points = points;
-        self.name = name;
-        Some(self)
-    }
-}
-
-impl Fate {
-    /// Of a point that is made of two: excluded where one is, else included where one is.
-    fn and(&self, other: &Fate) -> Fate {
-        match (self, other) {
-            (Fate::Excluded(_), _) => self.clone(),
-            (_, Fate::Excluded(_)) => other.clone(),
-            (Fate::Included(Some(_)), _) => self.clone(),
-            (_, Fate::Included(_)) => other.clone(),
-            _ => self.clone(),
-        }
-    }
-}
-
-/// The axes of a matrix, and which of them advance together.
-fn axes<'d>(node: &'d Node, around: &Around<'_, 'd>, found: &mut Vec<Diagnostic>) -> (Vec<Axis<'d>>, Vec<Dimension>) {
-    let mut axes: Vec<Axis> = Vec::new();
-    let mut dimensions = Vec::new();
-    let mut one = |child: &'d Node, found: &mut Vec<Diagnostic>| -> Option<(usize, usize)> {
-        let axis = Axis::new(child, around, found)?;
-        if let Some(first) = axes.iter().find(|known| known.name == axis.name) {
-            let fault = Diagnostic::error("pipe::duplicate-name", format!("two axes are named `{}`", axis.name));
-            found.push(fault.at(axis.at, "the second").at(first.at, "the first").help("rename one of them"));
-            return None;
-        }
-        axes.push(axis);
-        Some((axes.len() - 1, axes[axes.len() - 1].values.len()))
-    };
-    for child in node.children() {
-        match child.name.text.as_str() {
-            "axis" => {
-                dimensions.extend(one(child, found).map(|(axis, length)| Dimension { axes: vec![axis], length }));
-            }
-            "zip" => {
-                let members: Vec<(usize, usize, At)> = child
-                    .children()
-                    .iter()
-                    .filter(|axis| axis.name.text == "axis")
-                    .filter_map(|axis| one(axis, found).map(|(number, length)| (number, length, axis.header())))
-                    .collect();
-                let Some(&(_, length, first)) = members.first() else {
-                    continue;
-                };
-                if let Some((_, other, at)) = members.iter().find(|(_, other, _)| *other != length) {
-                    let fault = Diagnostic::error("pipe::zip-lengths", "axes that advance together are equally long");
-                    let values = |n: usize| format!("{n} value{}", if n == 1 { "" } else { "s" });
-                    let fault = fault.at(*at, values(*other)).at(first, values(length));
-                    found.push(fault.help("add or take away values, or take an axis out of the `zip`"));
-                    continue;
-                }
-                dimensions.push(Dimension { axes: members.iter().map(|(axis, ..)| *axis).collect(), length });
-            }
-            WHEN => {
-                for inner in child.children().iter().filter(|inner| matches!(inner.name.text.as_str(), "axis" | "zip"))
-                {
-                    let fault = Diagnostic::error("pipe::misplaced-node", "an axis stands in no `when`");
-                    let help =
-                        "cells would have other names on other hosts: put `exclude` or `include` into the `when`";
-                    found.push(fault.at(inner.header(), "here").help(help));
-                }
-            }
-            _ => {}
-        }
-    }
-    (axes, dimensions)
-}
-
-/// The single value of a property; `None` where there is none, which the checker tells.
-fn one(entry: &Entry, axis: &str, around: &Around<'_, '_>) -> Option<AxisValue> {
-    let mut values = given(entry, &format!("axis `{axis}`"), around)?;
-    values.pop().filter(|_| values.is_empty())
-}
-
-/// The values that an entry gives: itself, or those of a parameter.
-fn given(entry: &Entry, what: &str, around: &Around<'_, '_>) -> Option<Vec<AxisValue>> {
-    let value = |value: Value, origin: Origin| AxisValue { text: value.to_string(), value, origin, at: entry.at };
-    let plain = |bound: &Bound| match bound {
-        Bound::Value(spanned) => Some(value(spanned.value.clone(), spanned.origin.clone())),
-        _ => None,
-    };
-    if entry.annotated() == Some("param") {
-        return match around.params.get(entry.text()?)? {
-            Bound::List(items) => items.iter().map(plain).collect(),
-            bound => plain(bound).map(|value| vec![value]),
-        };
-    }
-    value::literal(entry, Kind::Plain, what).ok().map(|literal| vec![value(literal, origin(entry.at))])
-}
-
-impl<'d> Axis<'d> {
-    fn new(node: &'d Node, around: &Around<'_, 'd>, found: &mut Vec<Diagnostic>) -> Option<Axis<'d>> {
-        let mut entries = node.values();
-        let name = entries.next()?;
-        let mut axis =
-            Axis { name: name.text()?, at: name.at, values: Vec::new(), extra: Vec::new(), index: BTreeMap::new() };
-        let step = node.property_or_child("step");
-        let by = match step.filter(|step| step.text().is_some()).map(Step::read) {
-            Some(Ok(step)) => step,
-            Some(Err(fault)) => {
-                found.push(fault);
-                return Some(axis);
-            }
-            None => Step::Add(1),
-        };
-        let mut ranges = 0;
-        // Of a value that is none, the checker tells.
-        let mut sound = true;
-        for entry in entries {
-            if entry.annotated() == Some("range") {
-                ranges += 1;
-                match range::values(entry, by) {
-                    Ok(numbers) => {
-                        for n in numbers {
-                            let value = Value::Integer(n);
-                            let text = value.to_string();
-                            let value = AxisValue { text, value, origin: origin(entry.at), at: entry.at };
-                            sound &= axis.add(value, found);
-                        }
-                    }
-                    Err(fault) => {
-                        found.push(fault);
-                        sound = false;
-                    }
-                }
-                continue;
-            }
-            let values = given(entry, "an axis value", around);
-            sound &= values.is_some();
-            for value in values.into_iter().flatten() {
-                sound &= axis.add(value, found);
-            }
-        }
-        if let Some(step) = step.filter(|_| ranges == 0) {
-            let fault = Diagnostic::error("pipe::step-without-range", "only a range has a step");
-            let help = format!("write `axis \"{}\" (range)\"1..8\" step=…`, or take `step` away", axis.name);
-            found.push(fault.at(step.at, "this belongs to no range").help(help));
-        }
-        if axis.values.is_empty() && sound {
-            axis.empty(node, found);
-        }
-        Some(axis)
-    }
-
-    fn empty(&self, node: &'d Node, found: &mut Vec<Diagnostic>) {
-        let fault = Diagnostic::error("pipe::missing-value", format!("axis `{}` has no values", self.name));
-        let list = node.values().nth(1).filter(|entry| entry.annotated() == Some("param")).and_then(Entry::text);
-        found.push(match list {
-            Some(list) => {
-                fault.at(node.header(), "the list is empty").help(format!("give `{list}` a value: `--set {list}=1,8`"))
-            }
-            None => fault
-                .at(node.header(), "here")
-                .help(format!("write them behind its name: `axis \"{}\" \"a\" \"b\"`", self.name)),
-        });
-    }
-
-    /// Adds a value, or says what is wrong with it.
-    fn add(&mut self, value: AxisValue, found: &mut Vec<Diagnostic>) -> bool {
-        if let Some(fault) = value.refuse() {
-            found.push(fault);
-            return false;
-        }
-        if let Some(first) = self.index.get(&value.text) {
-            let fault = Diagnostic::error(
-                "pipe::duplicate-name",
-                format!("axis `{}` has the value `{}` twice", self.name, value.text),
-            );
-            let first = self.values[*first].at;
-            found.push(fault.at(value.at, "the second").at(first, "the first").help("take one away"));
-            return false;
-        }
-        self.index.insert(value.text.clone(), self.values.len());
-        self.values.push(value);
-        true
-    }
-
-    /// The text of a value that an `include` gives, which becomes known.
-    fn admit(&mut self, value: AxisValue, found: &mut Vec<Diagnostic>) -> Option<String> {
-        if let Some(fault) = value.refuse() {
-            found.push(fault);
-            return None;
-        }
-        let text = value.text.clone();
-        if !self.index.contains_key(&text) {
-            self.index.insert(text.clone(), self.values.len() + self.extra.len());
-            self.extra.push(value);
-        }
-        Some(text)
-    }
-
-    /// The value that cells name so.
-    pub fn value(&self, text: &str) -> Option<&AxisValue> {
-        let place = *self.index.get(text)?;
-        self.values.get(place).or_else(|| self.extra.get(place - self.values.len()))
-    }
-
-    /// All values, those of an `include` last.
-    pub fn all(&self) -> impl Iterator<Item = &AxisValue> {
-        self.values.iter().chain(&self.extra)
-    }
-}
-
-impl AxisValue {
-    fn refuse(&self) -> Option<Diagnostic> {
-        let bad = |c: char| c.is_whitespace() || ",=[]*".contains(c);
-        if !self.text.is_empty() && !self.text.contains(bad) {
-            return None;
-        }
-        let fault = Diagnostic::error("pipe::bad-name", format!("`{}` cannot be a value of an axis", self.text));
-        let help = "it becomes part of a cell's name: leave out spaces and the signs , = [ ] *";
-        Some(fault.at(self.at, "here").help(help))
-    }
 }

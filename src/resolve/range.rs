@@ -23,8 +23,12 @@ impl Step {
             _ => None,
         };
         match step {
-            Some(Step::Times(n)) if n < 2 => Err(endless(entry.at, "times 1 or less never gets on", "`*2`")),
-            Some(Step::Add(n)) if n < 1 => Err(endless(entry.at, "so it never gets on", "`+1`")),
+            Some(Step::Times(n)) if n < 2 => {
+                Err(endless(entry.at, "this never gets on", "multiply by 2 or more: `*2`".to_owned()))
+            }
+            Some(Step::Add(n)) if n < 1 => {
+                Err(endless(entry.at, "this never gets on", "add 1 or more: `+1`".to_owned()))
+            }
             Some(step) => Ok(step),
             None => {
                 let fault = Diagnostic::error("pipe::bad-step", format!("`{text}` is no step of a range"));
@@ -56,7 +60,8 @@ pub fn values(entry: &Entry, step: Step) -> Result<Vec<i64>, Diagnostic> {
         return Err(fault.at(entry.at, "its end is below its start").help(help));
     }
     if matches!(step, Step::Times(_)) && first < 1 {
-        return Err(endless(entry.at, format!("{first} times a number never gets up to {last}"), "from 1 on"));
+        let why = format!("{first} times a number never gets up to {last}");
+        return Err(endless(entry.at, why, format!("start at 1: `(range)\"1..{}\"`", last.max(1))));
     }
     let mut values = Vec::new();
     let mut next = Some(first);
@@ -76,8 +81,8 @@ fn number(text: &str) -> Option<i64> {
     text.trim().parse().ok()
 }
 
-fn endless(at: At, why: impl Into<String>, write: &str) -> Diagnostic {
-    Diagnostic::error("pipe::endless-range", "this range never ends").at(at, why).help(format!("write it {write}"))
+fn endless(at: At, why: impl Into<String>, help: String) -> Diagnostic {
+    Diagnostic::error("pipe::endless-range", "this range never ends").at(at, why).help(help)
 }
 
 #[cfg(test)]

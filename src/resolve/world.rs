@@ -190,7 +190,8 @@ impl<'d> ProfileDecl<'d> {
     /// Reads a `profile` node.
     pub fn new(node: &'d Node) -> Option<ProfileDecl<'d>> {
         let name = node.values().next()?;
-        let children = node.children().iter().filter(|child| child.name.text != "about");
+        let named = |child: &&Node| child.name.text != "about" && child.name.text != table::WHEN;
+        let children = node.children().iter().filter(named);
         Some(ProfileDecl {
             name: name.text()?,
             at: name.at,
@@ -278,6 +279,15 @@ impl<'d> ParamDecl<'d> {
             min,
             max,
         })
+    }
+
+    /// How to write a value of it.
+    pub fn example(&self) -> String {
+        match (self.choices.first(), self.kind) {
+            (Some(choice), Kind::Text) => format!("\"{choice}\""),
+            (Some(choice), _) => choice.to_string(),
+            (None, kind) => kind.example().to_owned(),
+        }
     }
 
     /// What is wrong with a value of the right kind, if anything.
