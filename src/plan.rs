@@ -9,7 +9,7 @@ use petgraph::Direction;
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::pipeline::{Action, Cell, CellPattern, Pipeline, StepId, reads};
+use crate::pipeline::{Action, Cell, CellPattern, Pipeline, Step, StepId, reads};
 
 /// The steps of a pipeline in order.
 #[derive(Debug)]
@@ -86,6 +86,8 @@ impl Plan {
     /// given back to the user, of all that is selected.
     pub fn targets(&self, pipeline: &Pipeline, selection: &Selection) -> Vec<StepId> {
         let left = self.left_out(pipeline, selection);
+        // A cell that is asked for by its name is made, though nothing that is left reads it.
+        let gone = |step: &Step, reader: &StepId| step.cell.is_some() && left.contains(reader);
         self.order
             .iter()
             .copied()
@@ -94,7 +96,7 @@ impl Plan {
                 let step = &pipeline.steps[id.0];
                 match &step.action {
                     Action::Measure(_) => true,
-                    _ => self.readers(*id).is_empty() || step.export.is_some(),
+                    _ => self.readers(*id).iter().all(|reader| gone(step, reader)) || step.export.is_some(),
                 }
             })
             .collect()
@@ -248,6 +250,7 @@ step "apart" { run "true"; }
             "after all data[size=1] data[size=2] use[size=1,tool=b] use[size=2,tool=a] use[size=2,tool=b]"
         );
         assert_eq!(said("!size=1").0, "apart use[size=2,tool=a] use[size=2,tool=b]");
+        assert_eq!(said("size=1").0, "apart one use[size=1,tool=a] use[size=1,tool=b]");
     }
 
     #[test]

@@ -205,6 +205,8 @@ step "s" for-each="m" { run "true" (axis)"a" (axis)"b" (axis)"c"; }
     assert_eq!(added, [None, None, Some("back"), None, None, None, None]);
     assert_eq!(matrix.included.len(), 2);
     assert_eq!(pipeline.steps.len(), 6);
+    assert_eq!(step(&pipeline, "s[a=1,b=2,c=x]").about.as_deref(), Some("back"));
+    assert_eq!(step(&pipeline, "s[a=1,b=2,c=y]").about, None);
 }
 
 #[test]

@@ -37,6 +37,8 @@ struct Names<'a, 'd> {
     steps: BTreeMap<&'d str, At>,
     /// The matrix whose axes the node has.
     matrix: Option<&'a MatrixDecl<'d>>,
+    /// It has a `for-each` whose matrix is not there, which has been told.
+    unsure: bool,
 }
 
 impl<'a, 'd> Checker<'a, 'd> {
@@ -60,7 +62,8 @@ impl<'a, 'd> Checker<'a, 'd> {
             let fault = fault.at(first.header(), "`pipeline` comes first");
             self.found.push(fault.help("begin with `pipeline \"NAME\" about=\"what it answers\"`"));
         }
-        let mut names = Names { module: 0, recipe: None, params: self.params, steps: BTreeMap::new(), matrix: None };
+        let mut names =
+            Names { module: 0, recipe: None, params: self.params, steps: BTreeMap::new(), matrix: None, unsure: false };
         self.step_names(nodes, &mut names, false);
         for (index, node) in nodes.iter().enumerate() {
             let name = node.name.text.as_str();
@@ -117,7 +120,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     fn library(&mut self, module: usize, nodes: &'d [Node]) {
-        let names = Names { module, recipe: None, params: &[], steps: BTreeMap::new(), matrix: None };
+        let names = Names { module, recipe: None, params: &[], steps: BTreeMap::new(), matrix: None, unsure: false };
         for node in nodes {
             match node.name.text.as_str() {
                 "use" => self.node(node, &Shape::of(&table::USE), &names),
@@ -142,6 +145,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             params: &recipe.params,
             steps: BTreeMap::new(),
             matrix: None,
+            unsure: false,
         };
         self.step_names(recipe.node.children(), &mut names, false);
         for param in &recipe.params {
@@ -244,8 +248,9 @@ impl<'a, 'd> Checker<'a, 'd> {
             (None, None) => return self.unknown_node(node, names),
         };
         names.matrix = self.for_each(node, names);
+        names.unsure = names.matrix.is_none() && !product::for_each(node).is_empty();
         self.node(node, &shape, names);
-        names.matrix = None;
+        (names.matrix, names.unsure) = (None, false);
     }
 
     fn for_each(&mut self, node: &'d Node, names: &Names<'a, 'd>) -> Option<&'a MatrixDecl<'d>> {
@@ -632,6 +637,9 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     fn axis_reference(&mut self, entry: &Entry, text: &str, kind: Kind, what: &str, names: &Names<'a, 'd>) {
         let Some(matrix) = names.matrix else {
+            if names.unsure {
+                return;
+            }
             return self.found.push(eval::no_axis_here(text, entry.at, names.recipe.is_some()));
         };
         if matrix.axis(text).is_none() {
@@ -686,7 +694,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                     let fault = Diagnostic::error("pipe::not-a-choice", format!("`{name}` is never `{written}`"));
                     self.found.push(fault.at(entry.at, "never so").help(choices(written, answers)));
                 }
-            } else {
+            } else if !names.unsure {
                 let fault = Diagnostic::error(
                     "pipe::unknown-parameter",
                     format!("there is no parameter or axis `{name}` here"),

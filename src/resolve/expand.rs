@@ -91,7 +91,13 @@ impl<'d> Expander<'d, '_> {
         for (index, cell) in cells.into_iter().enumerate() {
             let name = cell.as_ref().map_or_else(|| name.clone(), |cell| format!("{name}[{cell}]"));
             let site = Site { scope, cell: cell.clone(), of: matrix.map(|matrix| (matrix, index)) };
-            targets.push((cell, self.call(Call { node, at, name, group: group.clone(), site })));
+            let target = self.call(Call { node, at, name, group: group.clone(), site });
+            let reason = matrix.and_then(|matrix| self.matrices[matrix].reasons.get(&index));
+            if let (Some(slot), Some(reason)) = (target, reason) {
+                let about = &mut self.slots[slot].about;
+                *about = Some(about.take().map_or_else(|| reason.clone(), |about| format!("{about} ({reason})")));
+            }
+            targets.push((cell, target));
         }
         let recipe = self.world.recipe(self.scopes[scope].module, &node.name.text);
         let outputs = recipe.map(|recipe| self.world.recipes[recipe].outputs.iter().map(|o| (*o).to_owned()).collect());

@@ -26,6 +26,8 @@ pub struct MatrixDecl<'d> {
     pub points: Vec<(Rc<Cell>, Fate)>,
     /// Those of the points that are made, in their order.
     pub cells: Vec<Rc<Cell>>,
+    /// Why an `include` added some of the cells, by their numbers.
+    pub reasons: BTreeMap<usize, String>,
     /// The matrices of which this is the product, by their numbers; of a declared one, none.
     pub parts: Vec<usize>,
 }
@@ -52,6 +54,7 @@ impl<'d> MatrixDecl<'d> {
             axes,
             points: Vec::new(),
             cells: Vec::new(),
+            reasons: BTreeMap::new(),
             parts: Vec::new(),
         };
         if dimensions.is_empty() && node.children().iter().any(is_axis) {
@@ -79,7 +82,7 @@ impl<'d> MatrixDecl<'d> {
         }
         matrix.points = matrix.product(&dimensions, &excludes);
         matrix.include(includes, found);
-        matrix.cells = cells(&matrix.points);
+        matrix.settle();
         Some(matrix)
     }
 
@@ -245,6 +248,20 @@ impl<'d> MatrixDecl<'d> {
         })
     }
 
+    /// Takes the cells out of the points.
+    pub fn settle(&mut self) {
+        for (cell, fate) in &self.points {
+            match fate {
+                Fate::Excluded(_) => continue,
+                Fate::Included(Some(reason)) => {
+                    self.reasons.insert(self.cells.len(), reason.clone());
+                }
+                Fate::Included(None) | Fate::Cell => {}
+            }
+            self.cells.push(cell.clone());
+        }
+    }
+
     /// As the pipeline holds it.
     pub fn plain(&self) -> Matrix {
         let values = |axis: &Axis| axis.values.iter().map(|value| value.text.clone()).collect();
@@ -277,11 +294,6 @@ fn rules<'d>(nodes: &'d [Node], name: &str, holds: bool, around: &Around<'_, 'd>
         }
     }
     out
-}
-
-/// The cells among the points.
-pub fn cells(points: &[(Rc<Cell>, Fate)]) -> Vec<Rc<Cell>> {
-    points.iter().filter(|(_, fate)| !matches!(fate, Fate::Excluded(_))).map(|(cell, _)| cell.clone()).collect()
 }
 
 pub fn too_many(name: &str, at: At) -> Diagnostic {

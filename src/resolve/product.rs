@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::matrix::{Fate, MOST_CELLS, MatrixDecl, cells, too_many};
+use super::matrix::{Fate, MOST_CELLS, MatrixDecl, too_many};
 use super::table::WHEN;
 use crate::diag::{At, Diagnostic};
 use crate::pipeline::Cell;
@@ -56,23 +56,14 @@ pub fn products<'d>(nodes: &'d [Node], matrices: &mut Vec<MatrixDecl<'d>>, found
             let name = &matrices[parts[second]].name;
             let fault = Diagnostic::error("pipe::duplicate-name", format!("`for-each` names matrix `{name}` twice"));
             found.push(fault.at(named[second].at, "the second time").help("take one away"));
-            continue;
         }
-        let mut made: Option<MatrixDecl<'d>> = None;
-        for (part, entry) in parts.iter().zip(&named) {
-            made = match made {
-                None => Some(matrices[*part].alone(entry.at)),
-                Some(product) => product.with(&matrices[*part], entry.at, found),
-            };
-            if made.is_none() {
-                break;
-            }
+        let mut product = matrices[parts[0]].alone(named[0].at);
+        for (part, entry) in parts.iter().zip(&named).skip(1).filter(|_| twice.is_none()) {
+            product = product.with(&matrices[*part], entry.at, found);
         }
-        if let Some(mut product) = made {
-            product.cells = cells(&product.points);
-            product.parts = parts;
-            matrices.push(product);
-        }
+        product.settle();
+        product.parts = parts;
+        matrices.push(product);
     }
 }
 
@@ -85,12 +76,14 @@ impl<'d> MatrixDecl<'d> {
             axes: self.axes.clone(),
             points: self.points.clone(),
             cells: Vec::new(),
+            reasons: BTreeMap::new(),
             parts: Vec::new(),
         }
     }
 
-    /// Every point of `self` with every point of `other` that has the same values on the axes of both.
-    fn with(mut self, other: &MatrixDecl<'d>, at: At, found: &mut Vec<Diagnostic>) -> Option<MatrixDecl<'d>> {
+    /// Every point of `self` with every point of `other` that has the same values on the axes of both. Where that
+    /// is a fault, the product has the axes and no points.
+    fn with(mut self, other: &MatrixDecl<'d>, at: At, found: &mut Vec<Diagnostic>) -> MatrixDecl<'d> {
         let shared: Vec<&str> = other.axes.iter().map(|a| a.name).filter(|name| self.axis(name).is_some()).collect();
         let values = |cell: &Cell| -> Vec<String> {
             shared.iter().map(|axis| cell.get(axis).unwrap_or_default().to_owned()).collect()
@@ -106,10 +99,8 @@ impl<'d> MatrixDecl<'d> {
             .collect();
         let name = format!("{} × {}", self.name, other.name);
         let count: usize = fits.iter().map(|places| places.len()).sum();
-        if count > MOST_CELLS {
-            found.push(too_many(&name, at));
-            return None;
-        }
+        let large = count > MOST_CELLS;
+        found.extend(large.then(|| too_many(&name, at)));
         if count == 0 && !self.points.is_empty() && !other.points.is_empty() {
             let fault = Diagnostic::error(
                 "pipe::no-common-cell",
@@ -121,7 +112,6 @@ impl<'d> MatrixDecl<'d> {
                 fault = fault.at(place.at, format!("one `{axis}`"));
             }
             found.push(fault.help("give the axis that they share a common value, or rename one of the two"));
-            return None;
         }
         let join = |(cell, fate): &(Rc<Cell>, Fate), place: usize| {
             let (second, second_fate) = &other.points[place];
@@ -132,13 +122,14 @@ impl<'d> MatrixDecl<'d> {
             .points
             .iter()
             .zip(&fits)
+            .filter(|_| !large)
             .flat_map(|(point, places)| places.iter().map(move |place| join(point, *place)))
             .collect();
         let more = other.axes.iter().filter(|axis| !shared.contains(&axis.name)).cloned();
         self.axes.extend(more);
         self.points = points;
         self.name = name;
-        Some(self)
+        self
     }
 }
 
