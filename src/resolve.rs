@@ -1,9 +1,10 @@
 //! Documents to a [`Pipeline`]: names, types, recipes and matrices, with every error of the files at once.
 //!
 //! In reading order: `import` reads the files, `world` finds recipes and parameters, `flags` gives those their
-//! values, `axis`, `range`, `matrix` and `product` make the cells; `check` holds every node against the `table` and every name against what is declared; `expand` unfolds
-//! recipes and cells into slots; `eval`, `cells`, `build` and `judge` make their actions; `order` sorts and merges
-//! them. Nothing here knows of plans, of keys or of the machine beyond [`Facts`], and nothing runs.
+//! values; `axis`, `range`, `matrix` and `product` make the cells; `check` and `rules` hold every node against the
+//! `table` and every name against what is declared; `expand` unfolds recipes and cells into slots; `eval`, `cells`,
+//! `build` and `judge` make their actions; `order` sorts and merges them. Nothing here knows of plans, of keys or
+//! of the machine beyond [`Facts`], and nothing runs.
 
 mod axis;
 mod build;
@@ -23,6 +24,7 @@ mod matrix;
 mod order;
 mod product;
 mod range;
+mod rules;
 mod scope;
 mod shape;
 pub mod table;

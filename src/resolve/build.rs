@@ -1,6 +1,6 @@
 //! Slots into actions: processes, fetches, trees and images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::eval::{bad_path, not_below};
@@ -179,6 +179,7 @@ impl<'d> Expander<'d, '_> {
             words.extend(self.joined(slot, site, &arg.values().collect::<Vec<_>>()));
         }
         let mut inputs = Vec::new();
+        let mut places = BTreeSet::new();
         for node in open.fields.nodes("input") {
             let fields = self.inner(open, node);
             let name = self.needed_text(&fields, "as");
@@ -190,6 +191,12 @@ impl<'d> Expander<'d, '_> {
                 true => {
                     let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
                     self.report(site.scope, not_below(&name.value, at, "`in`"));
+                }
+                false if !places.insert(name.value.clone()) => {
+                    let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
+                    let fault =
+                        Diagnostic::error("pipe::duplicate-input", format!("two inputs lie at `in/{}`", name.value));
+                    self.report(site.scope, fault.at(at, "the second").help("give one of them another `as`"));
                 }
                 false => inputs.extend(given.into_iter().map(|(cell, input)| (below(&name.value, cell), input))),
             }

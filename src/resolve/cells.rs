@@ -250,8 +250,7 @@ impl<'d> Expander<'d, '_> {
             true => self.outputs(slot),
             false => entity.outputs.clone().into(),
         };
-        let below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-        if outputs.is_empty() || outputs.iter().any(|o| o == path || below(path, o) || below(o, path)) {
+        if outputs.is_empty() || covered(path, outputs.iter().map(String::as_str)) {
             return Some(());
         }
         let fault = Diagnostic::error("pipe::unknown-output", format!("`{}` has no output `{path}`", wanted.name));
@@ -280,6 +279,12 @@ impl<'d> Expander<'d, '_> {
         self.slots[slot].outputs = Some(outputs.clone());
         outputs
     }
+}
+
+/// True for a path that is one of the outputs, lies below one, or is a folder around one.
+pub fn covered<'o>(path: &str, mut outputs: impl Iterator<Item = &'o str>) -> bool {
+    let below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    outputs.any(|output| output == path || below(path, output) || below(output, path))
 }
 
 fn several(wanted: &Ref, entity: &Entity, fits: &[usize]) -> Diagnostic {

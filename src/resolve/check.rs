@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::kind::Kind;
 use super::matrix::MatrixDecl;
+use super::rules::never_in_when;
 use super::shape::{Shape, Slot};
 use super::table::{self, Body, HOST_FACTS, NodeSpec, WHEN};
 use super::value::{self, MEANINGS, UNITS};
@@ -30,7 +31,7 @@ pub struct Checker<'a, 'd> {
 }
 
 /// The names that a body sees.
-struct Names<'a, 'd> {
+pub(super) struct Names<'a, 'd> {
     module: usize,
     recipe: Option<&'a Recipe<'d>>,
     params: &'a [ParamDecl<'d>],
@@ -85,40 +86,6 @@ impl<'a, 'd> Checker<'a, 'd> {
         }
     }
 
-    /// A `when` around steps of the pipeline.
-    fn when_in_file(&mut self, node: &'d Node, names: &mut Names<'a, 'd>) {
-        self.when(node, names);
-        for child in node.children() {
-            let name = child.name.text.as_str();
-            if name == WHEN {
-                self.when_in_file(child, names);
-            } else if table::FILE_NODES.iter().any(|spec| spec.name == name) {
-                let fault = Diagnostic::error("pipe::misplaced-node", format!("`{name}` stands in no `when`"));
-                let help = "what a pipeline declares does not depend on values; only steps stand in a `when`";
-                self.found.push(fault.at(child.header(), "here").help(help));
-            } else {
-                self.step_node(child, names, true);
-            }
-        }
-    }
-
-    /// A profile: its parameters and values are held against the declarations when values are given to them.
-    fn profile(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
-        self.header(node, &Shape::of(&table::PROFILE), names);
-        for child in node.children() {
-            if child.name.text == "about" {
-                self.found.extend(self.about_as_child(child));
-                continue;
-            }
-            let extra = child.entries.iter().find(|entry| entry.key.is_some()).map(|entry| entry.at);
-            let inner = child.children().first().map(Node::header);
-            if let Some(at) = extra.or(inner).or((child.name.text == WHEN).then(|| child.header())) {
-                let fault = Diagnostic::error("pipe::misplaced-node", "a profile holds parameters and their values");
-                self.found.push(fault.at(at, "nothing else stands here").help("write `size \"test\"`"));
-            }
-        }
-    }
-
     fn library(&mut self, module: usize, nodes: &'d [Node]) {
         let names = Names { module, recipe: None, params: &[], steps: BTreeMap::new(), matrix: None, unsure: false };
         for node in nodes {
@@ -169,6 +136,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 self.found.push(fault.at(recipe.at, "here").help("leave one; put the parts together with a `tree`"));
             }
         }
+        self.promised(recipe);
         if let Some(result) = recipe.result
             && !names.steps.contains_key(result)
         {
@@ -190,7 +158,12 @@ impl<'a, 'd> Checker<'a, 'd> {
                 "output" => self.node(node, &Shape::of(&table::RECIPE_OUTPUT), names),
                 WHEN => {
                     self.when(node, names);
-                    self.recipe_body(node.children(), names);
+                    let declares = |child: &&Node| matches!(child.name.text.as_str(), "param" | "output" | "result");
+                    for child in node.children().iter().filter(declares) {
+                        self.found.push(never_in_when(child, "a recipe declares it whatever its values are"));
+                    }
+                    let steps = node.children().iter().filter(|child| !declares(child));
+                    steps.for_each(|child| self.recipe_body(std::slice::from_ref(child), names));
                 }
                 "param" => self.recipe_param(node, names),
                 "result" => self.node(node, &Shape::of(&table::RESULT), names),
@@ -201,7 +174,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     /// `about` of a recipe may stand as a child, and must be a text.
-    fn about_as_child(&self, node: &Node) -> Option<Diagnostic> {
+    pub(super) fn about_as_child(&self, node: &Node) -> Option<Diagnostic> {
         let entry = node.values().next()?;
         value::literal(entry, Kind::Text, "`about`").err()
     }
@@ -240,7 +213,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     /// A node that makes a step, or one that nobody knows.
-    fn step_node(&mut self, node: &'d Node, names: &mut Names<'a, 'd>, named: bool) {
+    pub(super) fn step_node(&mut self, node: &'d Node, names: &mut Names<'a, 'd>, named: bool) {
         let name = node.name.text.as_str();
         let shape = match (table::step_node(name), self.world.recipe(names.module, name)) {
             (Some(spec), _) => Shape::of_step(spec, named),
@@ -325,39 +298,8 @@ impl<'a, 'd> Checker<'a, 'd> {
         }
     }
 
-    /// The environment variables of a step: each named once, by a name that a process can have.
-    fn variables(&mut self, node: &'d Node) {
-        let mut seen: BTreeMap<&str, (At, At)> = BTreeMap::new();
-        for env in node.children().iter().filter(|child| child.name.text == "env") {
-            let first = env.values().next().filter(|entry| entry.annotation.is_none());
-            let alone = first.and_then(Entry::text).map(|text| (text, env.values().next().map_or(env.at, |e| e.at)));
-            let keyed =
-                env.entries.iter().filter_map(|entry| entry.key.as_ref()).map(|key| (key.text.as_str(), key.at));
-            if env.entries.is_empty() {
-                let fault = Diagnostic::error("pipe::missing-value", "`env` names no variable");
-                self.found.push(fault.at(env.header(), "here").help("write `env NAME=\"value\"`"));
-            }
-            if let (Some((name, at)), 1) = (alone, env.values().count()) {
-                let fault = Diagnostic::error("pipe::missing-value", format!("`{name}` has no value"));
-                self.found.push(fault.at(at, "only a name").help(format!("write `env {name}=\"value\"`")));
-            }
-            for (name, at) in alone.into_iter().chain(keyed) {
-                if name.is_empty() || name.contains(|c: char| c == '=' || c.is_whitespace()) {
-                    let fault = Diagnostic::error("pipe::bad-name", format!("`{name}` cannot be a variable"));
-                    let help = "the name stands alone: `env NAME=\"value\"`, or `env \"NAME\" \"value\"`";
-                    self.found.push(fault.at(at, "here").help(help));
-                }
-                // Twice in one node is told of every setting.
-                if let Some((first, _)) = seen.insert(name, (at, env.at)).filter(|(_, node)| *node != env.at) {
-                    let fault = Diagnostic::error("pipe::duplicate-setting", format!("variable `{name}` is set twice"));
-                    self.found.push(fault.at(at, "the second").at(first, "the first").help("take one away"));
-                }
-            }
-        }
-    }
-
     /// Values and properties.
-    fn header(&mut self, node: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
+    pub(super) fn header(&mut self, node: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
         if let Some(word) = &node.annotation {
             let fault = Diagnostic::error("pipe::misplaced-annotation", "a node has no annotation");
             let help = format!("write `({})` before the value that it belongs to", word.text);
@@ -471,6 +413,10 @@ impl<'a, 'd> Checker<'a, 'd> {
         for child in nodes {
             if child.name.text == WHEN {
                 self.when(child, names);
+                for inner in child.children().iter().filter(|inner| inner.name.text == "for-each") {
+                    let why = "which cells there are does not depend on values: exclude some in the matrix";
+                    self.found.push(never_in_when(inner, why));
+                }
                 self.children(child.children(), shape, names, &mut BTreeMap::new(), true);
                 continue;
             }
@@ -652,7 +598,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     /// A `when`: the parameters and axes that it names, and the values that they can have.
-    fn when(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
+    pub(super) fn when(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
         if node.entries.is_empty() {
             let fault = Diagnostic::error("pipe::missing-value", "`when` says not when");
             self.found.push(

@@ -28,8 +28,9 @@ pub fn order(slots: Vec<Slot<'_>>, mut actions: Vec<Option<Action>>, found: &mut
             continue;
         }
         canonical::renumber(&mut action, &|id| place[id.0].unwrap_or(id));
-        // A measurement is a row of a report, so each keeps its own step; its record is found by its key.
-        let key = (slot.class != Class::Measure).then(|| canonical::text(slot.class, slot.export.as_deref(), &action));
+        // A measurement is a row of a report, and a comparison a report of its own, so each keeps its own step.
+        let own = slot.class == Class::Measure || matches!(action, Action::Compare(_));
+        let key = (!own).then(|| canonical::text(slot.class, slot.export.as_deref(), &action));
         if let Some(same) = key.as_ref().and_then(|key| known.get(key)) {
             merge(&mut steps[*same], slot);
             place[index] = Some(StepId(*same));
