@@ -83,7 +83,12 @@ fn examples(page: &Page) -> Vec<Example> {
 }
 
 fn facts() -> Facts {
-    Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: Some("3.11.7".to_owned()) }
+    Facts {
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        python: Some("3.11.7".to_owned()),
+        gpu: "none".to_owned(),
+    }
 }
 
 fn read(example: &Example) -> (Option<Pipeline>, Diagnostics) {
@@ -95,9 +100,12 @@ fn read(example: &Example) -> (Option<Pipeline>, Diagnostics) {
     let mut words = example.flags.split_whitespace();
     let mut options = Options::default();
     while let Some(flag) = words.next() {
-        assert_eq!(flag, "--set", "flags of an example");
-        let (name, value) = words.next().and_then(|set| set.split_once('=')).expect("NAME=VALUE");
-        options.sets.push((name.to_owned(), value.to_owned()));
+        let value = words.next().expect("a flag has a value");
+        match (flag, value.split_once('=')) {
+            ("--set", Some((name, value))) => options.sets.push((name.to_owned(), value.to_owned())),
+            ("--profile", _) => options.profile = Some(value.to_owned()),
+            _ => panic!("{}: flags of an example: {flag} {value}", example.flags),
+        }
     }
     load(Path::new("example.kdl"), &options, &project, &facts())
 }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use pipe::pipeline::{Action, Measure};
 use pipe::resolve::table::{
-    ANNOTATIONS, Body, FILE_NODES, HOST_FACTS, MEASURE, NodeSpec, RECIPE_NODES, STEP_NODES, STEP_SETTINGS, Setting,
-    UNITS, ValueSpec, WHEN_NODE,
+    ANNOTATIONS, Body, FACTS, FILE_NODES, MEASURE, NodeSpec, RECIPE_NODES, STEP_NODES, STEP_SETTINGS, Setting, UNITS,
+    ValueSpec, WHEN_NODE,
 };
 use pipe::resolve::{Facts, Kind, Memory, Options, ParamDoc, RecipeDoc, load, std_recipes};
 use pipe::syntax::{Node, parse};
@@ -177,6 +177,7 @@ fn describe(told: &mut Told, way: &[&'static str], spec: &'static NodeSpec, dept
         }
         Body::Recipe => out += "\nBetween the braces: `param`, `result`, steps, and uses of recipes.\n",
         Body::Metrics => out += "\nBetween the braces: metrics by their names, each with a number.\n",
+        Body::Profile => out += "\nBetween the braces: parameters by their names, each with its value or values.\n",
     }
     let part = excerpt(way, spec.example);
     let _ = write!(out, "\nFrom [`examples/{0}`](../examples/{0}):\n\n```kdl\n{part}```\n", spec.example);
@@ -249,7 +250,7 @@ fn page() -> String {
     out += "\n## Conditions\n";
     out += &describe(&mut told, &["when"], &WHEN_NODE, 3, false);
     out += "\n### What `when` may ask of the machine\n\n| fact | values | |\n|---|---|---|\n";
-    for fact in HOST_FACTS {
+    for fact in FACTS {
         let _ = writeln!(out, "| `{}` | {} | {} |", fact.name, code(fact.values), cell(fact.doc));
     }
     out += "\n## Annotations\n\n| | | |\n|---|---|---|\n";
@@ -329,7 +330,12 @@ fn every_recipe_has_words_and_an_example_that_is_clean() {
         let text = recipe.example.unwrap_or_else(|| panic!("stdlib/examples has no {}.kdl", recipe.name));
         assert!(text.lines().any(|line| line.starts_with(&format!("{} \"", recipe.name))), "{}", recipe.name);
         let files = Memory::default().with("example.kdl", text);
-        let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: Some("3.11.7".to_owned()) };
+        let facts = Facts {
+            os: "linux".to_owned(),
+            arch: "x86_64".to_owned(),
+            python: Some("3.11.7".to_owned()),
+            gpu: "none".to_owned(),
+        };
         let (_, diagnostics) = load(Path::new("example.kdl"), &Options::default(), &files, &facts);
         assert!(diagnostics.is_empty(), "{}: {}", recipe.name, diagnostics.render(false, 100));
     }
@@ -344,7 +350,7 @@ fn measurement(settings: &str, nodes: &str) -> Measure {
          threads=1 prompt-tokens=1 new-tokens=1 {settings} {{\n{nodes}\n}}\n"
     );
     let files = Memory::default().with("m.kdl", text).with("x", "");
-    let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: None };
+    let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: None, gpu: "none".to_owned() };
     let (pipeline, diagnostics) = load(Path::new("m.kdl"), &Options::default(), &files, &facts);
     assert!(diagnostics.is_empty(), "{}", diagnostics.render(false, 100));
     match &pipeline.expect("a pipeline").steps[0].action {
@@ -389,7 +395,7 @@ fn the_schema_has_every_node_annotation_unit_and_recipe() {
     assert_eq!(names("recipe_nodes"), specs(RECIPE_NODES));
     assert_eq!(names("annotations").len(), ANNOTATIONS.len());
     assert_eq!(names("units").len(), UNITS.len());
-    assert_eq!(names("host_facts").len(), HOST_FACTS.len());
+    assert_eq!(names("host_facts").len(), FACTS.len());
     assert_eq!(names("recipes"), std_recipes().into_iter().map(|recipe| recipe.name).collect::<Vec<_>>());
     let steps = schema["step_nodes"].as_array().expect("steps");
     let measure = steps.iter().find(|node| node["name"] == "measure").expect("`measure`");

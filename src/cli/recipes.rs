@@ -141,6 +141,9 @@ pub fn describe(param: &ParamDoc) -> String {
     if !param.choices.is_empty() {
         words = param.choices.join(" | ");
     }
+    if param.many {
+        words += ", one or more";
+    }
     let bound = |word: &str, bound: &Option<String>| bound.as_ref().map(|bound| format!(", {word} {bound}"));
     words += &bound("at least", &param.min).unwrap_or_default();
     words += &bound("at most", &param.max).unwrap_or_default();
@@ -178,6 +181,7 @@ pub fn as_json(recipe: &RecipeDoc) -> Value {
             "kind": param.kind.name(),
             "required": param.required(),
             "optional": param.optional,
+            "many": param.many,
             "default": param.default,
             "default_step": param.default_step,
             "choices": param.choices,

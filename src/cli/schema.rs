@@ -8,8 +8,8 @@ use super::{exit, recipes};
 use crate::resolve::Kind;
 use crate::resolve::std_recipes;
 use crate::resolve::table::{
-    ANNOTATIONS, Body, FILE_NODES, HOST_FACTS, NodeSpec, RECIPE_NODES, STEP_NODES, STEP_SETTINGS, Setting, UNITS,
-    ValueSpec, WHEN_NODE,
+    ANNOTATIONS, Body, FACTS, FILE_NODES, NodeSpec, RECIPE_NODES, STEP_NODES, STEP_SETTINGS, Setting, UNITS, ValueSpec,
+    WHEN_NODE,
 };
 
 /// The version of the format; it grows when a key goes or changes its meaning.
@@ -38,7 +38,7 @@ fn schema() -> Value {
         "units": UNITS.iter().map(|unit| json!({
             "name": unit.name, "kind": unit.kind.name(), "factor": unit.factor, "doc": unit.doc,
         })).collect::<Vec<_>>(),
-        "host_facts": HOST_FACTS.iter().map(|fact| json!({
+        "host_facts": FACTS.iter().map(|fact| json!({
             "name": fact.name, "doc": fact.doc, "values": fact.values,
         })).collect::<Vec<_>>(),
         "step_settings": STEP_SETTINGS.iter().map(setting).collect::<Vec<_>>(),
@@ -63,7 +63,7 @@ fn kind(kind: Kind) -> Value {
 fn node(spec: &NodeSpec) -> Value {
     let children: Vec<Value> = match spec.body {
         Body::Nodes(nodes) => nodes.iter().map(|child| node(child)).collect(),
-        Body::Recipe | Body::Metrics => Vec::new(),
+        Body::Recipe | Body::Metrics | Body::Profile => Vec::new(),
     };
     json!({
         "name": spec.name,
@@ -76,6 +76,7 @@ fn node(spec: &NodeSpec) -> Value {
             Body::Nodes(_) => "nodes",
             Body::Recipe => "recipe",
             Body::Metrics => "metrics",
+            Body::Profile => "profile",
         },
         "nodes": children,
         "repeats": spec.repeats,
@@ -94,6 +95,7 @@ fn setting(setting: &Setting) -> Value {
         "doc": setting.doc,
         "kind": setting.kind.name(),
         "required": setting.required,
+        "many": setting.many,
         "choices": setting.choices,
         "default": (!setting.default.is_empty()).then_some(setting.default),
     })

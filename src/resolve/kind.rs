@@ -20,6 +20,12 @@ pub enum Kind {
     Step,
     /// A step's output or a file.
     Input,
+    /// The same, or many: all cells of a step.
+    Inputs,
+    /// A step, or some of its cells.
+    Cells,
+    /// Values of an axis: a value, a range, or a parameter.
+    Points,
     /// Any value that is no file and no step.
     Plain,
     /// A piece of a command line.
@@ -63,6 +69,9 @@ impl Kind {
             Kind::File => "file",
             Kind::Step => "step",
             Kind::Input => "input",
+            Kind::Inputs => "inputs",
+            Kind::Cells => "cells",
+            Kind::Points => "points",
             Kind::Plain => "plain",
             Kind::Arg => "argument",
             Kind::Any => "any",
@@ -81,6 +90,9 @@ impl Kind {
         Kind::File,
         Kind::Step,
         Kind::Input,
+        Kind::Inputs,
+        Kind::Cells,
+        Kind::Points,
         Kind::Plain,
         Kind::Arg,
         Kind::Any,
@@ -99,6 +111,9 @@ impl Kind {
             Kind::File => "a file or folder beside the KDL file",
             Kind::Step => "the output of a step, or a path in it",
             Kind::Input => "the output of a step, or a file",
+            Kind::Inputs => "the output of a step or of its cells, or a file",
+            Kind::Cells => "a step, or some of its cells",
+            Kind::Points => "values of an axis: a value, a range, or a parameter",
             Kind::Plain => "any value that is no file and no step",
             Kind::Arg => "a piece of a command line: any value, a step, a file, or a path in the step's own output",
             Kind::Any => "any value; it decides the type of the parameter",
@@ -118,7 +133,9 @@ impl Kind {
             Kind::File => "a file",
             Kind::Step => "a step",
             Kind::Input => "a step or a file",
-            Kind::Plain | Kind::Any => "a value",
+            Kind::Inputs => "a step, its cells or a file",
+            Kind::Cells => "a step or its cells",
+            Kind::Plain | Kind::Any | Kind::Points => "a value",
             Kind::Arg => "an argument",
         }
     }
@@ -126,7 +143,7 @@ impl Kind {
     /// How to write one.
     pub fn example(self) -> &'static str {
         match self {
-            Kind::Text | Kind::Plain | Kind::Arg | Kind::Any => "\"text\"",
+            Kind::Text | Kind::Plain | Kind::Arg | Kind::Any | Kind::Points => "\"text\"",
             Kind::Int => "4",
             Kind::Float => "0.5",
             Kind::Bool => "#true",
@@ -134,8 +151,8 @@ impl Kind {
             Kind::Time => "(s)30",
             Kind::Percent => "(percent)2",
             Kind::File => "(file)\"data.txt\"",
-            Kind::Step => "(step)\"model\"",
-            Kind::Input => "(step)\"model\"",
+            Kind::Step | Kind::Cells => "(step)\"model\"",
+            Kind::Input | Kind::Inputs => "(step)\"model\"",
         }
     }
 
@@ -146,17 +163,22 @@ impl Kind {
 
     /// True where `(step)` may stand.
     pub fn takes_step(self) -> bool {
-        matches!(self, Kind::Step | Kind::Input | Kind::Arg | Kind::Any)
+        matches!(self, Kind::Step | Kind::Input | Kind::Inputs | Kind::Cells | Kind::Arg | Kind::Any)
     }
 
     /// True where `(file)` may stand.
     pub fn takes_file(self) -> bool {
-        matches!(self, Kind::File | Kind::Input | Kind::Arg | Kind::Any)
+        matches!(self, Kind::File | Kind::Input | Kind::Inputs | Kind::Arg | Kind::Any)
+    }
+
+    /// True where `(cells)` may stand.
+    pub fn takes_cells(self) -> bool {
+        matches!(self, Kind::Inputs | Kind::Cells)
     }
 
     /// True where a plain value may stand.
     pub fn takes_plain(self) -> bool {
-        !matches!(self, Kind::File | Kind::Step | Kind::Input)
+        !matches!(self, Kind::File | Kind::Step | Kind::Input | Kind::Inputs | Kind::Cells)
     }
 
     /// True where a parameter of kind `given` may stand for one of kind `self`.
@@ -164,10 +186,11 @@ impl Kind {
         match (self, given) {
             (_, Kind::Any) | (Kind::Any, _) => true,
             (Kind::Float, Kind::Int) => true,
-            (Kind::Plain, given) => given.takes_plain(),
+            (Kind::Plain | Kind::Points, given) => given.takes_plain(),
             // A step or a file turns out to be the one or the other only when the recipe is used.
             (Kind::Arg, _) => true,
-            (Kind::Input, Kind::Step | Kind::File | Kind::Input) => true,
+            (Kind::Input | Kind::Inputs, Kind::Step | Kind::File | Kind::Input) => true,
+            (Kind::Cells, Kind::Step) => true,
             (wanted, given) => wanted == given,
         }
     }

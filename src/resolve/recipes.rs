@@ -38,6 +38,8 @@ pub struct ParamDoc {
     /// The node whose step is the default.
     pub default_step: Option<String>,
     pub optional: bool,
+    /// It is a list.
+    pub many: bool,
     pub choices: Vec<String>,
     pub min: Option<String>,
     pub max: Option<String>,
@@ -102,7 +104,10 @@ fn describe_param(recipe: &Recipe<'_>, param: &ParamDecl<'_>, sources: &[Source]
         about: param.about.map(str::to_owned),
         kind: param.kind,
         default: match param.default {
-            Preset::Value(entry) => Some(written(entry, sources)),
+            Preset::Value(entry) if param.values.is_empty() => Some(written(entry, sources)),
+            Preset::Value(_) => {
+                Some(param.values.iter().map(|entry| written(entry, sources)).collect::<Vec<_>>().join(" "))
+            }
             Preset::None | Preset::Step(_) => None,
         },
         default_step: match param.default {
@@ -110,6 +115,7 @@ fn describe_param(recipe: &Recipe<'_>, param: &ParamDecl<'_>, sources: &[Source]
             Preset::None | Preset::Value(_) => None,
         },
         optional: param.optional,
+        many: param.many,
         choices: param.choices.iter().map(Value::to_string).collect(),
         min: bound("min"),
         max: bound("max"),

@@ -35,7 +35,9 @@ pub fn warnings<'d>(
         pipeline.nodes(main.document.nodes.iter().filter(|node| node.name.text != "recipe"));
     }
     unused_params(params, &pipeline, &mut found);
-    for matrix in matrices.iter().filter(|matrix| !pipeline.matrices.contains(matrix.name)) {
+    // Products of matrices have parts, and are declared nowhere.
+    let declared = matrices.iter().filter(|matrix| matrix.parts.is_empty());
+    for matrix in declared.filter(|matrix| !pipeline.matrices.contains(matrix.name.as_str())) {
         let fault = Diagnostic::warning("pipe::unused-matrix", format!("nothing uses the matrix `{}`", matrix.name));
         let help = format!("give a step `for-each=\"{}\"`, or take the matrix away", matrix.name);
         found.push(fault.at(matrix.at, "declared here").help(help));

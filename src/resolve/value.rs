@@ -8,15 +8,7 @@ use crate::diag::{self, Diagnostic};
 use crate::pipeline::Value;
 use crate::syntax::{Entry, Literal};
 
-/// Annotations that say what a text means, in the order in which messages list them.
-pub fn meanings() -> impl Iterator<Item = &'static str> {
-    table::ANNOTATIONS.iter().map(|annotation| annotation.name)
-}
-
-/// Annotations that are units.
-pub fn units() -> impl Iterator<Item = &'static str> {
-    table::UNITS.iter().map(|unit| unit.name)
-}
+pub use super::table::{MEANINGS, UNIT_NAMES as UNITS};
 
 /// The unit that people mean by another spelling.
 pub fn usual_unit(word: &str) -> Option<&'static str> {
@@ -53,7 +45,7 @@ pub fn kind_of(entry: &Entry) -> Option<Kind> {
 }
 
 fn plain(entry: &Entry, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
-    let free = matches!(kind, Kind::Plain | Kind::Arg | Kind::Any);
+    let free = matches!(kind, Kind::Plain | Kind::Points | Kind::Arg | Kind::Any);
     match (&entry.literal, kind) {
         (Literal::Text(text), Kind::Text) => Ok(Value::Text(text.clone())),
         (Literal::Integer(n), Kind::Int) => Ok(Value::Integer(*n)),
@@ -162,6 +154,8 @@ fn fitting(kind: Kind, literal: &Literal) -> String {
 pub fn wrong_type(entry: &Entry, kind: Kind, what: &str) -> Diagnostic {
     let found = match entry.annotated() {
         Some("step") => "a step",
+        Some("cells") => "cells of a step",
+        Some("range") => "a range",
         Some("file") => "a file",
         Some("output") => "a path in the output",
         Some("builtin") => "something built in",
@@ -177,8 +171,8 @@ fn mend(entry: &Entry, kind: Kind) -> String {
         (Literal::Text(text), Kind::Int) if text.parse::<i64>().is_ok() => Some(text.clone()),
         (Literal::Text(text), Kind::Float) if text.parse::<f64>().is_ok_and(f64::is_finite) => Some(text.clone()),
         (Literal::Text(text), Kind::Bool) if text == "true" || text == "false" => Some(format!("#{text}")),
-        (Literal::Text(text), Kind::Step) => Some(format!("(step)\"{text}\"")),
-        (Literal::Text(text), Kind::Input) => Some(format!("(step)\"{text}\"` or `(file)\"{text}\"")),
+        (Literal::Text(text), Kind::Step | Kind::Cells) => Some(format!("(step)\"{text}\"")),
+        (Literal::Text(text), Kind::Input | Kind::Inputs) => Some(format!("(step)\"{text}\"` or `(file)\"{text}\"")),
         (Literal::Text(text), Kind::File) => Some(format!("(file)\"{text}\"")),
         (Literal::Integer(n), Kind::Text) => Some(format!("\"{n}\"")),
         (Literal::Float(x), Kind::Text) => Some(format!("\"{x}\"")),

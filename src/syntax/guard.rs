@@ -632,7 +632,7 @@ mod tests {
             "a \"\\n \\s \\u{41} \\\\ \\\"\"",
             "a { b; } // end\nc { } /* d */; e",
         ] {
-            assert!(scan(0, text).is_ok(), "{text}: {:?}", scan(0, text));
+            assert!(scan(0, text).err().is_none(), "{text}: {:?}", scan(0, text).err());
         }
     }
 }

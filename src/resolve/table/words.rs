@@ -1,7 +1,7 @@
 //! The small words of the language, with their documentation: annotations, units, and what `when` may ask of
 //! the machine.
 
-use super::{HOST_ARCH, HOST_OS};
+use super::{HOST_ARCH, HOST_GPU, HOST_OS};
 use crate::resolve::Kind;
 
 /// An annotation that says what a text means.
@@ -43,6 +43,11 @@ pub const ANNOTATIONS: &[Annotation] = &[
         example: "(step)\"model/config.json\"",
     },
     Annotation {
+        name: "cells",
+        doc: "All cells of a step, as a folder with an entry for each; with a pattern, those that match.",
+        example: "(cells)\"decode[engine=onnx]\"",
+    },
+    Annotation {
         name: "param",
         doc: "The value of a parameter: of the pipeline, or of the recipe in which it stands.",
         example: "(param)\"batch\"",
@@ -62,6 +67,11 @@ pub const ANNOTATIONS: &[Annotation] = &[
         name: "output",
         doc: "A path below the step's own output folder, for the tool to write to; `(output)\"\"` is the folder.",
         example: "(output)\"model.onnx\"",
+    },
+    Annotation {
+        name: "range",
+        doc: "Whole numbers from the first to the last, as values of an axis; `step=` says how far apart.",
+        example: "(range)\"1..32\"",
     },
     Annotation {
         name: "secret",
@@ -98,15 +108,44 @@ const fn unit_of(
 }
 
 /// What `when` may ask of the machine.
-pub const HOST_FACTS: &[HostFact] = &[
+pub const FACTS: &[HostFact] = &[
     HostFact { name: HOST_OS, doc: "the operating system", values: &["linux", "macos"] },
     HostFact { name: HOST_ARCH, doc: "the kind of processor", values: &["x86_64", "aarch64"] },
+    HostFact { name: HOST_GPU, doc: "the accelerator", values: &["nvidia", "metal", "none"] },
 ];
 
-/// The annotation of this name, units apart.
-pub fn annotation(name: &str) -> Option<&'static Annotation> {
-    ANNOTATIONS.iter().find(|annotation| annotation.name == name)
-}
+/// The names of the annotations.
+pub const MEANINGS: &[&str] = &{
+    let mut names = [""; ANNOTATIONS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = ANNOTATIONS[at].name;
+        at += 1;
+    }
+    names
+};
+
+/// The names of the units.
+pub const UNIT_NAMES: &[&str] = &{
+    let mut names = [""; UNITS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = UNITS[at].name;
+        at += 1;
+    }
+    names
+};
+
+/// The names of the facts, each with the answers that there are.
+pub const HOST_FACTS: &[(&str, &[&str])] = &{
+    let mut facts: [(&str, &[&str]); FACTS.len()] = [("", &[]); FACTS.len()];
+    let mut at = 0;
+    while at < facts.len() {
+        facts[at] = (FACTS[at].name, FACTS[at].values);
+        at += 1;
+    }
+    facts
+};
 
 /// The unit of this name.
 pub fn unit(name: &str) -> Option<&'static Unit> {
