@@ -49,4 +49,6 @@ pub mod exec;
 
 pub mod report;
 
+pub mod lsp;
+
 pub mod cli;

@@ -21,6 +21,7 @@ mod matrix;
 mod order;
 mod scope;
 mod shape;
+pub mod symbols;
 pub mod table;
 mod value;
 mod world;
@@ -29,6 +30,7 @@ use std::path::Path;
 
 pub use files::{Disk, FileKind, Files, Memory};
 pub use kind::Kind;
+pub use value::{MEANINGS, UNITS};
 
 use crate::diag::{At, Diagnostic, Diagnostics};
 use crate::pipeline::{Param, Pipeline, Spanned, Value};
