@@ -15,6 +15,7 @@ mod files;
 mod flags;
 mod import;
 mod judge;
+pub mod kept;
 mod kind;
 mod lock;
 mod matrix;
@@ -24,6 +25,7 @@ mod shape;
 pub mod symbols;
 pub mod table;
 mod value;
+mod witness;
 mod world;
 
 use std::path::Path;

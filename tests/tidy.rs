@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// Modules in reading order; each may use only those above it.
 const LAYERS: [&str; 15] = [
-    "diag", "syntax", "pipeline", "stdlib", "resolve", "plan", "host", "record", "key", "event", "measure", "exec",
+    "diag", "syntax", "stdlib", "pipeline", "resolve", "plan", "host", "record", "key", "event", "measure", "exec",
     "report", "lsp", "cli",
 ];
 
 /// Dependency → the modules that may name it.
-const OWNERS: [(&str, &[&str]); 12] = [
+const OWNERS: [(&str, &[&str]); 13] = [
     ("kdl::", &["syntax"]),
+    ("postcard::", &["resolve"]),
     ("petgraph::", &["plan"]),
     ("clap::", &["cli"]),
     ("indicatif::", &["cli"]),
