@@ -38,11 +38,11 @@ pub fn file(path: &str) -> Option<&'static [u8]> {
     FILES.iter().find(|(known, _)| *known == path).map(|(_, bytes)| *bytes)
 }
 
-<<<<<<< HEAD
 /// All files that recipes name, by their paths there.
 pub fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     FILES.iter().copied()
-=======
+}
+
 /// Embedded bytes as the path that [`file`] finds them by, for whoever writes them down.
 pub mod by_path {
     use serde::{Deserialize, Deserializer, Serializer, de, ser};
@@ -59,7 +59,6 @@ pub mod by_path {
         let path = String::deserialize(from)?;
         super::file(&path).ok_or_else(|| de::Error::custom(format!("nothing is embedded at `{path}`")))
     }
->>>>>>> main
 }
 
 /// The module that defines a recipe of this name.

@@ -11,7 +11,7 @@ const LAYERS: [&str; 15] = [
 ];
 
 /// Dependency → the modules that may name it.
-const OWNERS: [(&str, &[&str]); 13] = [
+const OWNERS: [(&str, &[&str]); 14] = [
     ("kdl::", &["syntax"]),
     ("postcard::", &["resolve"]),
     ("petgraph::", &["plan"]),
@@ -25,6 +25,7 @@ const OWNERS: [(&str, &[&str]); 13] = [
     ("lsp_server::", &["lsp"]),
     ("lsp_types::", &["lsp"]),
     ("url::", &["lsp"]),
+    ("similar::", &["cli"]),
 ];
 
 fn root() -> PathBuf {

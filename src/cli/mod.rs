@@ -13,6 +13,7 @@ pub mod env;
 pub mod estimate;
 pub mod exit;
 pub mod explain;
+pub mod fmt;
 pub mod graph;
 pub mod load;
 pub mod output;
@@ -94,6 +95,8 @@ enum Command {
     Why(why::Arguments),
     /// Reads pipelines and reports every mistake in them
     Check(check::Arguments),
+    /// Brings KDL files into their one layout
+    Fmt(fmt::Arguments),
     /// Tells what this machine has, what it lacks, and how to get it
     Doctor,
     /// Looks after the store
@@ -128,6 +131,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),
         Command::Why(arguments) => why::main(&cli.global, &arguments),
         Command::Check(arguments) => check::main(&cli.global, &arguments),
+        Command::Fmt(arguments) => fmt::main(&cli.global, &arguments),
         Command::Doctor => doctor::main(&cli.global),
         Command::Store(arguments) => store::main(&cli.global, &arguments),
         Command::Completions { shell } => {

@@ -2,10 +2,10 @@
 
 use lsp_types::{
     CodeAction, CodeActionKind, CodeActionParams, CompletionItem, CompletionItemKind, CompletionParams,
-    CompletionResponse, CompletionTextEdit, DocumentHighlight, DocumentHighlightParams, DocumentSymbolParams,
-    DocumentSymbolResponse, Documentation, GotoDefinitionParams, Hover, HoverContents, HoverParams, InlayHint,
-    InlayHintParams, InsertTextFormat, Location, MarkupContent, MarkupKind, PrepareRenameResponse, Range,
-    ReferenceParams, RenameParams, TextDocumentPositionParams, TextEdit, WorkspaceEdit,
+    CompletionResponse, CompletionTextEdit, Documentation, DocumentFormattingParams, DocumentHighlight,
+    DocumentHighlightParams, DocumentSymbolParams, DocumentSymbolResponse, GotoDefinitionParams, Hover, HoverContents,
+    HoverParams, InlayHint, InlayHintParams, InsertTextFormat, Location, MarkupContent, MarkupKind,
+    PrepareRenameResponse, Range, ReferenceParams, RenameParams, TextDocumentPositionParams, TextEdit, WorkspaceEdit,
 };
 
 use super::complete::{Item, What, complete};
@@ -14,6 +14,7 @@ use super::server::{Look, Refusal, Server};
 use super::{hints, hover, navigate};
 use crate::diag::At;
 use crate::resolve::symbols::NameKind;
+use crate::syntax;
 
 fn markdown(value: String) -> MarkupContent {
     MarkupContent { kind: MarkupKind::Markdown, value }
@@ -26,11 +27,7 @@ pub fn completion(server: &Server, params: CompletionParams) -> Option<Completio
     let lines = look.lines();
     let range = lines.range(found.from, found.to);
     let written = look.text.get(found.from..offset).unwrap_or_default();
-    let items = found
-        .items
-        .into_iter()
-        .enumerate()
-        .map(|(number, item)| completion_item(server, item, number, range, written, &lines));
+    let items = found.items.into_iter().enumerate().map(|(number, item)| completion_item(server, item, number, range, written, &lines));
     Some(CompletionResponse::Array(items.collect()))
 }
 
@@ -58,15 +55,12 @@ fn completion_item(
     let format = if snippet.is_some() { InsertTextFormat::SNIPPET } else { InsertTextFormat::PLAIN_TEXT };
     let edit = |(at, text): (At, String)| vec![TextEdit { range: lines.range(at.start, at.end), new_text: text }];
     // Editors sort what they filter by the text that is replaced; an annotation before it must not hide it.
-    let filter =
-        if written.is_empty() || item.text.starts_with(written) { item.text.clone() } else { item.label.clone() };
+    let filter = if written.is_empty() || item.text.starts_with(written) { item.text.clone() } else { item.label.clone() };
     CompletionItem {
         label: item.label,
         kind: Some(kind),
         detail: Some(item.detail).filter(|detail| !detail.is_empty()),
-        documentation: Some(item.doc)
-            .filter(|doc| !doc.is_empty())
-            .map(|doc| Documentation::MarkupContent(markdown(doc))),
+        documentation: Some(item.doc).filter(|doc| !doc.is_empty()).map(|doc| Documentation::MarkupContent(markdown(doc))),
         sort_text: Some(format!("{}{number:04}", item.rank)),
         filter_text: Some(filter),
         insert_text_format: Some(format),
@@ -172,22 +166,20 @@ pub fn code_actions(server: &Server, params: CodeActionParams) -> Option<Vec<Cod
     // Edits of an older text would hit other words; the next round makes new ones.
     let (_, remedies) = remedies.get(&path).filter(|(made, _)| *made == version)?;
     let touches = |range: &Range| range.start <= params.range.end && params.range.start <= range.end;
-    let wanted = params
-        .context
-        .only
-        .is_none_or(|only| only.iter().any(|kind| kind.as_str().is_empty() || *kind == CodeActionKind::QUICKFIX));
-    let actions =
-        remedies.iter().filter(|remedy| wanted && touches(&remedy.diagnostic.range)).map(|remedy| CodeAction {
-            title: remedy.title.clone(),
-            kind: Some(CodeActionKind::QUICKFIX),
-            diagnostics: Some(vec![remedy.diagnostic.clone()]),
-            edit: Some(WorkspaceEdit {
-                changes: Some(std::iter::once((params.text_document.uri.clone(), remedy.edits.clone())).collect()),
-                ..WorkspaceEdit::default()
-            }),
-            is_preferred: Some(remedy.sure),
-            ..CodeAction::default()
-        });
+    let wanted = params.context.only.is_none_or(|only| {
+        only.iter().any(|kind| kind.as_str().is_empty() || *kind == CodeActionKind::QUICKFIX)
+    });
+    let actions = remedies.iter().filter(|remedy| wanted && touches(&remedy.diagnostic.range)).map(|remedy| CodeAction {
+        title: remedy.title.clone(),
+        kind: Some(CodeActionKind::QUICKFIX),
+        diagnostics: Some(vec![remedy.diagnostic.clone()]),
+        edit: Some(WorkspaceEdit {
+            changes: Some(std::iter::once((params.text_document.uri.clone(), remedy.edits.clone())).collect()),
+            ..WorkspaceEdit::default()
+        }),
+        is_preferred: Some(remedy.sure),
+        ..CodeAction::default()
+    });
     Some(actions.collect())
 }
 
@@ -197,4 +189,19 @@ pub fn inlay_hints(server: &Server, params: InlayHintParams) -> Option<Vec<Inlay
     let surveyed = server.surveyed.lock().ok()?;
     let known = surveyed.get(&server.documents.real(&params.text_document.uri))?;
     Some(hints::hints(&look.index, look.file, &look.lines(), params.range, known))
+}
+
+/// The text as `pipe fmt` writes it.
+pub fn formatting(server: &Server, params: DocumentFormattingParams) -> Result<Option<Vec<TextEdit>>, Refusal> {
+    let path = server.documents.real(&params.text_document.uri);
+    let Some(open) = server.documents.all().get(&path) else { return Ok(None) };
+    let formatted = syntax::format(&open.text).map_err(|faults| {
+        let first = faults.first().map(|fault| fault.message.clone()).unwrap_or_default();
+        Refusal::failed(format!("a file with mistakes is not formatted: {first}"))
+    })?;
+    if *formatted == *open.text {
+        return Ok(Some(Vec::new()));
+    }
+    let range = Lines::new(&open.text, server.documents.encoding).range(0, open.text.len());
+    Ok(Some(vec![TextEdit { range, new_text: formatted }]))
 }

@@ -213,8 +213,7 @@ impl Server {
         let Request { id, method, params } = request;
         let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&method, params)));
         let answer = answer.unwrap_or_else(|_| {
-            let message =
-                format!("`pipe lsp` failed on `{method}`; this is a fault of ours, and other requests are served");
+            let message = format!("`pipe lsp` failed on `{method}`; this is a fault of ours, and other requests are served");
             Err(Refusal { code: ErrorCode::InternalError, message })
         });
         let response = match answer {
@@ -252,6 +251,7 @@ impl Server {
             "textDocument/documentSymbol" => value(answers::outline(self, parse(params)?)),
             "textDocument/codeAction" => value(answers::code_actions(self, parse(params)?)),
             "textDocument/inlayHint" => value(answers::inlay_hints(self, parse(params)?)),
+            "textDocument/formatting" => value(answers::formatting(self, parse(params)?)?),
             _ => Err(Refusal { code: ErrorCode::MethodNotFound, message: format!("`pipe lsp` has no `{method}`") }),
         }
     }
@@ -278,6 +278,7 @@ impl Server {
                 "documentHighlightProvider": true,
                 "renameProvider": {"prepareProvider": true},
                 "documentSymbolProvider": true,
+                "documentFormattingProvider": true,
                 "codeActionProvider": {"codeActionKinds": ["quickfix"]},
                 "inlayHintProvider": true,
             },
