@@ -2,8 +2,8 @@
 
 use lsp_types::{
     CodeAction, CodeActionKind, CodeActionParams, CompletionItem, CompletionItemKind, CompletionParams,
-    CompletionResponse, CompletionTextEdit, Documentation, DocumentFormattingParams, DocumentHighlight,
-    DocumentHighlightParams, DocumentSymbolParams, DocumentSymbolResponse, GotoDefinitionParams, Hover, HoverContents,
+    CompletionResponse, CompletionTextEdit, DocumentFormattingParams, DocumentHighlight, DocumentHighlightParams,
+    DocumentSymbolParams, DocumentSymbolResponse, Documentation, GotoDefinitionParams, Hover, HoverContents,
     HoverParams, InlayHint, InlayHintParams, InsertTextFormat, Location, MarkupContent, MarkupKind,
     PrepareRenameResponse, Range, ReferenceParams, RenameParams, TextDocumentPositionParams, TextEdit, WorkspaceEdit,
 };
@@ -27,7 +27,11 @@ pub fn completion(server: &Server, params: CompletionParams) -> Option<Completio
     let lines = look.lines();
     let range = lines.range(found.from, found.to);
     let written = look.text.get(found.from..offset).unwrap_or_default();
-    let items = found.items.into_iter().enumerate().map(|(number, item)| completion_item(server, item, number, range, written, &lines));
+    let items = found
+        .items
+        .into_iter()
+        .enumerate()
+        .map(|(number, item)| completion_item(server, item, number, range, written, &lines));
     Some(CompletionResponse::Array(items.collect()))
 }
 
@@ -55,12 +59,15 @@ fn completion_item(
     let format = if snippet.is_some() { InsertTextFormat::SNIPPET } else { InsertTextFormat::PLAIN_TEXT };
     let edit = |(at, text): (At, String)| vec![TextEdit { range: lines.range(at.start, at.end), new_text: text }];
     // Editors sort what they filter by the text that is replaced; an annotation before it must not hide it.
-    let filter = if written.is_empty() || item.text.starts_with(written) { item.text.clone() } else { item.label.clone() };
+    let filter =
+        if written.is_empty() || item.text.starts_with(written) { item.text.clone() } else { item.label.clone() };
     CompletionItem {
         label: item.label,
         kind: Some(kind),
         detail: Some(item.detail).filter(|detail| !detail.is_empty()),
-        documentation: Some(item.doc).filter(|doc| !doc.is_empty()).map(|doc| Documentation::MarkupContent(markdown(doc))),
+        documentation: Some(item.doc)
+            .filter(|doc| !doc.is_empty())
+            .map(|doc| Documentation::MarkupContent(markdown(doc))),
         sort_text: Some(format!("{}{number:04}", item.rank)),
         filter_text: Some(filter),
         insert_text_format: Some(format),
@@ -166,20 +173,22 @@ pub fn code_actions(server: &Server, params: CodeActionParams) -> Option<Vec<Cod
     // Edits of an older text would hit other words; the next round makes new ones.
     let (_, remedies) = remedies.get(&path).filter(|(made, _)| *made == version)?;
     let touches = |range: &Range| range.start <= params.range.end && params.range.start <= range.end;
-    let wanted = params.context.only.is_none_or(|only| {
-        only.iter().any(|kind| kind.as_str().is_empty() || *kind == CodeActionKind::QUICKFIX)
-    });
-    let actions = remedies.iter().filter(|remedy| wanted && touches(&remedy.diagnostic.range)).map(|remedy| CodeAction {
-        title: remedy.title.clone(),
-        kind: Some(CodeActionKind::QUICKFIX),
-        diagnostics: Some(vec![remedy.diagnostic.clone()]),
-        edit: Some(WorkspaceEdit {
-            changes: Some(std::iter::once((params.text_document.uri.clone(), remedy.edits.clone())).collect()),
-            ..WorkspaceEdit::default()
-        }),
-        is_preferred: Some(remedy.sure),
-        ..CodeAction::default()
-    });
+    let wanted = params
+        .context
+        .only
+        .is_none_or(|only| only.iter().any(|kind| kind.as_str().is_empty() || *kind == CodeActionKind::QUICKFIX));
+    let actions =
+        remedies.iter().filter(|remedy| wanted && touches(&remedy.diagnostic.range)).map(|remedy| CodeAction {
+            title: remedy.title.clone(),
+            kind: Some(CodeActionKind::QUICKFIX),
+            diagnostics: Some(vec![remedy.diagnostic.clone()]),
+            edit: Some(WorkspaceEdit {
+                changes: Some(std::iter::once((params.text_document.uri.clone(), remedy.edits.clone())).collect()),
+                ..WorkspaceEdit::default()
+            }),
+            is_preferred: Some(remedy.sure),
+            ..CodeAction::default()
+        });
     Some(actions.collect())
 }
 

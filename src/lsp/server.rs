@@ -213,7 +213,8 @@ impl Server {
         let Request { id, method, params } = request;
         let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&method, params)));
         let answer = answer.unwrap_or_else(|_| {
-            let message = format!("`pipe lsp` failed on `{method}`; this is a fault of ours, and other requests are served");
+            let message =
+                format!("`pipe lsp` failed on `{method}`; this is a fault of ours, and other requests are served");
             Err(Refusal { code: ErrorCode::InternalError, message })
         });
         let response = match answer {
