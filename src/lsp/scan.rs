@@ -7,6 +7,7 @@
 
 mod lex;
 
+use super::position::line_starts;
 use crate::diag::At;
 use crate::syntax::{Document, Entry, Literal, MOST_BYTES, Node, Word};
 use lex::{Token, TokenKind, lex};
@@ -122,6 +123,7 @@ struct Builder<'t> {
     source: usize,
     text: &'t str,
     tokens: Vec<Token>,
+    lines: Vec<usize>,
     /// Braces do not match.
     unbalanced: bool,
     frames: Vec<Frame>,
@@ -153,6 +155,7 @@ impl<'t> Builder<'t> {
             source,
             text,
             tokens,
+            lines: line_starts(text),
             unbalanced: unbalanced || depth != 0,
             frames: vec![root],
             node: None,
@@ -177,11 +180,16 @@ impl<'t> Builder<'t> {
         Word { text, at: self.at(token.start, token.end) }
     }
 
+    /// The text before a token on its line.
+    fn before(&self, token: Token) -> &str {
+        let line = self.lines[self.lines.partition_point(|start| *start <= token.start) - 1];
+        &self.text[line..token.start]
+    }
+
     /// The column of a token that is the first of its line.
     fn first_of_line(&self, token: Token) -> Option<usize> {
-        let line = self.text[..token.start].rfind(['\n', '\r']).map_or(0, |i| i + 1);
-        let before = &self.text[line..token.start];
-        before.chars().all(|c| c.is_whitespace() || c == '\u{feff}').then(|| before.chars().count())
+        let before = self.before(token);
+        before.chars().all(blank).then(|| before.chars().count())
     }
 
     /// Where braces do not match, closes the blocks that a line ends by its indentation.
@@ -240,7 +248,7 @@ impl<'t> Builder<'t> {
                 }
             }
             TokenKind::Word | TokenKind::Text { .. } if self.node.is_none() => self.begin(token),
-            TokenKind::Word | TokenKind::Text { .. } if next == Some(TokenKind::Equals) && self.key.is_none() => {
+            TokenKind::Word | TokenKind::Text { .. } if next == Some(TokenKind::Equals) => {
                 self.unfinished();
                 self.key = Some(self.word(token));
             }
@@ -249,9 +257,7 @@ impl<'t> Builder<'t> {
     }
 
     fn begin(&mut self, token: Token) {
-        let line = self.text[..token.start].rfind(['\n', '\r']).map_or(0, |i| i + 1);
-        let line = &self.text[line..];
-        let indent = line.chars().take_while(|c| c.is_whitespace() && !matches!(c, '\n' | '\r')).count();
+        let indent = self.before(token).chars().take_while(|c| blank(*c)).count();
         let node = Node {
             name: self.word(token),
             annotation: self.annotation.take(),
@@ -326,10 +332,13 @@ impl<'t> Builder<'t> {
         self.end_node();
         let Some(frame) = self.frames.pop() else { return };
         let Some(mut building) = frame.node else { return };
-        building.node.at.end = end.max(building.node.at.end);
-        if !frame.hidden {
-            building.node.children.get_or_insert_default().extend(frame.nodes);
+        if frame.hidden {
+            // The node goes on behind a block that `/-` takes away.
+            self.node = Some(building);
+            return;
         }
+        building.node.at.end = end.max(building.node.at.end);
+        building.node.children.get_or_insert_default().extend(frame.nodes);
         self.keep(building);
     }
 
@@ -338,8 +347,14 @@ impl<'t> Builder<'t> {
         while self.frames.len() > 1 {
             self.close(self.text.trim_end().len());
         }
+        self.end_node();
         self.frames.pop().map(|frame| frame.nodes).unwrap_or_default()
     }
+}
+
+/// White space, and the mark that some editors begin a file with.
+fn blank(c: char) -> bool {
+    c.is_whitespace() || c == '\u{feff}'
 }
 
 /// A bare word as a value: what is no number and no keyword is text.

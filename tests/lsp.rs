@@ -1,0 +1,760 @@
+//! An editor's session with `pipe lsp`, over its standard streams: what is typed, and what is answered.
+//!
+//! `|` in a text is the cursor.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+use serde_json::{Value, json};
+
+/// A client, with a project of its own.
+struct Editor {
+    child: Child,
+    to: Option<ChildStdin>,
+    from: BufReader<ChildStdout>,
+    folder: tempfile::TempDir,
+    next: i64,
+    version: i64,
+    /// What was told of files, the newest last.
+    published: Vec<Value>,
+}
+
+impl Editor {
+    /// Starts a server in an empty project.
+    fn start() -> Editor {
+        Editor::with(json!({}))
+    }
+
+    fn with(capabilities: Value) -> Editor {
+        let mut editor = Editor::silent();
+        let answer =
+            editor.ask("initialize", json!({"processId": null, "rootUri": null, "capabilities": capabilities}));
+        assert_eq!(answer["serverInfo"]["name"], "pipe");
+        editor.tell("initialized", json!({}));
+        editor
+    }
+
+    /// A server that was told nothing yet.
+    fn silent() -> Editor {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join(".git")).expect("a folder");
+        let store = folder.path().join("cache/store");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pipe"))
+            .args(["lsp", "--stdio", "--store"])
+            .arg(store)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let (to, from) = (child.stdin.take(), child.stdout.take().expect("its output"));
+        Editor { child, to, from: BufReader::new(from), folder, next: 0, version: 0, published: Vec::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn uri(&self, name: &str) -> String {
+        uri(&self.path(name))
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    fn frame(&mut self, text: &str) {
+        let to = self.to.as_mut().expect("an open stream");
+        write!(to, "Content-Length: {}\r\n\r\n{text}", text.len()).and_then(|()| to.flush()).expect("the server reads");
+    }
+
+    fn tell(&mut self, method: &str, params: Value) {
+        self.frame(&json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string());
+    }
+
+    /// The next message, or `None` where the server has gone.
+    fn receive(&mut self) -> Option<Value> {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if self.from.read_line(&mut line).expect("text") == 0 {
+                return None;
+            }
+            match line.trim_end().split_once(": ") {
+                Some(("Content-Length", value)) => length = value.parse().expect("a number"),
+                Some(other) => panic!("the header {other:?}"),
+                None => break,
+            }
+        }
+        let mut bytes = vec![0; length];
+        self.from.read_exact(&mut bytes).expect("a whole message");
+        let message: Value = serde_json::from_slice(&bytes).expect("JSON");
+        assert_eq!(message["jsonrpc"], "2.0");
+        Some(message)
+    }
+
+    /// The whole answer to a request; what is told meanwhile is kept.
+    fn answer(&mut self, method: &str, params: Value) -> Value {
+        self.next += 1;
+        let id = self.next;
+        self.frame(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
+        loop {
+            let message = self.receive().expect("an answer");
+            if message["id"] == id {
+                return message;
+            }
+            if message["method"] == "textDocument/publishDiagnostics" {
+                self.published.push(message["params"].clone());
+            }
+        }
+    }
+
+    fn ask(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.answer(method, params);
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// Opens a text, saved or not.
+    fn open(&mut self, name: &str, text: &str) {
+        self.version += 1;
+        let document = json!({"uri": self.uri(name), "languageId": "kdl", "version": self.version, "text": text});
+        self.tell("textDocument/didOpen", json!({"textDocument": document}));
+    }
+
+    fn change(&mut self, name: &str, text: &str) {
+        self.version += 1;
+        let document = json!({"uri": self.uri(name), "version": self.version});
+        self.tell("textDocument/didChange", json!({"textDocument": document, "contentChanges": [{"text": text}]}));
+    }
+
+    /// What was told of a file's newest version, as `CODE LINE:COLUMN-LINE:COLUMN`.
+    fn findings(&mut self, name: &str) -> Vec<String> {
+        self.diagnostics(name).iter().map(short).collect()
+    }
+
+    fn diagnostics(&mut self, name: &str) -> Vec<Value> {
+        let (uri, version) = (self.uri(name), self.version);
+        loop {
+            let newest =
+                self.published.iter().rev().find(|told| told["uri"] == uri.as_str() && told["version"] == version);
+            if let Some(told) = newest {
+                return told["diagnostics"].as_array().expect("a list").clone();
+            }
+            let message = self.receive().expect("diagnostics");
+            if message["method"] == "textDocument/publishDiagnostics" {
+                self.published.push(message["params"].clone());
+            }
+        }
+    }
+
+    /// A request at a place.
+    fn at(&mut self, method: &str, name: &str, (line, column): (usize, usize)) -> Value {
+        let uri = self.uri(name);
+        self.ask(method, place(&uri, line, column))
+    }
+
+    /// Opens a text with a cursor, and gives the place of the cursor.
+    fn cursor(&mut self, name: &str, text: &str) -> (usize, usize) {
+        let at = text.find('|').expect("a cursor");
+        self.open(name, &text.replacen('|', "", 1));
+        let before = &text[..at];
+        (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or("").encode_utf16().count())
+    }
+
+    /// What completion offers at the cursor: the labels.
+    fn offers(&mut self, text: &str) -> Vec<String> {
+        self.items(text).iter().map(|item| item["label"].as_str().expect("a label").to_owned()).collect()
+    }
+
+    fn items(&mut self, text: &str) -> Vec<Value> {
+        let cursor = self.cursor("typed.kdl", text);
+        let mut items = self.at("textDocument/completion", "typed.kdl", cursor).as_array().cloned().unwrap_or_default();
+        items.sort_by_key(|item| item["sortText"].as_str().map(str::to_owned));
+        items
+    }
+
+    /// The text after the item of this label is taken.
+    fn taken(&mut self, text: &str, label: &str) -> String {
+        let items = self.items(text);
+        let item = items.iter().find(|item| item["label"] == label);
+        let item = item.unwrap_or_else(|| panic!("no `{label}` in {:?}", labels(&items)));
+        let mut edits = vec![item["textEdit"].clone()];
+        edits.extend(item["additionalTextEdits"].as_array().cloned().unwrap_or_default());
+        edited(&text.replacen('|', "", 1), &edits)
+    }
+
+    fn hover(&mut self, text: &str) -> String {
+        let cursor = self.cursor("typed.kdl", text);
+        let answer = self.at("textDocument/hover", "typed.kdl", cursor);
+        answer["contents"]["value"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Ends the session as the protocol asks.
+    fn leave(mut self) -> ExitStatus {
+        assert_eq!(self.ask("shutdown", Value::Null), Value::Null);
+        self.tell("exit", Value::Null);
+        self.end()
+    }
+
+    /// The server's end, once it is asked for.
+    fn end(&mut self) -> ExitStatus {
+        drop(self.to.take());
+        while self.receive().is_some() {}
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Drop for Editor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn uri(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
+
+fn place(uri: &str, line: usize, column: usize) -> Value {
+    json!({"textDocument": {"uri": uri}, "position": {"line": line, "character": column}})
+}
+
+fn labels(items: &[Value]) -> Vec<&str> {
+    items.iter().filter_map(|item| item["label"].as_str()).collect()
+}
+
+fn span(range: &Value) -> String {
+    let at = |end: &str| format!("{}:{}", range[end]["line"], range[end]["character"]);
+    format!("{}-{}", at("start"), at("end"))
+}
+
+fn short(diagnostic: &Value) -> String {
+    format!("{} {}", diagnostic["code"].as_str().unwrap_or("?"), span(&diagnostic["range"]))
+}
+
+/// A text with edits made; columns count UTF-16 units.
+fn edited(text: &str, edits: &[Value]) -> String {
+    let offset = |position: &Value| {
+        let (line, column) =
+            (position["line"].as_u64().expect("a line"), position["character"].as_u64().expect("a column"));
+        let start: usize = text.split_inclusive('\n').take(line as usize).map(str::len).sum();
+        let mut left = column as usize;
+        let rest = text[start..].chars().take_while(|c| {
+            let inside = left > 0;
+            left = left.saturating_sub(c.len_utf16());
+            inside
+        });
+        start + rest.map(char::len_utf8).sum::<usize>()
+    };
+    let mut edits: Vec<(usize, usize, &str)> = edits
+        .iter()
+        .map(|edit| {
+            let (start, end) = (offset(&edit["range"]["start"]), offset(&edit["range"]["end"]));
+            (start, end, edit["newText"].as_str().expect("text"))
+        })
+        .collect();
+    edits.sort();
+    let mut out = text.to_owned();
+    for (start, end, new) in edits.into_iter().rev() {
+        out.replace_range(start..end, new);
+    }
+    out
+}
+
+const SMALL: &str = "pipeline \"small\"
+
+param \"words\" 3 min=1 about=\"how many\"
+param \"mood\" \"good\" {
+    choices \"good\" \"bad\"
+}
+
+matrix \"cells\" {
+    axis \"size\" 1 10
+    axis \"tool\" \"cksum\" \"wc\"
+    exclude size=10 tool=\"wc\" reason=\"an example\"
+}
+
+step \"data\" for-each=\"cells\" {
+    run \"sh\" \"-c\" \"seq $1\" \"sh\" (axis)\"size\"
+    output \"lines.txt\"
+}
+step \"sum\" {
+    run \"cat\" (step)\"data[size=1,tool=wc]/lines.txt\" (param)\"words\"
+}
+";
+
+#[test]
+fn mistakes_are_told_while_typing() {
+    let mut editor = Editor::start();
+    editor.open("a.kdl", "pipeline \"é😀\"\nstep \"a\" { run \"cat\" \"😀\" (step)\"b\"; }\n");
+    assert_eq!(editor.findings("a.kdl"), ["pipe::unknown-step 1:25-1:34"]);
+    let told = editor.diagnostics("a.kdl").remove(0);
+    assert_eq!((&told["severity"], &told["source"]), (&json!(1), &json!("pipe")));
+    assert!(told["message"].as_str().is_some_and(|m| m.contains("there is no step `b`\nhelp: ")), "{told}");
+    editor.change("a.kdl", "pipeline \"p\"\nstep \"b\" { run \"true\"; }\nstep \"a\" { run \"cat\" (step)\"b\"; }\n");
+    assert_eq!(editor.findings("a.kdl"), [""; 0]);
+    editor.change("a.kdl", "pipeline \"p\nstep \"b\" {");
+    assert!(editor.findings("a.kdl").iter().any(|finding| finding.starts_with("pipe::unclosed-string 0:9-")));
+    editor.change("a.kdl", SMALL);
+    // The cell that is excluded is named.
+    assert!(editor.findings("a.kdl").iter().all(|finding| finding.contains("16:")), "{:?}", editor.findings("a.kdl"));
+    assert!(editor.leave().success());
+}
+
+#[test]
+fn a_file_of_recipes_is_checked_alone_and_for_those_that_use_it() {
+    let mut editor = Editor::start();
+    let recipe = "recipe \"one\" {\n    param \"n\" type=\"int\"\n    step \"s\" { run \"echo\" (param)\"m\"; }\n    result (step)\"s\"\n}\n";
+    editor.open("lib/one.kdl", recipe);
+    assert_eq!(editor.findings("lib/one.kdl"), ["pipe::unknown-parameter 2:26-2:36"]);
+    editor.change("lib/one.kdl", &recipe.replace("(param)\"m\"", "(param)\"n\""));
+    assert_eq!(editor.findings("lib/one.kdl"), [""; 0]);
+    // The unsaved text counts, not what lies on the disk.
+    editor.write("lib/one.kdl", "recipe \"other\"\n");
+    editor.open("p.kdl", "pipeline \"p\"\nuse \"lib/one.kdl\"\none \"a\" n=\"x\"\n");
+    assert_eq!(editor.findings("p.kdl"), ["pipe::wrong-type 2:8-2:13"]);
+    // What another file's change breaks is told of the file that breaks.
+    editor.change("lib/one.kdl", "recipe \"two\" {\n    step \"s\" { run \"true\"; }\n    result (step)\"s\"\n}\n");
+    assert_eq!(editor.findings("lib/one.kdl"), [""; 0]);
+    let uri = editor.uri("p.kdl");
+    while !editor.published.iter().any(|told| told["uri"] == uri.as_str() && told.to_string().contains("unknown-node"))
+    {
+        let message = editor.receive().expect("diagnostics");
+        editor.published.push(message["params"].clone());
+    }
+}
+
+#[test]
+fn a_quick_fix_mends_what_was_meant() {
+    let mut editor = Editor::start();
+    let text = "pipeline \"p\"\n\nllama \"m\" sise=\"test\"\n";
+    editor.open("a.kdl", text);
+    let found = editor.diagnostics("a.kdl");
+    let uri = editor.uri("a.kdl");
+    let mut text = text.to_owned();
+    let asked = json!({"textDocument": {"uri": uri}, "range": found[0]["range"], "context": {"diagnostics": found}});
+    let actions = editor.ask("textDocument/codeAction", asked);
+    assert_eq!(actions[0]["title"], "add `use \"std/model\"`");
+    text = edited(&text, actions[0]["edit"]["changes"][&uri].as_array().expect("edits"));
+    editor.change("a.kdl", &text);
+    let found = editor.diagnostics("a.kdl");
+    assert_eq!(found.iter().map(short).collect::<Vec<_>>(), ["pipe::unknown-setting 4:10-4:14"]);
+    let asked = json!({"textDocument": {"uri": uri}, "range": found[0]["range"], "context": {"diagnostics": found}});
+    let actions = editor.ask("textDocument/codeAction", asked);
+    assert_eq!(actions[0]["isPreferred"], true);
+    text = edited(&text, actions[0]["edit"]["changes"][&uri].as_array().expect("edits"));
+    assert_eq!(text, "pipeline \"p\"\n\nuse \"std/model\"\n\nllama \"m\" size=\"test\"\n");
+    editor.change("a.kdl", &text);
+    assert_eq!(editor.findings("a.kdl"), [""; 0]);
+}
+
+#[test]
+fn completion_works_in_broken_text() {
+    let mut editor = Editor::start();
+    editor.write("data/a.txt", "");
+    editor.write("data/more/b.txt", "");
+    let file = |last: &str| format!("{SMALL}\n{last}");
+    let offers = |editor: &mut Editor, last: &str| editor.offers(&file(last));
+
+    // Names of nodes, where a node begins.
+    let nodes = offers(&mut editor, "st|");
+    assert!(
+        ["step", "tree", "matrix", "llama", "compare"].iter().all(|node| nodes.iter().any(|n| n == node)),
+        "{nodes:?}"
+    );
+    let inside = offers(&mut editor, "step \"b\" {\n    |");
+    assert_eq!(inside[0], "run", "{inside:?}");
+    assert!(inside.contains(&"output".to_owned()) && inside.contains(&"when".to_owned()));
+    assert!(!inside.contains(&"matrix".to_owned()));
+    let inside = offers(&mut editor, "measure \"b\" {\n    when size=1 {\n        |");
+    assert!(inside.contains(&"model".to_owned()) && inside.contains(&"warm-up".to_owned()));
+
+    // Settings, the required ones first.
+    let settings = offers(&mut editor, "fetch \"b\" |");
+    assert_eq!(settings[..2], ["url", "sha256"]);
+    assert!(!offers(&mut editor, "fetch \"b\" url=\"x\" |").contains(&"url".to_owned()));
+
+    // Annotations and units.
+    assert_eq!(offers(&mut editor, "step \"b\" timeout=(|"), ["ms", "s", "min", "h", "param"]);
+    assert!(offers(&mut editor, "step \"b\" {\n    run (|").contains(&"output".to_owned()));
+
+    // Names in quotes that are not closed yet.
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    run \"cat\" (step)\"|"), ["data", "sum"]);
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    run \"cat\" (step)\"data/|")[0], "data/lines.txt");
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    run \"cat\" (step)\"data[|"), ["size", "tool"]);
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    run \"cat\" (step)\"data[tool=|"), ["cksum", "wc"]);
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    run \"cat\" (param)\"|"), ["words", "mood"]);
+    assert_eq!(offers(&mut editor, "step \"b\" for-each=\"cells\" {\n    run \"cat\" (axis)\"|"), ["size", "tool"]);
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    run \"cat\" (file)\"data/|"), ["data/a.txt", "data/more/"]);
+    assert_eq!(offers(&mut editor, "step \"b\" for-each=\"|"), ["cells"]);
+    assert_eq!(offers(&mut editor, "step \"b\" class=\"|"), ["build", "fetch"]);
+    assert_eq!(offers(&mut editor, "use \"std/m|").iter().filter(|name| *name == "std/model").count(), 1);
+
+    // Axes and their values.
+    assert!(offers(&mut editor, "step \"b\" for-each=\"cells\" {\n    when |").contains(&"tool".to_owned()));
+    assert_eq!(offers(&mut editor, "step \"b\" for-each=\"cells\" {\n    when tool=\"|"), ["cksum", "wc"]);
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    when mood=\"|"), ["good", "bad"]);
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    when host-os=\"|"), ["linux", "macos"]);
+    assert_eq!(offers(&mut editor, "compare \"r\" of=(step)\"data\" {\n    baseline |"), ["size", "tool"]);
+    assert_eq!(
+        offers(&mut editor, "compare \"r\" of=(step)\"data\" {\n    parity reference=\"size=1 to|"),
+        ["size", "tool"]
+    );
+    assert_eq!(offers(&mut editor, "matrix \"m\" {\n    axis \"x\" 1 2\n    exclude |"), ["x", "reason"]);
+
+    // Nothing in a comment, and nothing in a name.
+    assert_eq!(offers(&mut editor, "// st|"), [""; 0]);
+    assert_eq!(offers(&mut editor, "step \"|"), [""; 0]);
+}
+
+#[test]
+fn what_completion_offers_can_be_taken() {
+    let mut editor = Editor::start();
+    let text = "pipeline \"p\"\n\nlla|";
+    assert_eq!(editor.taken(text, "llama"), "pipeline \"p\"\n\nuse \"std/model\"\n\nllama");
+    let text = "pipeline \"p\"\nuse \"std/model\"\nllama \"m\"\ntokens \"t\" model=|";
+    assert_eq!(
+        editor.taken(text, "(step)\"m\""),
+        "pipeline \"p\"\nuse \"std/model\"\nllama \"m\"\ntokens \"t\" model=(step)\"m\""
+    );
+    let text = "pipeline \"p\"\nuse \"std/model\"\nllama \"m\" size=\"13|5m\"\n";
+    assert!(editor.taken(text, "360m").contains("size=\"360m\"\n"));
+    let text = "pipeline \"p\"\nuse \"std/model\"\nllama \"m\" size=\"|\n";
+    assert!(editor.taken(text, "test").contains("size=\"test\"\n"));
+    let text = "pipeline \"p\"\nstep \"a\" ret|ry=2 {\n";
+    assert!(!editor.offers(text).contains(&"retry".to_owned()));
+    let text = "pipeline \"p\"\nuse \"std/bench\"\nbench-llm \"b\" |\n";
+    let items = editor.items(text);
+    assert_eq!(labels(&items)[..4], ["engine", "kind", "model", "tokens"]);
+    assert!(items[0]["documentation"]["value"].as_str().is_some_and(|doc| doc.contains("a folder with `bin/`")));
+
+    let snippets = json!({"textDocument": {"completion": {"completionItem": {"snippetSupport": true}}}});
+    let mut editor = Editor::with(snippets);
+    let text = "pipeline \"p\"\nfetc|";
+    assert_eq!(
+        editor.taken(text, "fetch"),
+        "pipeline \"p\"\nfetch \"${1:name}\" url=\"${2:text}\" sha256=\"${3:text}\""
+    );
+}
+
+#[test]
+fn hovers_explain_every_kind_of_word() {
+    let mut editor = Editor::start();
+    let mut says = |text: &str, parts: &[&str]| {
+        let said = editor.hover(text);
+        assert!(parts.iter().all(|part| said.contains(part)), "{text}\n--- {said}");
+    };
+    let put = |from: &str, to: &str| SMALL.replacen(from, to, 1);
+    says(&put("run \"sh\"", "r|un \"sh\""), &["`run`", "The process"]);
+    says(&put("for-each=", "for|-each="), &["setting `for-each`", "a matrix"]);
+    says(
+        &put("(axis)\"size\"", "(ax|is)\"size\""),
+        &["the value that the cell has"].map(|_| "the cell has on this axis"),
+    );
+    says(&put("(axis)\"size\"", "(axis)\"si|ze\""), &["axis `size` of matrix `cells`", "`10`"]);
+    says(
+        &put("(param)\"words\"", "(param)\"wo|rds\""),
+        &["parameter `words` of the pipeline", "how many", "`3`", "--set words"],
+    );
+    says(&put("\"mood\"", "\"mo|od\""), &["`good` or `bad`"]);
+    says(
+        &put("(step)\"data", "(step)\"da|ta"),
+        &["step `data`: `step`, class build", "Makes `lines.txt`", "each cell of `cells`"],
+    );
+    says(&put("tool=wc]", "to|ol=wc]"), &["axis `tool`"]);
+    says(
+        "pipeline \"p\"\nuse \"std/model\"\nlla|ma \"m\"\n",
+        &["recipe `llama` of `std/model`", "`size` = `\"135m\"`"],
+    );
+    says("pipeline \"p\"\nuse \"std/model\"\nllama \"m\" si|ze=\"test\"\n", &["of recipe `llama`", "the shape"]);
+    says("pipeline \"p\"\nstep \"a\" timeout=(m|in)2 {", &["Minutes"]);
+    says("pipeline \"p\"\nstep \"a\" { wh|en host-os=\"linux\" {", &["Holds its children"]);
+    says("pipeline \"p\"\nstep \"a\" { when host-|os=\"linux\" {", &["operating system", "`macos`"]);
+}
+
+#[test]
+fn definitions_are_found_in_every_file() {
+    let mut editor = Editor::start();
+    editor.write(
+        "lib/one.kdl",
+        "recipe \"one\" {\n    param \"n\" type=\"int\"\n    step \"s\" { run \"true\"; }\n    result (step)\"s\"\n}\n",
+    );
+    editor.write("data.txt", "");
+    let mut goes = |text: &str| {
+        let cursor = editor.cursor("typed.kdl", text);
+        let found = editor.at("textDocument/definition", "typed.kdl", cursor);
+        let root = editor.uri("");
+        let name = |place: &Value| {
+            let uri = place["uri"].as_str().unwrap_or_default();
+            format!("{} {}", uri.strip_prefix(&root).unwrap_or(uri), span(&place["range"]))
+        };
+        found.as_array().map(|all| all.iter().map(name).collect::<Vec<_>>()).unwrap_or_default().join(", ")
+    };
+    let put = |from: &str, to: &str| SMALL.replacen(from, to, 1);
+    assert_eq!(goes(&put("(step)\"data", "(step)\"da|ta")), "typed.kdl 12:6-12:10");
+    assert_eq!(goes(&put("(param)\"words\"", "(param)\"wo|rds\"")), "typed.kdl 2:7-2:12");
+    assert_eq!(goes(&put("(axis)\"size\"", "(axis)\"si|ze\"")), "typed.kdl 7:10-7:14");
+    assert_eq!(goes(&put("for-each=\"cells\"", "for-each=\"ce|lls\"")), "typed.kdl 6:8-6:13");
+    assert_eq!(goes(&put("exclude size", "exclude si|ze")), "typed.kdl 7:10-7:14");
+    let use_one =
+        "pipeline \"p\"\nuse \"lib/one.kdl\"\none \"a\" n=1\nstep \"b\" { run \"cat\" (file)\"data.txt\"; }\n";
+    assert_eq!(goes(&use_one.replacen("one \"a\"", "on|e \"a\"", 1)), "lib/one.kdl 0:8-0:11");
+    assert_eq!(goes(&use_one.replacen("n=1", "n|=1", 1)), "lib/one.kdl 1:11-1:12");
+    assert_eq!(goes(&use_one.replacen("lib/one", "lib/o|ne", 1)), "lib/one.kdl 0:0-0:0");
+    assert_eq!(goes(&use_one.replacen("data.txt", "da|ta.txt", 1)), "data.txt 0:0-0:0");
+    assert_eq!(goes(&use_one.replacen("data.txt", "no|ne.txt", 1)), "");
+    // Ours lie beside the store, as files that an editor can show.
+    let ours = goes("pipeline \"p\"\nuse \"std/model\"\nlla|ma \"m\"\n");
+    assert!(ours.contains("store-std/") && ours.contains("/model.kdl 3:8-3:13"), "{ours}");
+    let path = ours.split(' ').next().expect("a name");
+    let path = editor.path(path);
+    assert!(std::fs::metadata(&path).expect("a file").permissions().readonly());
+    assert!(path.with_file_name("scripts").join("llama.py").is_file());
+}
+
+#[test]
+fn references_and_new_names_reach_every_file_of_the_project() {
+    let mut editor = Editor::start();
+    let recipe = "recipe \"one\" {\n    param \"n\" type=\"int\"\n    step \"s\" { run \"echo\" (param)\"n\"; when n=1 { retry 1; }; }\n    result (step)\"s\"\n}\n";
+    editor.write("lib/one.kdl", recipe);
+    editor.write("other.kdl", "pipeline \"o\"\nuse \"lib/one.kdl\"\none \"a\" { n 1; }\n");
+    editor.open("p.kdl", "pipeline \"p\"\nuse \"lib/one.kdl\"\none \"a\" n=1\n");
+    let uri = editor.uri("p.kdl");
+    let asked = |declared: bool| {
+        let mut params = place(&uri, 2, 8);
+        params["context"] = json!({"includeDeclaration": declared});
+        params
+    };
+    assert_eq!(editor.ask("textDocument/references", asked(true)).as_array().map(Vec::len), Some(5));
+    assert_eq!(editor.ask("textDocument/references", asked(false)).as_array().map(Vec::len), Some(4));
+    let prepared = editor.ask("textDocument/prepareRename", place(&uri, 2, 8));
+    assert_eq!((prepared["placeholder"].as_str(), span(&prepared["range"])), (Some("n"), "2:8-2:9".to_owned()));
+
+    let rename = |editor: &mut Editor, line: usize, column: usize, new: &str| {
+        let mut params = place(&uri, line, column);
+        params["newName"] = json!(new);
+        editor.answer("textDocument/rename", params)
+    };
+    let answer = rename(&mut editor, 2, 8, "count");
+    let changes = answer["result"]["changes"].as_object().expect("changes");
+    assert_eq!(changes.len(), 3);
+    for name in ["lib/one.kdl", "other.kdl", "p.kdl"] {
+        let old = match name {
+            "p.kdl" => "pipeline \"p\"\nuse \"lib/one.kdl\"\none \"a\" n=1\n".to_owned(),
+            name => std::fs::read_to_string(editor.path(name)).expect("a file"),
+        };
+        let new = edited(&old, changes[&editor.uri(name)].as_array().expect("edits"));
+        editor.write(name, &new);
+    }
+    let checked = Command::new(env!("CARGO_BIN_EXE_pipe"))
+        .arg("check")
+        .args([editor.path("p.kdl"), editor.path("other.kdl")])
+        .output()
+        .expect("it runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+
+    let refused = |answer: Value| answer["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(refused(rename(&mut editor, 2, 1, "step")).contains("a node of the language"));
+    assert!(refused(rename(&mut editor, 2, 1, "a b")).contains("cannot be a name"));
+    let answer = editor.answer("textDocument/prepareRename", place(&uri, 0, 2));
+    assert!(refused(answer).contains("no name of a step"));
+}
+
+#[test]
+fn a_renamed_axis_and_step_still_check() {
+    let mut editor = Editor::start();
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/llm-6gb.kdl")).expect("ours");
+    editor.open("p.kdl", &text);
+    assert_eq!(editor.findings("p.kdl"), [""; 0]);
+    let uri = editor.uri("p.kdl");
+    let mut now = text;
+    for (old, new, least) in
+        [("axis \"engine\"", "machine", 15), ("\"decode\" for-each", "speed", 2), ("matrix \"cells\"", "all", 2)]
+    {
+        let quote = now.find(old).map(|at| at + old.find('"').expect("a quote") + 1).expect("the name");
+        let line = now[..quote].matches('\n').count();
+        let column = quote - now[..quote].rfind('\n').map_or(0, |i| i + 1);
+        let mut params = place(&uri, line, column);
+        params["newName"] = json!(new);
+        let answer = editor.ask("textDocument/rename", params);
+        let edits = answer["changes"][&uri].as_array().expect("edits").clone();
+        assert!(edits.len() >= least, "{old}: {}", edits.len());
+        now = edited(&now, &edits);
+        editor.change("p.kdl", &now);
+        assert_eq!(editor.findings("p.kdl"), [""; 0], "{new}");
+    }
+    // Taken.
+    let quote = now.find("axis \"machine\" \"torch\" \"onnx\"\n    axis").expect("the second matrix");
+    let line = now[..quote].matches('\n').count();
+    let mut params = place(&uri, line, 12);
+    params["newName"] = json!("place");
+    let answer = editor.answer("textDocument/rename", params);
+    assert!(answer["error"]["message"].as_str().is_some_and(|m| m.contains("is taken")), "{answer}");
+}
+
+#[test]
+fn the_layout_and_the_outline_of_a_file() {
+    let mut editor = Editor::start();
+    editor.open("a.kdl", "pipeline   \"p\"\nstep \"a\" {\n  run \"true\"\n}\n");
+    let uri = editor.uri("a.kdl");
+    let asked = json!({"textDocument": {"uri": uri}, "options": {"tabSize": 4, "insertSpaces": true}});
+    let edits = editor.ask("textDocument/formatting", asked.clone());
+    assert_eq!(
+        edited("pipeline   \"p\"\nstep \"a\" {\n  run \"true\"\n}\n", edits.as_array().expect("edits")),
+        "pipeline \"p\"\nstep \"a\" {\n    run \"true\"\n}\n"
+    );
+    editor.change("a.kdl", "pipeline \"p\nstep");
+    assert!(editor.answer("textDocument/formatting", asked)["error"]["message"].as_str().is_some());
+
+    editor.change("a.kdl", SMALL);
+    let symbols = editor.ask("textDocument/documentSymbol", json!({"textDocument": {"uri": uri}}));
+    let names: Vec<&str> = symbols.as_array().expect("a list").iter().filter_map(|s| s["name"].as_str()).collect();
+    assert_eq!(names, ["small", "words", "mood", "cells", "data", "sum"]);
+    assert_eq!(symbols[3]["children"][1]["name"], "tool");
+    assert_eq!(symbols[3]["children"][1]["detail"], "cksum wc");
+}
+
+#[test]
+fn hints_say_what_the_store_has() {
+    let mut editor = Editor::start();
+    let text = "pipeline \"p\"\n\nmatrix \"m\" { axis \"x\" 1 2; }\nstep \"a\" for-each=\"m\" {\n    run \"sh\" \"-c\" \"echo $1 > out/a\" \"sh\" (axis)\"x\"\n}\nstep \"b\" {\n    run \"sh\" \"-c\" \"echo b > out/b\"\n}\n";
+    editor.write("p.kdl", text);
+    let hints = |editor: &mut Editor| {
+        let uri = editor.uri("p.kdl");
+        let range = json!({"start": {"line": 0, "character": 0}, "end": {"line": 99, "character": 0}});
+        let answer = editor.ask("textDocument/inlayHint", json!({"textDocument": {"uri": uri}, "range": range}));
+        let hint =
+            |hint: &Value| format!("{}:{}", hint["position"]["line"], hint["label"].as_str().unwrap_or_default());
+        answer.as_array().map(|all| all.iter().map(hint).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    // No store, no hints: an editor makes none.
+    editor.open("p.kdl", text);
+    assert_eq!(hints(&mut editor), [""; 0]);
+    assert!(!editor.path("cache/store").exists());
+    let run = Command::new(env!("CARGO_BIN_EXE_pipe"))
+        .args(["run", "p.kdl", "--sandbox", "off", "--store"])
+        .arg(editor.path("cache/store"))
+        .current_dir(editor.folder.path())
+        .output()
+        .expect("it runs");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let plan = Command::new(env!("CARGO_BIN_EXE_pipe"))
+        .args(["plan", "p.kdl", "--store"])
+        .arg(editor.path("cache/store"))
+        .current_dir(editor.folder.path())
+        .output()
+        .expect("it plans");
+    let planned = String::from_utf8_lossy(&plan.stdout).into_owned();
+    let uri = editor.uri("p.kdl");
+    let edited = text.replace("echo b", "echo c");
+    for (text, runs) in [(text, false), (edited.as_str(), true)] {
+        editor.change("p.kdl", text);
+        editor.tell("textDocument/didSave", json!({"textDocument": {"uri": uri}}));
+        // The server asks for a new look once it has one.
+        while editor.receive().expect("a message")["method"] != "workspace/inlayHint/refresh" {}
+        let found = hints(&mut editor);
+        // Under a weaker sandbox than works here the plan says that the steps run, and so do the hints.
+        let cached = planned.contains("3 cached");
+        match (cached, runs) {
+            (true, false) => assert_eq!(found, ["3:2 cells: 2 cached", "6:cached"]),
+            (true, true) => assert!(found[0].contains("2 cached") && found[1].starts_with("6:runs ("), "{found:?}"),
+            (false, _) => {
+                assert!(found[0].contains("2 to run") && found[1].starts_with("6:runs ("), "{found:?}\n{planned}")
+            }
+        }
+    }
+}
+
+#[test]
+fn an_odd_client_is_answered_or_left() {
+    let mut editor = Editor::silent();
+    let early = editor.answer("textDocument/hover", json!({}));
+    assert_eq!(early["error"]["code"], -32002);
+    editor.ask("initialize", json!({"capabilities": {"general": {"positionEncodings": ["utf-32", "utf-8"]}}}));
+    editor.frame("{ this is no JSON");
+    assert_eq!(editor.receive().expect("an answer")["error"]["code"], -32700);
+    assert_eq!(editor.answer("textDocument/frobnicate", json!({}))["error"]["code"], -32601);
+    assert_eq!(editor.answer("textDocument/hover", json!({"textDocument": 3}))["error"]["code"], -32602);
+    // Texts that are nobody's: of no project, of no file, of another language, huge, changed before they are open.
+    editor.tell(
+        "textDocument/didChange",
+        json!({"textDocument": {"uri": "file:///no/such.kdl", "version": 1}, "contentChanges": [{"text": "x"}]}),
+    );
+    editor.tell("textDocument/didClose", json!({"textDocument": {"uri": "file:///no/such.kdl"}}));
+    editor.open("keys.kdl", "keybinds {\n    bind \"Ctrl a\" { quit; }\n}\n");
+    assert_eq!(editor.findings("keys.kdl"), [""; 0]);
+    let untitled =
+        json!({"uri": "untitled:Untitled-1", "languageId": "kdl", "version": 1, "text": "pipeline \"é\"\nstp \"a\""});
+    editor.tell("textDocument/didOpen", json!({"textDocument": untitled}));
+    let told = loop {
+        let message = editor.receive().expect("diagnostics");
+        if message["params"]["uri"] == "untitled:Untitled-1" {
+            break message["params"]["diagnostics"].clone();
+        }
+    };
+    assert_eq!(short(&told[0]), "pipe::unknown-node 1:0-1:3");
+    let offered = editor.ask("textDocument/completion", place("untitled:Untitled-1", 1, 3));
+    assert!(labels(offered.as_array().expect("a list")).contains(&"step"));
+    editor.open("huge.kdl", &"a \"b\"\n".repeat(1 << 20));
+    assert_eq!(editor.findings("huge.kdl"), ["pipe::file-too-large 0:0-0:0"]);
+    assert_eq!(editor.ask("textDocument/completion", place(&editor.uri("huge.kdl"), 3, 1)), json!([]));
+    // A column beyond a line, a line beyond the file, an address of nothing.
+    let uri = editor.uri("keys.kdl");
+    editor.ask("textDocument/hover", place(&uri, 999, 999));
+    assert_eq!(editor.ask("textDocument/hover", place("file:///no/such.kdl", 0, 0)), Value::Null);
+    assert_eq!(editor.ask("textDocument/definition", place("http://example.org/x", 0, 0)), Value::Null);
+    assert_eq!(editor.ask("shutdown", Value::Null), Value::Null);
+    assert_eq!(editor.answer("textDocument/hover", place(&uri, 0, 0))["error"]["code"], -32600);
+    editor.tell("exit", Value::Null);
+    assert_eq!(editor.end().code(), Some(0));
+
+    // Leaving without a word is an error of the client; closing the stream is not.
+    let mut editor = Editor::start();
+    editor.tell("exit", Value::Null);
+    assert_eq!(editor.end().code(), Some(1));
+    let mut editor = Editor::start();
+    assert_eq!(editor.end().code(), Some(0));
+    let mut editor = Editor::silent();
+    let to = editor.to.as_mut().expect("a stream");
+    to.write_all(b"hello\r\n").expect("it reads");
+    assert_eq!(editor.end().code(), Some(2));
+}
+
+#[test]
+fn a_deleted_file_is_told_of_when_it_is_gone() {
+    let mut editor = Editor::start();
+    editor.write("data.txt", "1");
+    editor.open("p.kdl", "pipeline \"p\"\nstep \"a\" { run \"cat\" (file)\"data.txt\"; }\n");
+    assert_eq!(editor.findings("p.kdl"), [""; 0]);
+    std::fs::remove_file(editor.path("data.txt")).expect("it was there");
+    editor.published.clear();
+    let gone = json!({"changes": [{"uri": editor.uri("data.txt"), "type": 3}]});
+    editor.tell("workspace/didChangeWatchedFiles", gone);
+    assert_eq!(editor.findings("p.kdl"), ["pipe::missing-path 1:21-1:37"]);
+}
+
+#[test]
+fn a_text_typed_key_by_key_stays_in_step() {
+    let mut editor = Editor::start();
+    editor.open("p.kdl", "pipeline \"😀\"\n");
+    let uri = editor.uri("p.kdl");
+    let typed = "step \"é\" {\n    run \"true\"\n}\n";
+    for (index, c) in typed.chars().enumerate() {
+        editor.version += 1;
+        let before: String = typed.chars().take(index).collect();
+        let line = 1 + before.matches('\n').count();
+        let column = before.rsplit('\n').next().unwrap_or("").encode_utf16().count();
+        let at = json!({"line": line, "character": column});
+        let change = json!({"range": {"start": at, "end": at}, "text": c.to_string()});
+        let document = json!({"uri": uri, "version": editor.version});
+        editor.tell("textDocument/didChange", json!({"textDocument": document, "contentChanges": [change]}));
+    }
+    assert_eq!(editor.findings("p.kdl"), [""; 0]);
+    let told = editor.published.iter().filter(|told| told["uri"] == uri.as_str()).count();
+    assert!(told < typed.len() / 2, "{told} rounds for {} keys", typed.len());
+}
