@@ -248,6 +248,7 @@ impl<'i> Cursor<'i> {
             ("file", Some(kind)) => kind.takes_file(),
             ("axis", Some(kind)) => kind.takes_plain() && !self.matrices.is_empty(),
             ("output", Some(kind)) => kind == Kind::Arg,
+            ("secret", Some(kind)) => matches!(kind, Kind::Arg | Kind::Text),
             ("builtin", Some(kind)) => matches!(kind, Kind::Input | Kind::Arg),
             _ => true,
         };

@@ -56,7 +56,7 @@ pub fn start(
                 let found = catch_unwind(AssertUnwindSafe(|| standings.standings(&job.path, &job.overlay)));
                 let Ok(mut map) = surveyed.lock() else { return };
                 let found = found.ok().flatten().unwrap_or_default();
-                let changed = map.get(&path) != Some(&found);
+                let changed = map.get(&path).map(Vec::as_slice).unwrap_or_default() != found;
                 map.insert(path, found);
                 drop(map);
                 if changed {

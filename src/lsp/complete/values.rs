@@ -111,8 +111,7 @@ impl Cursor<'_> {
             ..item
         };
         if kind.takes_step() {
-            let steps = self.steps("").into_iter().filter(|item| !item.label.contains('/'));
-            items.extend(steps.map(|item| annotated("step", item, 1)));
+            items.extend(self.steps("").into_iter().map(|item| annotated("step", item, 1)));
         }
         if kind.takes_plain() {
             items.extend(self.axes().into_iter().map(|item| annotated("axis", item, 1)));
@@ -138,6 +137,10 @@ impl Cursor<'_> {
     /// Steps of the body, their outputs where a path begins, and parameters that hold a step.
     fn steps(&self, written: &str) -> Vec<Item> {
         let own = self.way().find(|node| self.index.makes_step(self.file, &node.name.text)).map(|node| node.at.start);
+        if let Some(step) = written.split_once('/').and_then(|(name, _)| self.body.step(name)) {
+            let paths = self.index.outputs(self.file, step);
+            return paths.iter().map(|path| named(&format!("{}/{path}", step.name), What::File, "output")).collect();
+        }
         let mut items = Vec::new();
         let mut seen: Vec<&str> = Vec::new();
         for step in &self.body.steps {
@@ -148,14 +151,6 @@ impl Cursor<'_> {
             }
             seen.push(&step.name);
             items.push(named(&step.name, What::Step, &step.word));
-            if written.starts_with(&format!("{}/", step.name)) {
-                let paths = self.index.outputs(self.file, step);
-                items.extend(
-                    paths
-                        .iter()
-                        .map(|path| Item { rank: 0, ..named(&format!("{}/{path}", step.name), What::File, "output") }),
-                );
-            }
         }
         if self.recipe.is_some() {
             let params = self.body.params.iter().filter(|param| param.kind.takes_step());
