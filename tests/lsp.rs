@@ -2,268 +2,14 @@
 //!
 //! `|` in a text is the cursor.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+#[path = "lsp/client.rs"]
+mod client;
 
+use std::io::Write;
+use std::path::Path;
+
+use client::{Editor, edited, labels, place, short, span};
 use serde_json::{Value, json};
-
-/// A client, with a project of its own.
-struct Editor {
-    child: Child,
-    to: Option<ChildStdin>,
-    from: BufReader<ChildStdout>,
-    folder: tempfile::TempDir,
-    next: i64,
-    version: i64,
-    /// What was told of files, the newest last.
-    published: Vec<Value>,
-}
-
-impl Editor {
-    /// Starts a server in an empty project.
-    fn start() -> Editor {
-        Editor::with(json!({}))
-    }
-
-    fn with(capabilities: Value) -> Editor {
-        let mut editor = Editor::silent();
-        let answer =
-            editor.ask("initialize", json!({"processId": null, "rootUri": null, "capabilities": capabilities}));
-        assert_eq!(answer["serverInfo"]["name"], "pipe");
-        editor.tell("initialized", json!({}));
-        editor
-    }
-
-    /// A server that was told nothing yet.
-    fn silent() -> Editor {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir(folder.path().join(".git")).expect("a folder");
-        let store = folder.path().join("cache/store");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pipe"))
-            .args(["lsp", "--stdio", "--store"])
-            .arg(store)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
-        let (to, from) = (child.stdin.take(), child.stdout.take().expect("its output"));
-        Editor { child, to, from: BufReader::new(from), folder, next: 0, version: 0, published: Vec::new() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn uri(&self, name: &str) -> String {
-        uri(&self.path(name))
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        std::fs::write(path, text).expect("a file");
-    }
-
-    fn frame(&mut self, text: &str) {
-        let to = self.to.as_mut().expect("an open stream");
-        write!(to, "Content-Length: {}\r\n\r\n{text}", text.len()).and_then(|()| to.flush()).expect("the server reads");
-    }
-
-    fn tell(&mut self, method: &str, params: Value) {
-        self.frame(&json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string());
-    }
-
-    /// The next message, or `None` where the server has gone.
-    fn receive(&mut self) -> Option<Value> {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if self.from.read_line(&mut line).expect("text") == 0 {
-                return None;
-            }
-            match line.trim_end().split_once(": ") {
-                Some(("Content-Length", value)) => length = value.parse().expect("a number"),
-                Some(other) => panic!("the header {other:?}"),
-                None => break,
-            }
-        }
-        let mut bytes = vec![0; length];
-        self.from.read_exact(&mut bytes).expect("a whole message");
-        let message: Value = serde_json::from_slice(&bytes).expect("JSON");
-        assert_eq!(message["jsonrpc"], "2.0");
-        Some(message)
-    }
-
-    /// The whole answer to a request; what is told meanwhile is kept.
-    fn answer(&mut self, method: &str, params: Value) -> Value {
-        self.next += 1;
-        let id = self.next;
-        self.frame(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
-        loop {
-            let message = self.receive().expect("an answer");
-            if message["id"] == id {
-                return message;
-            }
-            if message["method"] == "textDocument/publishDiagnostics" {
-                self.published.push(message["params"].clone());
-            }
-        }
-    }
-
-    fn ask(&mut self, method: &str, params: Value) -> Value {
-        let answer = self.answer(method, params);
-        assert!(answer.get("error").is_none(), "{method}: {answer}");
-        answer["result"].clone()
-    }
-
-    /// Opens a text, saved or not.
-    fn open(&mut self, name: &str, text: &str) {
-        self.version += 1;
-        let document = json!({"uri": self.uri(name), "languageId": "kdl", "version": self.version, "text": text});
-        self.tell("textDocument/didOpen", json!({"textDocument": document}));
-    }
-
-    fn change(&mut self, name: &str, text: &str) {
-        self.version += 1;
-        let document = json!({"uri": self.uri(name), "version": self.version});
-        self.tell("textDocument/didChange", json!({"textDocument": document, "contentChanges": [{"text": text}]}));
-    }
-
-    /// What was told of a file's newest version, as `CODE LINE:COLUMN-LINE:COLUMN`.
-    fn findings(&mut self, name: &str) -> Vec<String> {
-        self.diagnostics(name).iter().map(short).collect()
-    }
-
-    fn diagnostics(&mut self, name: &str) -> Vec<Value> {
-        let (uri, version) = (self.uri(name), self.version);
-        loop {
-            let newest =
-                self.published.iter().rev().find(|told| told["uri"] == uri.as_str() && told["version"] == version);
-            if let Some(told) = newest {
-                return told["diagnostics"].as_array().expect("a list").clone();
-            }
-            let message = self.receive().expect("diagnostics");
-            if message["method"] == "textDocument/publishDiagnostics" {
-                self.published.push(message["params"].clone());
-            }
-        }
-    }
-
-    /// A request at a place.
-    fn at(&mut self, method: &str, name: &str, (line, column): (usize, usize)) -> Value {
-        let uri = self.uri(name);
-        self.ask(method, place(&uri, line, column))
-    }
-
-    /// Opens a text with a cursor, and gives the place of the cursor.
-    fn cursor(&mut self, name: &str, text: &str) -> (usize, usize) {
-        let at = text.find('|').expect("a cursor");
-        self.open(name, &text.replacen('|', "", 1));
-        let before = &text[..at];
-        (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or("").encode_utf16().count())
-    }
-
-    /// What completion offers at the cursor: the labels.
-    fn offers(&mut self, text: &str) -> Vec<String> {
-        self.items(text).iter().map(|item| item["label"].as_str().expect("a label").to_owned()).collect()
-    }
-
-    fn items(&mut self, text: &str) -> Vec<Value> {
-        let cursor = self.cursor("typed.kdl", text);
-        let mut items = self.at("textDocument/completion", "typed.kdl", cursor).as_array().cloned().unwrap_or_default();
-        items.sort_by_key(|item| item["sortText"].as_str().map(str::to_owned));
-        items
-    }
-
-    /// The text after the item of this label is taken.
-    fn taken(&mut self, text: &str, label: &str) -> String {
-        let items = self.items(text);
-        let item = items.iter().find(|item| item["label"] == label);
-        let item = item.unwrap_or_else(|| panic!("no `{label}` in {:?}", labels(&items)));
-        let mut edits = vec![item["textEdit"].clone()];
-        edits.extend(item["additionalTextEdits"].as_array().cloned().unwrap_or_default());
-        edited(&text.replacen('|', "", 1), &edits)
-    }
-
-    fn hover(&mut self, text: &str) -> String {
-        let cursor = self.cursor("typed.kdl", text);
-        let answer = self.at("textDocument/hover", "typed.kdl", cursor);
-        answer["contents"]["value"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Ends the session as the protocol asks.
-    fn leave(mut self) -> ExitStatus {
-        assert_eq!(self.ask("shutdown", Value::Null), Value::Null);
-        self.tell("exit", Value::Null);
-        self.end()
-    }
-
-    /// The server's end, once it is asked for.
-    fn end(&mut self) -> ExitStatus {
-        drop(self.to.take());
-        while self.receive().is_some() {}
-        self.child.wait().expect("it ends")
-    }
-}
-
-impl Drop for Editor {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn uri(path: &Path) -> String {
-    format!("file://{}", path.display())
-}
-
-fn place(uri: &str, line: usize, column: usize) -> Value {
-    json!({"textDocument": {"uri": uri}, "position": {"line": line, "character": column}})
-}
-
-fn labels(items: &[Value]) -> Vec<&str> {
-    items.iter().filter_map(|item| item["label"].as_str()).collect()
-}
-
-fn span(range: &Value) -> String {
-    let at = |end: &str| format!("{}:{}", range[end]["line"], range[end]["character"]);
-    format!("{}-{}", at("start"), at("end"))
-}
-
-fn short(diagnostic: &Value) -> String {
-    format!("{} {}", diagnostic["code"].as_str().unwrap_or("?"), span(&diagnostic["range"]))
-}
-
-/// A text with edits made; columns count UTF-16 units.
-fn edited(text: &str, edits: &[Value]) -> String {
-    let offset = |position: &Value| {
-        let (line, column) =
-            (position["line"].as_u64().expect("a line"), position["character"].as_u64().expect("a column"));
-        let start: usize = text.split_inclusive('\n').take(line as usize).map(str::len).sum();
-        let mut left = column as usize;
-        let rest = text[start..].chars().take_while(|c| {
-            let inside = left > 0;
-            left = left.saturating_sub(c.len_utf16());
-            inside
-        });
-        start + rest.map(char::len_utf8).sum::<usize>()
-    };
-    let mut edits: Vec<(usize, usize, &str)> = edits
-        .iter()
-        .map(|edit| {
-            let (start, end) = (offset(&edit["range"]["start"]), offset(&edit["range"]["end"]));
-            (start, end, edit["newText"].as_str().expect("text"))
-        })
-        .collect();
-    edits.sort();
-    let mut out = text.to_owned();
-    for (start, end, new) in edits.into_iter().rev() {
-        out.replace_range(start..end, new);
-    }
-    out
-}
 
 const SMALL: &str = "pipeline \"small\"
 
@@ -550,11 +296,7 @@ fn references_and_new_names_reach_every_file_of_the_project() {
         let new = edited(&old, changes[&editor.uri(name)].as_array().expect("edits"));
         editor.write(name, &new);
     }
-    let checked = Command::new(env!("CARGO_BIN_EXE_pipe"))
-        .arg("check")
-        .args([editor.path("p.kdl"), editor.path("other.kdl")])
-        .output()
-        .expect("it runs");
+    let checked = editor.pipe(&["check", "p.kdl", "other.kdl"]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 
     let refused = |answer: Value| answer["error"]["message"].as_str().unwrap_or_default().to_owned();
@@ -636,19 +378,9 @@ fn hints_say_what_the_store_has() {
     editor.open("p.kdl", text);
     assert_eq!(hints(&mut editor), [""; 0]);
     assert!(!editor.path("cache/store").exists());
-    let run = Command::new(env!("CARGO_BIN_EXE_pipe"))
-        .args(["run", "p.kdl", "--sandbox", "off", "--store"])
-        .arg(editor.path("cache/store"))
-        .current_dir(editor.folder.path())
-        .output()
-        .expect("it runs");
+    let run = editor.pipe(&["run", "p.kdl", "--sandbox", "off"]);
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let plan = Command::new(env!("CARGO_BIN_EXE_pipe"))
-        .args(["plan", "p.kdl", "--store"])
-        .arg(editor.path("cache/store"))
-        .current_dir(editor.folder.path())
-        .output()
-        .expect("it plans");
+    let plan = editor.pipe(&["plan", "p.kdl"]);
     let planned = String::from_utf8_lossy(&plan.stdout).into_owned();
     let uri = editor.uri("p.kdl");
     let edited = text.replace("echo b", "echo c");
@@ -758,3 +490,56 @@ fn a_text_typed_key_by_key_stays_in_step() {
     let told = editor.published.iter().filter(|told| told["uri"] == uri.as_str()).count();
     assert!(told < typed.len() / 2, "{told} rounds for {} keys", typed.len());
 }
+
+#[test]
+fn no_text_is_too_broken_to_answer() {
+    let mut editor = Editor::start();
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/llm-6gb.kdl")).expect("ours");
+    editor.open("p.kdl", "");
+    let uri = editor.uri("p.kdl");
+    // A text that ends anywhere, and one that lacks a piece anywhere.
+    let cuts: Vec<usize> = (0..text.len()).step_by(173).filter(|cut| text.is_char_boundary(*cut)).collect();
+    for pair in cuts.windows(2) {
+        for broken in [text[..pair[1]].to_owned(), format!("{}{}", &text[..pair[0]], &text[pair[1]..])] {
+            let at = if broken.len() < pair[1] + 1 { broken.len() } else { pair[0] };
+            editor.change("p.kdl", &broken);
+            let line = broken[..at].matches('\n').count();
+            let column = broken[..at].rsplit('\n').next().unwrap_or("").chars().count();
+            for method in ["completion", "hover", "definition", "documentHighlight"] {
+                editor.ask(&format!("textDocument/{method}"), place(&uri, line, column));
+            }
+            editor.ask("textDocument/documentSymbol", json!({"textDocument": {"uri": uri}}));
+        }
+    }
+    editor.change("p.kdl", &text);
+    assert_eq!(editor.findings("p.kdl"), [""; 0]);
+}
+
+#[test]
+fn neovim_shows_and_mends_a_mistake() {
+    let Some(said) = client::neovim("lsp/neovim.lua", NEOVIM) else { return };
+    for line in [
+        "finding pipe::unknown-step 7:21-34",
+        "action change to `made`",
+        "line     run \"cat\" \"😀\" (step)\"made/a\"",
+        "findings 0",
+        "definition 3:6",
+        "hover step `made`: `step`, class build",
+        "renamed step \"produced\" {",
+        "formatted pipeline \"p\"",
+    ] {
+        assert!(said.lines().any(|said| said == line), "no `{line}` in\n{said}");
+    }
+}
+
+const NEOVIM: &str = "pipeline   \"p\"
+
+step \"made\" {
+    run \"sh\" \"-c\" \"echo é😀 > out/a\"
+    output \"a\"
+}
+step \"read\" {
+    run \"cat\" \"😀\" (step)\"mde/a\"
+}
+";

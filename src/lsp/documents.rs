@@ -67,6 +67,9 @@ impl Files for Overlay {
     }
 }
 
+/// A file as it was read.
+type Read = (Stamp, Arc<str>, Arc<Document>);
+
 /// When and how long a file was when it was read.
 type Stamp = Option<(SystemTime, u64)>;
 
@@ -78,7 +81,7 @@ pub struct Documents {
     /// Where the files of the standard library lie for an editor to show.
     pub std: PathBuf,
     pub encoding: Encoding,
-    read: RefCell<BTreeMap<PathBuf, (Stamp, Arc<str>, Arc<Document>)>>,
+    read: RefCell<BTreeMap<PathBuf, Read>>,
 }
 
 impl Documents {

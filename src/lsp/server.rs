@@ -211,12 +211,7 @@ impl Server {
 
     fn request(&mut self, request: Request) {
         let Request { id, method, params } = request;
-        let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&method, params)));
-        let answer = answer.unwrap_or_else(|_| {
-            let message =
-                format!("`pipe lsp` failed on `{method}`; this is a fault of ours, and other requests are served");
-            Err(Refusal { code: ErrorCode::InternalError, message })
-        });
+        let answer = guarded(&method, || self.answer(&method, params));
         let response = match answer {
             Ok(value) => Response::new_ok(id, value),
             Err(refusal) => Response::new_err(id, refusal.code as i32, refusal.message),
@@ -365,6 +360,14 @@ impl Server {
     }
 }
 
+/// The answer to a request; a fault of ours is an answer too.
+fn guarded(method: &str, answer: impl FnOnce() -> Result<Value, Refusal>) -> Result<Value, Refusal> {
+    catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|_| {
+        let message = format!("`pipe lsp` failed on `{method}`, by a fault of its own; other requests are served");
+        Err(Refusal { code: ErrorCode::InternalError, message })
+    })
+}
+
 fn parse<P: DeserializeOwned>(params: Value) -> Result<P, Refusal> {
     serde_json::from_value(params)
         .map_err(|error| Refusal { code: ErrorCode::InvalidParams, message: format!("these parameters: {error}") })
@@ -373,4 +376,17 @@ fn parse<P: DeserializeOwned>(params: Value) -> Result<P, Refusal> {
 fn value(answer: impl serde::Serialize) -> Result<Value, Refusal> {
     serde_json::to_value(answer)
         .map_err(|error| Refusal { code: ErrorCode::InternalError, message: format!("the answer: {error}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_ours_is_an_answer() {
+        let answer = guarded("textDocument/hover", || panic!("a fault"));
+        let refusal = answer.expect_err("a refusal");
+        assert_eq!(refusal.code as i32, -32603);
+        assert!(refusal.message.contains("`textDocument/hover`"));
+    }
 }
