@@ -188,7 +188,7 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, what: &
         return Some(format!("did you mean `{near}`?"));
     }
     if known.is_empty() {
-        return None;
+        return Some(format!("{what} none"));
     }
     Some(format!("{what}: {}", list(&known)))
 }

@@ -2,6 +2,7 @@
 
 mod syntax {
     pub mod layout;
+    pub mod mutants;
     pub mod properties;
     pub mod suite;
     pub mod texts;

@@ -31,14 +31,22 @@ fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
     }
 }
 
-/// What mutants are made of: every KDL file of the repository, in pieces of some lines, and the odd corners
+/// What mutants are made of: every KDL file of the repository in pieces, and the odd corners
 /// of the grammar.
 pub fn corpus() -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     for folder in ["stdlib", "pipelines", "examples", "tests/language"] {
         for (_, text) in files(folder) {
-            let lines: Vec<&str> = text.split_inclusive('\n').collect();
-            texts.extend(lines.chunks(12).map(|lines| lines.concat()));
+            // Nodes of the file, as far as one can tell them by their braces.
+            let (mut piece, mut depth) = (String::new(), 0i32);
+            for line in text.split_inclusive('\n') {
+                piece += line;
+                depth += line.matches('{').count() as i32 - line.matches('}').count() as i32;
+                if depth == 0 && piece.len() > 200 {
+                    texts.push(std::mem::take(&mut piece));
+                }
+            }
+            texts.push(piece);
         }
     }
     texts.extend(CORNERS.iter().map(|text| (*text).to_owned()));
@@ -105,7 +113,7 @@ const SPLICES: [&str; 44] = [
     "[",
 ];
 
-/// A text that was changed in one to six places; the same for the same seed.
+/// A text that was changed in one to four places; the same for the same seed.
 pub fn mutant(corpus: &[String], seed: u64) -> String {
     String::from_utf8_lossy(&mutant_bytes(corpus, seed)).into_owned()
 }
@@ -114,7 +122,7 @@ pub fn mutant(corpus: &[String], seed: u64) -> String {
 pub fn mutant_bytes(corpus: &[String], seed: u64) -> Vec<u8> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut bytes = corpus[rng.random_range(0..corpus.len())].clone().into_bytes();
-    for _ in 0..rng.random_range(1..=6) {
+    for _ in 0..rng.random_range(1..=4) {
         let at = rng.random_range(0..=bytes.len());
         let end = (at + rng.random_range(0..24)).min(bytes.len());
         match rng.random_range(0..8) {
