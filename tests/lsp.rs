@@ -340,6 +340,59 @@ fn a_renamed_axis_and_step_still_check() {
 }
 
 #[test]
+fn names_are_found_wherever_they_may_stand() {
+    let mut editor = Editor::start();
+    let text = "pipeline \"p\"
+
+param \"flags\" \"-a\" \"-b\" many=#true
+param \"size\" \"small\"
+
+profile \"quick\" {
+    size \"test\"
+}
+
+matrix \"cells\" {
+    zip {
+        axis \"batch\" (range)\"1..8\" step=\"*2\"
+        axis \"threads\" 1 2 3 4
+    }
+    include batch=16 threads=8 reason=\"one more\"
+}
+matrix \"sizes\" {
+    axis \"batch\" 1
+}
+step \"made\" {
+    for-each \"cells\" \"sizes\"
+    run \"echo\" (param)\"flags\" (axis)\"batch\"
+}
+step \"all\" {
+    input (cells)\"made[batch=1]\" as=\"runs\"
+    run \"ls\" (step)\"made[batch=1,threads=1]\"
+}
+";
+    editor.open("p.kdl", text);
+    let uri = editor.uri("p.kdl");
+    let mut uses = |line: usize, column: usize| {
+        let mut params = place(&uri, line, column);
+        params["context"] = json!({"includeDeclaration": true});
+        let found = editor.ask("textDocument/references", params);
+        found.as_array().map(|all| all.iter().map(|place| span(&place["range"])).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    assert_eq!(uses(2, 8), ["2:7-2:12", "21:23-21:28"], "a list");
+    assert_eq!(uses(6, 5), ["3:7-3:11", "6:4-6:8"], "a parameter in a profile");
+    assert_eq!(
+        uses(11, 15),
+        ["11:14-11:19", "14:12-14:17", "17:10-17:15", "21:37-21:42", "24:23-24:28", "25:25-25:30"],
+        "an axis in all matrices"
+    );
+    assert_eq!(uses(20, 15), ["9:8-9:13", "20:14-20:19"], "the first of two matrices");
+    assert_eq!(uses(20, 23), ["16:8-16:13", "20:22-20:27"], "the second");
+    assert_eq!(uses(19, 7), ["19:6-19:10", "24:18-24:22", "25:20-25:24"], "a step by its cells");
+    let said = editor.at("textDocument/hover", "p.kdl", (11, 15))["contents"]["value"].to_string();
+    assert!(said.contains("`1`, `2`, `4` and `8`"), "{said}");
+}
+
+#[test]
 fn the_layout_and_the_outline_of_a_file() {
     let mut editor = Editor::start();
     editor.open("a.kdl", "pipeline   \"p\"\nstep \"a\" {\n  run \"true\"\n}\n");

@@ -244,7 +244,8 @@ impl<'i> Cursor<'i> {
         let units = |unit: &&str| kind.is_none_or(|k| k == Kind::Any || k == Kind::Plain || k.units().contains(unit));
         let meanings = |word: &&str| match (*word, kind) {
             (_, None) => true,
-            ("step", Some(kind)) => kind.takes_step(),
+            ("step" | "cells", Some(kind)) => kind.takes_step(),
+            ("range", _) => self.context.node.as_ref().is_some_and(|node| node.name.text == "axis"),
             ("file", Some(kind)) => kind.takes_file(),
             ("axis", Some(kind)) => kind.takes_plain() && !self.matrices.is_empty(),
             ("output", Some(kind)) => kind == Kind::Arg,

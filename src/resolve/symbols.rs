@@ -15,9 +15,8 @@ pub use grammar::{Grammar, Holds, Slot};
 
 use super::kind::Kind;
 use super::table;
-use super::world::{ParamDecl, Preset};
+use super::value::kind_of;
 use crate::diag::At;
-use crate::pipeline::Value;
 use crate::syntax::{Document, Entry, Literal, Node};
 
 /// One file, as it was read.
@@ -108,6 +107,8 @@ pub struct Recipe {
     pub about: Option<String>,
     pub body: Body,
     pub result: Option<String>,
+    /// Paths of the result that it promises; where there are none, those of the step are known.
+    pub outputs: Vec<String>,
     pub node: At,
 }
 
@@ -236,6 +237,9 @@ impl Index {
         // A recipe of recipes ends somewhere, but for one that uses itself.
         if let Some(&(home, recipe)) = self.files[file].visible.get(&step.word).filter(|_| depth < 16) {
             let recipe = &self.files[home].recipes[recipe];
+            if !recipe.outputs.is_empty() {
+                return recipe.outputs.clone();
+            }
             let results = recipe.body.steps.iter().filter(|step| Some(&step.name) == recipe.result.as_ref());
             found.extend(results.flat_map(|step| self.outputs_of(home, step, depth + 1)));
         }
@@ -307,6 +311,8 @@ impl Body {
                 table::WHEN => self.collect(node.children(), text, recipe),
                 "param" => self.params.extend(Param::new(node, text, recipe)),
                 word if table::FILE_NODES.iter().chain(table::RECIPE_NODES).any(|spec| spec.name == word) => {}
+                // What a recipe promises of its result.
+                "output" => {}
                 // Whether the word is a recipe's is not known yet; nothing else stands here.
                 _ => self.steps.extend(Step::new(node)),
             }
@@ -330,27 +336,40 @@ impl Recipe {
         let result = node.children().iter().find(|child| child.name.text == "result");
         let result = result.and_then(|node| node.values().next()).and_then(Entry::text).map(str::to_owned);
         let about = setting(node, "about").and_then(Entry::text).map(str::to_owned);
-        Some(Recipe { name, about, body: Body::new(node.children(), text, true), result, node: node.at })
+        let outputs = children(node, "output").filter_map(|entry| entry.text().map(str::to_owned)).collect();
+        Some(Recipe { name, about, body: Body::new(node.children(), text, true), result, outputs, node: node.at })
     }
 }
 
 impl Param {
     fn new(node: &Node, text: &str, recipe: bool) -> Option<Param> {
-        let preset = if recipe { setting(node, "default") } else { node.values().nth(1) };
-        let declared = ParamDecl::new(node, preset, &mut Vec::new())?;
-        let written = |at: At| text.get(at.start..at.end).unwrap_or_default();
-        let default = match declared.default {
-            Preset::Value(entry) => Some(written(value_at(entry, text)).to_owned()),
-            Preset::Step(node) => Some(node.name.text.clone()),
-            Preset::None => None,
+        let name = node.values().next().and_then(Entry::text)?.to_owned();
+        let presets: Vec<&Entry> = match (recipe, node.property("default")) {
+            (false, _) => node.values().skip(1).collect(),
+            (true, Some(entry)) => vec![entry],
+            (true, None) => children(node, "default").collect(),
         };
+        let step = node.children().iter().find(|child| {
+            let known = table::RECIPE_PARAM.settings.iter().any(|setting| setting.name == child.name.text);
+            !known && child.name.text != "choices"
+        });
+        let written = |entry: &&Entry| {
+            let at = value_at(entry, text);
+            text.get(at.start..at.end).unwrap_or_default().trim_end().to_owned()
+        };
+        let default = match (presets.as_slice(), step) {
+            ([], step) => step.map(|node| node.name.text.clone()),
+            (presets, _) => Some(presets.iter().map(written).collect::<Vec<_>>().join(" ")),
+        };
+        let named = setting(node, "type").and_then(Entry::text).and_then(Kind::of_type);
+        let looks = || presets.first().and_then(|entry| kind_of(entry));
         Some(Param {
-            name: declared.name.to_owned(),
-            about: declared.about.map(str::to_owned),
-            kind: declared.kind,
+            name,
+            about: setting(node, "about").and_then(Entry::text).map(str::to_owned),
+            kind: named.or_else(looks).unwrap_or(if step.is_some() { Kind::Step } else { Kind::Any }),
             default,
-            optional: declared.optional,
-            choices: declared.choices.iter().map(Value::to_string).collect(),
+            optional: setting(node, "optional").is_some_and(|entry| entry.literal == Literal::Bool(true)),
+            choices: children(node, "choices").filter_map(|entry| plain(&entry.literal)).collect(),
             node: node.at,
         })
     }
@@ -390,11 +409,38 @@ impl Matrix {
 
 impl Axis {
     fn new(node: &Node) -> Option<Axis> {
-        let mut values = node.values();
-        let name = values.next().and_then(Entry::text)?.to_owned();
-        let values = values.filter(|entry| entry.annotation.is_none()).filter_map(|entry| plain(&entry.literal));
-        Some(Axis { name, values: values.collect() })
+        let mut entries = node.values();
+        let name = entries.next().and_then(Entry::text)?.to_owned();
+        let mut values = Vec::new();
+        for entry in entries {
+            match (entry.annotated(), entry.text()) {
+                (None, _) => values.extend(plain(&entry.literal)),
+                (Some("range"), Some(range)) => {
+                    values.extend(points(range, setting(node, "step").and_then(Entry::text)))
+                }
+                _ => {}
+            }
+        }
+        Some(Axis { name, values })
     }
+}
+
+/// The numbers of `1..32`, by `*2` or `+4`; as many as an editor can show.
+fn points(range: &str, step: Option<&str>) -> Vec<String> {
+    const SHOWN: usize = 64;
+    let whole = |text: &str| text.trim().parse::<u64>().ok();
+    let Some((first, last)) = range.split_once("..").and_then(|(a, b)| Some((whole(a)?, whole(b)?))) else {
+        return Vec::new();
+    };
+    let (by, times) = match step.unwrap_or("+1").split_at_checked(1) {
+        Some(("*", by)) => (whole(by), true),
+        Some(("+", by)) => (whole(by), false),
+        _ => (None, false),
+    };
+    let Some(by) = by.filter(|by| *by > u64::from(times)) else { return Vec::new() };
+    let next = |n: &u64| if times { n.checked_mul(by).filter(|next| next > n) } else { n.checked_add(by) };
+    let numbers = std::iter::successors(Some(first), next).take_while(|n| *n <= last);
+    numbers.take(SHOWN).map(|n| n.to_string()).collect()
 }
 
 /// A literal as a cell writes it.
@@ -408,14 +454,18 @@ fn plain(literal: &Literal) -> Option<String> {
     }
 }
 
+/// The values of the child nodes of a name.
+fn children<'d>(node: &'d Node, name: &str) -> impl Iterator<Item = &'d Entry> {
+    node.children().iter().filter(move |child| child.name.text == name).flat_map(|child| child.values())
+}
+
 /// The matrices that a node names by `for-each`, as a property or as a child with several values.
 pub fn for_each(node: &Node) -> Vec<String> {
     for_each_entries(node).filter_map(|entry| entry.text().map(str::to_owned)).collect()
 }
 
 fn for_each_entries(node: &Node) -> impl Iterator<Item = &Entry> {
-    let children = node.children().iter().filter(|child| child.name.text == "for-each");
-    node.property("for-each").into_iter().chain(children.flat_map(|child| child.values()))
+    node.property("for-each").into_iter().chain(children(node, "for-each"))
 }
 
 /// A setting of a node, written either way.
