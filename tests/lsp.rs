@@ -75,6 +75,16 @@ fn a_file_of_recipes_is_checked_alone_and_for_those_that_use_it() {
 }
 
 #[test]
+fn a_profile_that_nobody_chose_is_checked_too() {
+    let mut editor = Editor::start();
+    let text = "pipeline \"p\"\nparam \"data\" type=\"file\" optional=#true\nparam \"n\" 1\nprofile \"far\" { data (file)\"none.txt\"; }\nstep \"a\" { run \"echo\" (param)\"n\"; when \"data\" { input (param)\"data\" as=\"d\"; }; }\n";
+    editor.open("p.kdl", text);
+    assert_eq!(editor.findings("p.kdl"), ["pipe::missing-path 3:21-3:37"]);
+    editor.change("p.kdl", &text.replace("data (file)\"none.txt\"", "n 2"));
+    assert_eq!(editor.findings("p.kdl"), [""; 0]);
+}
+
+#[test]
 fn a_quick_fix_mends_what_was_meant() {
     let mut editor = Editor::start();
     let text = "pipeline \"p\"\n\nllama \"m\" sise=\"test\"\n";
@@ -151,6 +161,13 @@ fn completion_works_in_broken_text() {
         ["size", "tool"]
     );
     assert_eq!(offers(&mut editor, "matrix \"m\" {\n    axis \"x\" 1 2\n    exclude |"), ["reason", "x"]);
+
+    assert_eq!(offers(&mut editor, "matrix \"m\" {\n    axis \"x\" (|").last().map(String::as_str), Some("range"));
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    input (cells)\"|"), ["data"]);
+    assert_eq!(offers(&mut editor, "step \"b\" {\n    for-each \"cells\" \"|"), ["cells"]);
+    let profile = offers(&mut editor, "profile \"quick\" {\n    |");
+    assert!(profile.contains(&"words".to_owned()) && profile.contains(&"mood".to_owned()), "{profile:?}");
+    assert_eq!(offers(&mut editor, "profile \"quick\" {\n    mood \"|"), ["good", "bad"]);
 
     // Nothing in a comment, and nothing in a name.
     assert_eq!(offers(&mut editor, "// st|"), [""; 0]);
@@ -376,7 +393,10 @@ step \"all\" {
         let mut params = place(&uri, line, column);
         params["context"] = json!({"includeDeclaration": true});
         let found = editor.ask("textDocument/references", params);
-        found.as_array().map(|all| all.iter().map(|place| span(&place["range"])).collect::<Vec<_>>()).unwrap_or_default()
+        found
+            .as_array()
+            .map(|all| all.iter().map(|place| span(&place["range"])).collect::<Vec<_>>())
+            .unwrap_or_default()
     };
     assert_eq!(uses(2, 8), ["2:7-2:12", "21:23-21:28"], "a list");
     assert_eq!(uses(6, 5), ["3:7-3:11", "6:4-6:8"], "a parameter in a profile");

@@ -29,9 +29,8 @@ pub fn main(global: &Global, _arguments: &Arguments) -> u8 {
         Ok(store) => store,
         Err(code) => return code,
     };
-    let machine = probe::probe().machine;
     let setup = Setup {
-        facts: resolve::Facts { os: machine.os, arch: machine.architecture, python: None },
+        facts: load::asked(&probe::probe().machine, None),
         std: shown_library(&store),
         standings: Box::new(Stored { store }),
         version: env!("CARGO_PKG_VERSION"),
@@ -71,11 +70,7 @@ impl Standings for Stored {
         let store = pipe_cache::Store::open(&self.store).ok()?;
         let env = env::all();
         let facts: Facts = probe::probe();
-        let known = resolve::Facts {
-            os: facts.machine.os.clone(),
-            arch: facts.machine.architecture.clone(),
-            python: kept_python_version(&store, &env),
-        };
+        let known = load::asked(&facts.machine, kept_python_version(&store, &env));
         let (pipeline, _) = resolve::load(path, &resolve::Options::default(), files, &known);
         let pipeline = pipeline?;
         let plan = Plan::new(&pipeline).ok()?;

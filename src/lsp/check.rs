@@ -159,20 +159,35 @@ fn read(
     open: &Open,
 ) -> (BTreeMap<PathBuf, Vec<Finding>>, BTreeSet<PathBuf>) {
     let document = scan::tree(0, &open.text);
-    let (diagnostics, synthetic) = match role(&document, &open.text) {
+    let (all, synthetic) = match role(&document, &open.text) {
         Role::Other => return (BTreeMap::new(), BTreeSet::from([main.to_owned()])),
-        Role::Pipeline => (load(&open.path, &Options::default(), &job.overlay, &checker.facts).1, false),
-        Role::Library => (library(checker, job, open), true),
+        Role::Pipeline => (pipeline(checker, job, open), false),
+        Role::Library => (vec![library(checker, job, open)], true),
     };
-    let places = Places::new(checker, job, &open.path, diagnostics.sources(), synthetic);
     let mut found: BTreeMap<PathBuf, Vec<Finding>> = BTreeMap::new();
-    for fault in diagnostics.iter() {
-        if let Some((file, finding)) = places.finding(fault) {
-            found.entry(file).or_default().push(finding);
+    let mut read = BTreeSet::from([main.to_owned()]);
+    for diagnostics in &all {
+        let places = Places::new(checker, job, &open.path, diagnostics.sources(), synthetic);
+        for fault in diagnostics.iter() {
+            if let Some((file, finding)) = places.finding(fault) {
+                found.entry(file).or_default().push(finding);
+            }
         }
+        read.extend(places.files.iter().flatten().map(|file| file.real.clone()));
     }
-    let read = places.files.iter().flatten().map(|file| file.real.clone()).chain([main.to_owned()]);
-    (found, read.collect())
+    (found, read)
+}
+
+/// What is wrong with a pipeline; where that is nothing, what is wrong with it under each of its profiles.
+fn pipeline(checker: &Checker, job: &Job, open: &Open) -> Vec<Diagnostics> {
+    let with = |profile: Option<String>| {
+        let options = Options { profile, ..Options::default() };
+        load(&open.path, &options, &job.overlay, &checker.facts)
+    };
+    let (sound, diagnostics) = with(None);
+    let profiles = sound.map(|pipeline| pipeline.profiles).unwrap_or_default();
+    let further = profiles.into_iter().map(|profile| with(Some(profile.name)).1);
+    std::iter::once(diagnostics).chain(further).collect()
 }
 
 /// What a text is.

@@ -241,16 +241,19 @@ impl<'i> Cursor<'i> {
     /// Words for `(word)`.
     fn annotations(&self) -> Vec<Item> {
         let kind = self.slot().map(|slot| slot.kind);
-        let units = |unit: &&str| kind.is_none_or(|k| k == Kind::Any || k == Kind::Plain || k.units().contains(unit));
+        let units = |unit: &&str| {
+            kind.is_none_or(|k| matches!(k, Kind::Any | Kind::Plain | Kind::Points) || k.units().contains(unit))
+        };
         let meanings = |word: &&str| match (*word, kind) {
             (_, None) => true,
-            ("step" | "cells", Some(kind)) => kind.takes_step(),
-            ("range", _) => self.context.node.as_ref().is_some_and(|node| node.name.text == "axis"),
+            ("step", Some(kind)) => kind.takes_step(),
+            ("cells", Some(kind)) => kind.takes_cells(),
+            ("range", Some(kind)) => kind == Kind::Points,
             ("file", Some(kind)) => kind.takes_file(),
             ("axis", Some(kind)) => kind.takes_plain() && !self.matrices.is_empty(),
             ("output", Some(kind)) => kind == Kind::Arg,
             ("secret", Some(kind)) => matches!(kind, Kind::Arg | Kind::Text),
-            ("builtin", Some(kind)) => matches!(kind, Kind::Input | Kind::Arg),
+            ("builtin", Some(kind)) => matches!(kind, Kind::Input | Kind::Inputs | Kind::Arg),
             _ => true,
         };
         let closed = self.text[self.word_end(self.offset)..].starts_with(')');

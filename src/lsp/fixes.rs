@@ -113,7 +113,7 @@ mod tests {
     /// What the first finding's fixes make of a text.
     fn mended(text: &str) -> Vec<String> {
         let files = Memory::default().with("a/.git/HEAD", "").with("a/p.kdl", text);
-        let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: None };
+        let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), gpu: "none".to_owned(), python: None };
         let (_, diagnostics) = load(Path::new("a/p.kdl"), &Options::default(), &files, &facts);
         let Some(first) = diagnostics.iter().next() else { return Vec::new() };
         let found = fixes(first, text, &scan::tree(0, text));

@@ -28,7 +28,8 @@ pub fn hover(index: &Index, file: usize, offset: usize, known: &[Standing]) -> O
         return Some((format!("`({})`\n\n{}", word.text, words::annotation(&word.text)?), word.at));
     }
     let key = entry.key.as_ref().filter(|key| covers(key.at, offset))?;
-    if let Some((name, doc, values)) = words::HOST_FACTS.iter().find(|(name, ..)| *name == key.text) {
+    if let Some((name, values)) = table::HOST_FACTS.iter().find(|(name, _)| *name == key.text) {
+        let doc = words::host_fact(name).unwrap_or_default();
         return Some((format!("host fact `{name}`\n\n{doc} It is {}.", crate::diag::either(values)), key.at));
     }
     let grammar = index.grammar(file, words.iter().copied())?;
@@ -92,6 +93,9 @@ fn slots(slots: &[Slot]) -> String {
 /// One setting.
 pub fn of_slot(slot: &Slot) -> String {
     let mut text = format!("setting `{}`: {}", slot.name, slot.kind.describe());
+    if slot.many {
+        text.push_str(", or several as a child");
+    }
     if slot.required {
         text.push_str(", required");
     }
@@ -166,6 +170,9 @@ fn of_name(index: &Index, occurrence: &Occurrence, known: &[Standing]) -> Option
 fn of_param(param: &Param, recipe: Option<&Recipe>) -> String {
     let of = recipe.map_or("of the pipeline".to_owned(), |recipe| format!("of recipe `{}`", recipe.name));
     let mut text = format!("parameter `{}` {of}: {}", param.name, param.kind.describe());
+    if param.many {
+        text.push_str(", a list");
+    }
     if param.optional {
         text.push_str(", optional");
     } else if param.required() && recipe.is_some() {

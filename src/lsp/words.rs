@@ -30,11 +30,15 @@ pub fn annotation(word: &str) -> Option<&'static str> {
     })
 }
 
-/// What `when` may ask of the machine: the name, what it is, and its values.
-pub const HOST_FACTS: &[(&str, &str, &[&str])] = &[
-    ("host-os", "The operating system of this machine.", &["linux", "macos"]),
-    ("host-arch", "The processor architecture of this machine.", &["x86_64", "aarch64"]),
-];
+/// What a fact of the machine is, by its name in `when`.
+pub fn host_fact(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "host-os" => "The operating system of this machine.",
+        "host-arch" => "The processor architecture of this machine.",
+        "host-gpu" => "The kind of accelerator that this machine has.",
+        _ => return None,
+    })
+}
 
 /// What `when` is.
 pub const WHEN: &str = "Holds its children only where a parameter or axis has a value: `when engine=\"onnx\" { … }`, \
@@ -50,7 +54,8 @@ mod tests {
         for word in crate::resolve::MEANINGS.iter().chain(crate::resolve::UNITS) {
             assert!(annotation(word).is_some(), "{word}");
         }
-        let facts: Vec<&str> = HOST_FACTS.iter().map(|(name, ..)| *name).collect();
-        assert!(facts.contains(&crate::resolve::table::HOST_OS) && facts.contains(&crate::resolve::table::HOST_ARCH));
+        for (name, _) in crate::resolve::table::HOST_FACTS {
+            assert!(host_fact(name).is_some(), "{name}");
+        }
     }
 }

@@ -121,6 +121,8 @@ pub struct Param {
     /// Its value where nobody sets it, as it was written.
     pub default: Option<String>,
     pub optional: bool,
+    /// It is a list.
+    pub many: bool,
     pub choices: Vec<String>,
     pub node: At,
 }
@@ -363,12 +365,14 @@ impl Param {
         };
         let named = setting(node, "type").and_then(Entry::text).and_then(Kind::of_type);
         let looks = || presets.first().and_then(|entry| kind_of(entry));
+        let truth = |name| setting(node, name).is_some_and(|entry| entry.literal == Literal::Bool(true));
         Some(Param {
             name,
             about: setting(node, "about").and_then(Entry::text).map(str::to_owned),
             kind: named.or_else(looks).unwrap_or(if step.is_some() { Kind::Step } else { Kind::Any }),
             default,
-            optional: setting(node, "optional").is_some_and(|entry| entry.literal == Literal::Bool(true)),
+            optional: truth("optional"),
+            many: truth("many"),
             choices: children(node, "choices").filter_map(|entry| plain(&entry.literal)).collect(),
             node: node.at,
         })

@@ -183,7 +183,8 @@ impl Cursor<'_> {
         let node = self.context.node.as_ref()?;
         match node.name.text.as_str() {
             table::WHEN => {
-                let facts = words::HOST_FACTS.iter().map(|(name, doc, _)| named(name, What::Param, doc));
+                let doc = |name| words::host_fact(name).unwrap_or_default();
+                let facts = table::HOST_FACTS.iter().map(|(name, _)| named(name, What::Param, doc(name)));
                 let params = self.body.params.iter().map(param);
                 Some(self.axes().into_iter().chain(params).chain(facts).collect())
             }
@@ -232,8 +233,8 @@ impl Cursor<'_> {
         let axes = self.matrices.iter().flat_map(|matrix| &matrix.axes).filter(|axis| axis.name == name);
         let mut values: Vec<&str> = axes.flat_map(|axis| axis.values.iter().map(String::as_str)).collect();
         values.extend(self.body.param(name).iter().flat_map(|param| param.choices.iter().map(String::as_str)));
-        let facts = words::HOST_FACTS.iter().filter(|(fact, ..)| *fact == name);
-        values.extend(facts.flat_map(|(.., values)| values.iter().copied()));
+        let facts = table::HOST_FACTS.iter().filter(|(fact, _)| *fact == name);
+        values.extend(facts.flat_map(|(_, values)| values.iter().copied()));
         values.dedup();
         values.into_iter().map(|value| named(value, What::Value, name)).collect()
     }

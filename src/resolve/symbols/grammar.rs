@@ -41,6 +41,8 @@ pub struct Slot {
     pub name: String,
     pub kind: Kind,
     pub required: bool,
+    /// Several values may stand there, where it is written as a child.
+    pub many: bool,
     pub choices: Vec<String>,
     pub doc: String,
     /// Its value where none is given, as it was written.
@@ -93,7 +95,7 @@ impl Index {
         }
         // `retry 2`: a setting as a child has one value.
         let slot = outer.settings.iter().find(|slot| slot.name == word)?;
-        let rest = (slot.name == "for-each").then(|| slot.clone());
+        let rest = slot.many.then(|| slot.clone());
         Some(Grammar { doc: slot.doc.clone(), values: vec![slot.clone()], rest, ..Grammar::empty() })
     }
 }
@@ -162,6 +164,7 @@ impl Slot {
             name: name.to_owned(),
             kind: Kind::Text,
             required: true,
+            many: false,
             choices: Vec::new(),
             doc: doc.to_owned(),
             default: None,
@@ -176,6 +179,7 @@ impl Slot {
         Slot {
             kind: setting.kind,
             required: setting.required,
+            many: setting.many,
             choices: setting.choices.iter().map(|&choice| choice.to_owned()).collect(),
             ..Slot::text(setting.name, setting.doc)
         }
@@ -186,6 +190,7 @@ impl Slot {
             name: param.name.clone(),
             kind: param.kind,
             required: param.required(),
+            many: param.many,
             choices: param.choices.clone(),
             doc: param.about.clone().unwrap_or_default(),
             default: param.default.clone(),
