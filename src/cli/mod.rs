@@ -16,6 +16,7 @@ pub mod explain;
 pub mod graph;
 pub mod load;
 pub mod output;
+pub mod past;
 pub mod plan;
 pub mod progress;
 pub mod results;
@@ -88,7 +89,7 @@ enum Command {
     Run(run::Arguments),
     /// Says what would run and why, and runs nothing
     Plan(plan::Arguments),
-    /// Draws the steps, coloured by whether they are cached
+    /// Draws the steps: a tree, a page to explore, a picture, or text for other tools
     Graph(graph::Arguments),
     /// Explains why a step runs, or where its cached result came from
     Why(why::Arguments),

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::output::{note, print};
-use super::{Global, Target, exit, explain, load, progress};
+use super::{Global, Target, exit, explain, load, past, progress};
 use crate::exec::lookup;
 use crate::exec::outcome::{Product, Standing, Why};
 use crate::exec::site::Site;
@@ -17,6 +17,9 @@ pub struct Arguments {
     target: Target,
     /// A step, a cell like 'decode[engine=onnx,place=native,device=cpu]', or a group of cells
     step: String,
+    /// Prints what the step printed when its result was made, and nothing else
+    #[arg(long)]
+    log: bool,
 }
 
 /// Explains a step.
@@ -34,7 +37,15 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         return exit::USAGE;
     }
     for id in steps {
-        print(&explain(&site, &survey, id));
+        if arguments.log {
+            let log = past::log(&site, &survey.looks[&id]).and_then(|entry| past::text(&site, &entry));
+            match log {
+                Some(text) => print(&text),
+                None => note(&format!("pipe: the store keeps no log of `{}`", site.step(id).name)),
+            }
+        } else {
+            print(&explain(&site, &survey, id));
+        }
     }
     exit::DONE
 }
