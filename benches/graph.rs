@@ -20,7 +20,8 @@ fn layered(steps: usize, wide: usize) -> String {
     let mut text = String::from("pipeline \"layered\"\n");
     for at in 0..steps {
         let (layer, place) = (at / wide, at % wide);
-        let _ = write!(text, "step \"s{layer}-{place}\" {{ run \"true\"");
+        // Equal steps would be merged into one.
+        let _ = write!(text, "step \"s{layer}-{place}\" {{ run \"true\" \"{at}\"");
         for other in [place, (place + 1) % wide, (place * 7 + 3) % wide] {
             if layer > 0 {
                 let _ = write!(text, " (step)\"s{}-{other}\"", layer - 1);

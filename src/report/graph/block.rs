@@ -61,7 +61,7 @@ impl<'a> Block<'a> {
             kind = format!("{kind} ×{}", node.count);
         }
         let title = wrapped(&name, WRAP);
-        let mut notes = notes(node);
+        let mut notes = notes(node, fetched.is_some());
         notes.extend(fetched.map(|text| Note { state: None, text }));
         let beside = title.len() == 1 && columns(&title[0]) + 1 + columns(&kind) <= WRAP + 4;
         if !beside {
@@ -132,30 +132,31 @@ fn high(count: usize, width: f64) -> usize {
     count.div_ceil(count.div_ceil(high))
 }
 
-fn notes(node: &Node) -> Vec<Note> {
+/// How a node stands, and how long it took. What only took in its fetches stands as one step does.
+fn notes(node: &Node, single: bool) -> Vec<Note> {
     let took = node.past.took.map(super::Took::short);
-    if node.state == NodeState::Plain && node.count == 1 {
-        return Vec::new();
-    }
-    let members: Vec<&Node> = node.members.iter().collect();
-    let of = |state: &NodeState| members.iter().filter(|member| member.state.name() == state.name()).count();
-    let mut notes: Vec<Note> = match &node.detail {
-        Some(_) if node.count > 1 => super::palette::legend()
-            .into_iter()
-            .map(|(state, _)| (of(&state), state))
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, state)| Note { text: format!("{count} {}", state.name()), state: Some(state) })
-            .collect(),
-        _ if node.state == NodeState::Plain => Vec::new(),
-        _ => vec![Note { text: node.state.name().to_owned(), state: Some(node.state.clone()) }],
-    };
-    if let (Some(last), Some(took)) = (notes.last_mut(), took) {
-        // Few words share a line; a tally's last line would claim the time for itself.
-        if node.detail.is_none() || node.count == 1 {
-            last.text = format!("{} · {took}", last.text);
-        } else {
-            notes.push(Note { state: None, text: took });
+    let state = |state: NodeState, text: String| Note { state: Some(state), text };
+    if node.count == 1 || (single && node.detail.is_none()) {
+        if node.state == NodeState::Plain {
+            return Vec::new();
         }
+        let words = [Some(node.state.name().to_owned()), took].into_iter().flatten().collect::<Vec<_>>().join(" · ");
+        return vec![state(node.state.clone(), words)];
+    }
+    let count = |like: &NodeState| node.members.iter().filter(|member| member.state.name() == like.name()).count();
+    let counts = super::palette::legend().into_iter().map(|(state, _)| (count(&state), state));
+    let mut notes: Vec<Note> = counts
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, like)| {
+            let text = format!("{count} {}", like.name());
+            state(like, text)
+        })
+        .collect();
+    match (notes.as_mut_slice(), took) {
+        ([only], Some(took)) => only.text = format!("{} · {took}", only.text),
+        // The last line of a tally would claim the time for itself.
+        (_, Some(took)) => notes.push(Note { state: None, text: took }),
+        _ => {}
     }
     notes
 }

@@ -206,10 +206,11 @@ fn folded(view: &GraphView, places: &[usize]) -> Node {
         None => (whole.clone(), format!("{whole} ({count} steps)")),
     };
     let same = nodes.iter().all(|node| node.state == first.state);
+    let alike = nodes.iter().all(|node| node.state.name() == first.state.name());
     Node {
         group,
         recipe: main.recipe.clone(),
-        detail: (!same).then(|| tally(&nodes)),
+        detail: (!alike).then(|| tally(&nodes)),
         count,
         focus: nodes.iter().any(|node| node.focus),
         past: super::Past { took: together(&nodes), ..super::Past::default() },

@@ -146,11 +146,13 @@
     view.y = (h - high * view.k) / 2;
     show();
   }
-  function centre(at) {
-    const box = elementOf(at).getBoundingClientRect(), on = stage.getBoundingClientRect();
-    view.k < 0.5 && zoom(0.9 / view.k, box.x + box.width / 2 - on.x, box.y + box.height / 2 - on.y);
-    const now = elementOf(at).getBoundingClientRect();
-    move(on.x + on.width / 2 - now.x - now.width / 2, on.y + on.height / 2 - now.y - now.height / 2);
+  // Moves an element out from under the panel and in from beyond the edges, no further than it must.
+  function bring(element) {
+    const on = stage.getBoundingClientRect(), over = panel.getBoundingClientRect(), beside = innerWidth > 800;
+    if (view.k < 0.5) zoom(0.9 / view.k);
+    const box = element.getBoundingClientRect();
+    const into = (low, high, least, most) => high + 24 > most ? most - high - 24 : low - 24 < least ? least + 24 - low : 0;
+    move(into(box.left, box.right, on.left, beside ? over.left : on.right), into(box.top, box.bottom, on.top, beside ? on.bottom : over.top));
   }
 
   const pointers = new Map();
@@ -273,10 +275,8 @@
     panel.hidden = false;
     panel.replaceChildren(close, ...children.filter(Boolean));
     panel.scrollTop = 0;
-    // What was chosen comes out from below the panel.
-    const element = chosen && svg.querySelector(".chosen"), on = panel.getBoundingClientRect();
-    const hidden = element && innerWidth > 800 ? element.getBoundingClientRect().right + 20 - on.left : 0;
-    if (hidden > 0) move(-hidden, 0);
+    const element = chosen && svg.querySelector(".chosen");
+    if (element) bring(element);
   }
   function tell(index) {
     const step = steps[index], { log } = step;
@@ -296,7 +296,7 @@
     const group = blocks[block], counts = data.states.map(([css, words]) => [css, words, which.filter(at => steps[at].css === css).length]);
     tellAll(
       make("h2", {}, group.name), make("p", { className: "soft" }, `${which.length} steps`),
-      ...counts.filter(([, , count]) => count).map(([css, words, count]) => make("p", { className: "state" }, sign(css), make("span", {}, `${count} ${words}`))),
+      ...counts.filter(([, , count]) => count).map(([css, words, count]) => make("p", { className: "state" }, sign(css), make("span", {}, `${words}: ${count}`))),
       which.length === group.steps.length ? facts([["together", group.took]]) : null,
       group.rows ? make("p", {}, make("button", { type: "button", onclick: () => turn([group], !group.is_open, group) }, group.is_open ? "Hide its steps" : "Show its steps")) : null,
       list("Steps", which));
@@ -308,14 +308,13 @@
       make("div", { className: "help" }, ...keys.flatMap(([key, what]) => [make("span", {}, make("kbd", {}, key)), make("span", {}, what)])),
       make("p", { className: "soft" }, "Point at a step to see what it needs and what needs it. Lines that others imply are left out."));
   }
-  $("standing").append(...data.states.map(([css, words, count]) => make("span", { className: "state" }, sign(css), `${count} ${words}`)));
+  $("standing").append(...data.states.map(([css, words, count]) => make("span", { className: "state" }, sign(css), `${words}: ${count}`)));
 
   // ---- Finding, buttons and keys. ----
   let matches = [], turnAt = 0;
   function reveal(step) {
     const block = blocks[steps[step].block];
     if (!block.is_open && steps[step].row !== undefined) turn([block], true, block);
-    centre(step);
   }
   search.addEventListener("input", () => {
     clear("hit-found");
@@ -361,6 +360,6 @@
     all.removeAttribute("transform");
   });
   addEventListener("afterprint", () => { svg.removeAttribute("viewBox"); show(); });
-  addEventListener("resize", () => chosen || fit(0.5));
-  fit(0.5);
+  addEventListener("resize", () => chosen || fit(0.7));
+  fit(0.7);
 })();
