@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::output::{note, print};
+use super::output::{To, note, print, terminal};
 use super::{Global, Target, exit, explain, load, past, progress};
 use crate::exec::lookup;
 use crate::exec::outcome::{Product, Standing, Why};
@@ -39,9 +39,11 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     for id in steps {
         if arguments.log {
             let log = past::log(&site, &survey.looks[&id]).and_then(|entry| past::text(&site, &entry));
-            match log {
+            match log.filter(|text| !text.is_empty()) {
+                // What a step printed must not move the cursor of who reads it.
+                Some(text) if terminal(To::Out) => print(&crate::report::units::plain(&text)),
                 Some(text) => print(&text),
-                None => note(&format!("pipe: the store keeps no log of `{}`", site.step(id).name)),
+                None => note(&format!("pipe: the store keeps nothing that `{}` printed", site.step(id).name)),
             }
         } else {
             print(&explain(&site, &survey, id));

@@ -178,7 +178,7 @@ fn step(node: &Node, block: usize, row: Option<usize>) -> Step<'_> {
         about: node.detail.as_deref(),
         recipe: node.recipe.as_deref(),
         took: node.past.took.map(super::Took::text),
-        size: node.past.bytes.map(|bytes| units::bytes(bytes as f64)),
+        size: node.past.bytes.map(units::size),
         key: node.past.key.as_deref(),
         log: node.past.log.as_ref().map(|log| Tail { lines: &log.tail, before: log.before, command: &log.command }),
     }
