@@ -15,6 +15,7 @@ mod files;
 mod flags;
 mod import;
 mod judge;
+pub mod kept;
 mod kind;
 mod lock;
 mod matrix;
@@ -23,6 +24,7 @@ mod scope;
 mod shape;
 pub mod table;
 mod value;
+mod witness;
 mod world;
 
 use std::path::Path;

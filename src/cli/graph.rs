@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::known::{self, Asked};
 use super::output::{To, colour, note, print, width};
-use super::past::{self, Asked};
-use super::{Global, Target, exit, explain, load, why};
+use super::{Global, Target, exit, explain, load};
 use crate::exec::outcome::Standing;
 use crate::exec::site::Site;
 use crate::pipeline::StepId;
@@ -89,7 +89,9 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         let places = focus::named(&view, name);
         if places.is_empty() {
             let names = focus::names(&view);
-            let hint = why::nearest(&names, name).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            let hint = crate::diag::nearest(name, names.iter().copied())
+                .map(|name| format!("; did you mean `{name}`?"))
+                .unwrap_or_default();
             note(&format!("pipe: no step is called `{name}`{hint}"));
             return exit::USAGE;
         }
@@ -98,9 +100,8 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     let asked = Asked {
         times: !matches!(format, Format::Dot | Format::Mermaid),
         all: matches!(format, Format::Html | Format::Json),
-        target: &arguments.target,
     };
-    past::add(&mut view, &site, &survey, &asked);
+    known::add(&mut view, &site, &survey, asked);
 
     let level = arguments.collapse.map(Collapse::from).unwrap_or_else(|| match format {
         Format::Tree => Collapse::fitting(&view, 24),

@@ -1,147 +1,146 @@
-//! What the store knows of steps: how long they took, how large their outputs are, and what they printed.
+//! Runs and keys of the past, by the short names that people type: what `runs`, `show` and `log` look things up in.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use pipe_cache::{Digest, Kind, Store, StoreError};
 
-use pipe_cache::Entry;
+use super::output::note;
+use super::{exit, explain};
+use crate::key::Manifest;
+use crate::record::{FORMAT, RunRecord, Session, StepRecord};
 
-use super::{Target, estimate, load};
-use crate::exec::lookup;
-use crate::exec::outcome::{Product, Standing};
-use crate::exec::process::log::harmless;
-use crate::exec::site::Site;
-use crate::exec::survey::{Look, Survey};
-use crate::pipeline::StepId;
-use crate::record::Session;
-use crate::report::graph::{GraphView, Log, Node, Past, Took};
+/// The fewest digits by which a run or a key can be named.
+const FEWEST: usize = 4;
 
-/// Lines of a log that a page shows.
-const TAIL: usize = 12;
-
-/// What a drawing has room for.
-pub struct Asked<'a> {
-    pub times: bool,
-    /// Sizes, keys and logs as well, which have to be read.
-    pub all: bool,
-    /// The pipeline as it was given, for the command that shows a whole log.
-    pub target: &'a Target,
+/// One run that the store remembers.
+pub struct Run {
+    /// The digest of its record, whose first digits name it.
+    pub id: Digest,
+    pub record: RunRecord,
 }
 
-/// Adds to each step of a view what the store knows of it. The names of the view are those of the site.
-pub fn add(view: &mut GraphView, site: &Site, survey: &Survey, asked: &Asked<'_>) {
-    if !asked.times {
-        return;
-    }
-    let before = estimate::seconds_before(site);
-    let names: BTreeMap<&str, StepId> =
-        site.pipeline.steps.iter().enumerate().map(|(id, step)| (step.name.as_str(), StepId(id))).collect();
-    for node in &mut view.nodes {
-        if let Some(&id) = names.get(node.name.as_str()) {
-            node.past = past(node, site, survey, id, &before, asked);
+/// All runs, the newest first.
+pub fn runs(store: &Store) -> Result<Vec<Run>, StoreError> {
+    let mut runs = Vec::new();
+    store.scan(Kind::Run, |_, bytes| {
+        if let Ok(record) = serde_json::from_slice::<RunRecord>(bytes)
+            && record.format == FORMAT
+        {
+            runs.push(Run { id: Digest::of(bytes), record });
         }
-    }
+    })?;
+    // The log is in the order of time already, but for runs that ended at the same moment.
+    runs.reverse();
+    runs.sort_by_key(|run| std::cmp::Reverse(run.record.started));
+    // Equal runs of one second are one: their records have the same bytes.
+    runs.dedup_by_key(|run| run.id);
+    Ok(runs)
 }
 
-fn past(
-    node: &Node,
-    site: &Site,
-    survey: &Survey,
-    id: StepId,
-    before: &BTreeMap<String, f64>,
-    asked: &Asked<'_>,
-) -> Past {
-    let mut past = Past::default();
-    let look = &survey.looks[&id];
-    past.took = took(site, look).map(|time| Took { time, exact: true });
-    let standing = &survey.standings[&id];
-    if let (None, Standing::Runs(_) | Standing::Depends(_)) = (past.took, standing) {
-        let guess = before.get(&node.name).and_then(|seconds| Duration::try_from_secs_f64(*seconds).ok());
-        past.took = guess.map(|time| Took { time, exact: false });
-    }
-    if asked.all {
-        if let Look::Known { key, found, .. } = look {
-            past.key = Some(key.to_string());
-            past.bytes = found.as_ref().ok().and_then(|product| size(site, product));
+/// What a name may mean.
+pub enum Named {
+    Run(Box<Run>),
+    Key(Digest),
+}
+
+/// The run or the key that a person names: by its first digits, or a step of the newest run that has one of that
+/// name. Says what is wrong otherwise.
+pub fn named(store: &Store, name: &str) -> Result<Named, u8> {
+    let runs = runs(store).map_err(fault)?;
+    let digits = name.len() >= FEWEST && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let mut found: Vec<Named> = Vec::new();
+    let mut shown: Vec<String> = Vec::new();
+    if digits {
+        let starts = |digest: &Digest| digest.to_string().starts_with(name);
+        let mut keys: Vec<Digest> = store.keys(Kind::Manifest).map_err(fault)?;
+        keys.extend(store.keys(Kind::Record).map_err(fault)?);
+        keys.retain(starts);
+        keys.sort_unstable();
+        keys.dedup();
+        shown.extend(keys.iter().map(|key| format!("key {key}")));
+        found.extend(keys.into_iter().map(Named::Key));
+        let (hits, rest): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| starts(&run.id));
+        shown.extend(hits.iter().map(|run| format!("run {} of `{}`", run.id.short(), run.record.pipeline)));
+        found.extend(hits.into_iter().map(|run| Named::Run(Box::new(run))));
+        if found.is_empty() {
+            return step(&rest, name);
         }
-        if let Standing::Unavailable(lack) = standing {
-            past.remedy = lack.remedy.clone();
-        }
-        past.log = log(site, look).and_then(|entry| tail(site, &entry, asked.target, &node.name));
-    }
-    past
-}
-
-/// How long the result of a step took to make.
-fn took(site: &Site, look: &Look) -> Option<Duration> {
-    let Look::Known { key, found: Ok(product), .. } = look else { return None };
-    match product {
-        Product::Sessions(sessions) => Some(sessions.iter().map(worked).sum()),
-        Product::Output(_) | Product::Compared(_) => {
-            let record = lookup::step_record(site, key).ok()??;
-            Some(Duration::from_nanos(record.usage.wall_ns))
-        }
-    }
-}
-
-/// What a session's process did for its cell: it stood still while the turn was another's.
-fn worked(session: &Session) -> Duration {
-    let warmed = session.warmed.iter().flat_map(|warmed| &warmed.samples);
-    let samples = warmed.chain(&session.samples);
-    let sampled: u64 = samples.map(|sample| sample.prefill_ns + sample.decode_ns.iter().sum::<u64>()).sum();
-    let loaded = session.prepared.as_ref().map_or(0, |prepared| prepared.load_ns);
-    Duration::from_nanos(session.start_ns + loaded + sampled)
-}
-
-fn size(site: &Site, product: &Product) -> Option<u64> {
-    match product {
-        Product::Output(entry) | Product::Compared(entry) => Some(site.store.totals(entry).ok()?.bytes),
-        Product::Sessions(_) => None,
-    }
-}
-
-/// What the step printed when its result was made.
-pub fn log(site: &Site, look: &Look) -> Option<Entry> {
-    let Look::Known { key, found: Ok(product), .. } = look else { return None };
-    match product {
-        Product::Sessions(sessions) => sessions.iter().rev().find_map(|session| session.log.clone()),
-        Product::Output(_) | Product::Compared(_) => lookup::step_record(site, key).ok()??.log,
-    }
-}
-
-/// The text of a log, as far as it is text.
-pub fn text(site: &Site, log: &Entry) -> Option<String> {
-    let bytes = site.store.read(&log.digest()?).ok()??;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn tail(site: &Site, log: &Entry, target: &Target, step: &str) -> Option<Log> {
-    let text = text(site, log)?;
-    let lines: Vec<String> = text.lines().map(|line| harmless(line).trim_end().to_owned()).collect();
-    let last = lines.iter().rposition(|line| !line.is_empty())?;
-    let first = (last + 1).saturating_sub(TAIL);
-    let sets = target.sets.iter().map(|set| format!(" --set {}", quoted(set)));
-    let command =
-        format!("pipe why {} {} --log{}", quoted(&load::shown(&target.file)), quoted(step), sets.collect::<String>());
-    Some(Log { tail: lines[first..=last].to_vec(), before: first, command })
-}
-
-/// A word of a shell's command line.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=+:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
     } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+        return step(&runs, name);
+    }
+    match found.pop() {
+        Some(only) if found.is_empty() => Ok(only),
+        _ => {
+            note(&format!("pipe: `{name}` begins the names of several; write more digits of the one you mean:"));
+            shown.iter().for_each(|line| note(&format!("  {line}")));
+            Err(exit::USAGE)
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_can_be_pasted() {
-        let words = ["a/b.kdl", "decode[x=1]", "it's", ""].map(quoted);
-        assert_eq!(words, ["a/b.kdl", "'decode[x=1]'", r"'it'\''s'", "''"]);
+/// The key that a step had in the newest run with a step of that name.
+fn step(runs: &[Run], name: &str) -> Result<Named, u8> {
+    if let Some(step) = runs.iter().find_map(|run| run.record.steps.get(name)) {
+        return Ok(Named::Key(step.key));
     }
+    let names: Vec<&str> = runs.iter().flat_map(|run| run.record.steps.keys()).map(String::as_str).collect();
+    let near = crate::diag::nearest(name, names.iter().copied());
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    note(&format!("pipe: the store knows no run, no key and no step `{name}`{hint}"));
+    note("  help: `pipe runs` lists the runs; a run or a key is named by its first digits, at least 4 of them");
+    Err(exit::USAGE)
+}
+
+/// What a key stands for.
+pub struct Past {
+    pub manifest: Option<Manifest>,
+    pub record: Option<StepRecord>,
+    /// Of a measurement, on any machine.
+    pub sessions: Vec<Session>,
+    /// `STEP of PIPELINE`, each once, the newest first.
+    pub names: Vec<String>,
+}
+
+/// Collects what the store has of a key.
+pub fn past(store: &Store, key: &Digest) -> Result<Past, StoreError> {
+    let manifest = store.last(Kind::Manifest, key)?;
+    let manifest = manifest.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| Manifest::parse(&text));
+    let record = store.last(Kind::Record, key)?;
+    let record = record.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let mut sessions = Vec::new();
+    store.scan(Kind::Session, |_, bytes| {
+        if let Ok(session) = serde_json::from_slice::<Session>(bytes)
+            && session.question == *key
+        {
+            sessions.push(session);
+        }
+    })?;
+    let mut names: Vec<String> = Vec::new();
+    for run in runs(store)? {
+        for (name, _) in run.record.steps.iter().filter(|(_, step)| step.key == *key) {
+            let shown = format!("{name} of {}", run.record.pipeline);
+            if !names.contains(&shown) {
+                names.push(shown);
+            }
+        }
+    }
+    Ok(Past { manifest, record, sessions, names })
+}
+
+/// A time of day and date, here.
+pub fn when(seconds: u64) -> String {
+    let stamp = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    match stamp {
+        Some(stamp) => stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        None => "at an unknown time".to_owned(),
+    }
+}
+
+/// A manifest's leaves, a line for each, values cut where they are long.
+pub fn leaves(manifest: &Manifest) -> Vec<(String, String)> {
+    manifest.leaves().iter().map(|leaf| (leaf.path.clone(), explain::short(&leaf.value))).collect()
+}
+
+/// Says that the store is at fault.
+pub fn fault(error: StoreError) -> u8 {
+    note(&format!("pipe: {error}"));
+    exit::FAULT
 }

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::output::{To, note, print, terminal};
-use super::{Global, Target, exit, explain, load, past, progress};
+use super::output::{note, print};
+use super::{Global, Target, exit, explain, load, progress};
 use crate::exec::lookup;
 use crate::exec::outcome::{Product, Standing, Why};
 use crate::exec::site::Site;
@@ -17,9 +17,6 @@ pub struct Arguments {
     target: Target,
     /// A step, a cell like 'decode[engine=onnx,place=native,device=cpu]', or a group of cells
     step: String,
-    /// Prints what the step printed when its result was made, and nothing else
-    #[arg(long)]
-    log: bool,
 }
 
 /// Explains a step.
@@ -37,17 +34,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         return exit::USAGE;
     }
     for id in steps {
-        if arguments.log {
-            let log = past::log(&site, &survey.looks[&id]).and_then(|entry| past::text(&site, &entry));
-            match log.filter(|text| !text.is_empty()) {
-                // What a step printed must not move the cursor of who reads it.
-                Some(text) if terminal(To::Out) => print(&crate::report::units::plain(&text)),
-                Some(text) => print(&text),
-                None => note(&format!("pipe: the store keeps nothing that `{}` printed", site.step(id).name)),
-            }
-        } else {
-            print(&explain(&site, &survey, id));
-        }
+        print(&explain(&site, &survey, id));
     }
     exit::DONE
 }
