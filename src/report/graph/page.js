@@ -148,7 +148,8 @@
   }
   // Moves an element out from under the panel and in from beyond the edges, no further than it must.
   function bring(element) {
-    const on = stage.getBoundingClientRect(), over = panel.getBoundingClientRect(), beside = innerWidth > 800;
+    const on = stage.getBoundingClientRect(), beside = innerWidth > 800;
+    const over = panel.hidden ? { left: on.right, top: on.bottom } : panel.getBoundingClientRect();
     if (view.k < 0.5) zoom(0.9 / view.k);
     const box = element.getBoundingClientRect();
     const into = (low, high, least, most) => high + 24 > most ? most - high - 24 : low - 24 < least ? least + 24 - low : 0;
@@ -245,7 +246,10 @@
   });
   const peek = event => { if (!chosen) { const what = at(event.target); light(what ? stepsOf(what) : []); } };
   stage.addEventListener("pointerover", event => { if (!pointers.size && event.pointerType === "mouse") peek(event); });
-  stage.addEventListener("focusin", peek);
+  stage.addEventListener("focusin", event => {
+    peek(event);
+    if (event.target.matches(":focus-visible")) bring(event.target);
+  });
   stage.addEventListener("focusout", () => { if (!chosen) light([]); });
 
   // ---- The panel. ----
