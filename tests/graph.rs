@@ -28,7 +28,7 @@ step "notes" { run "touch" (output)"n"; output "n"; }
 "#;
 
 fn view(text: &str) -> GraphView {
-    let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: None };
+    let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), gpu: "none".to_owned(), python: None };
     let disk = Memory::default().with("p.kdl", text);
     let (pipeline, found) = load(Path::new("p.kdl"), &Options::default(), &disk, &facts);
     let pipeline = pipeline.unwrap_or_else(|| panic!("{}", found.render(false, 100)));
