@@ -20,6 +20,7 @@ impl Scope<'_> {
             result: None,
             params: Default::default(),
             names: Default::default(),
+            declared: Default::default(),
             cell: None,
             recipe: None,
             export: None,
