@@ -18,6 +18,7 @@ mod files;
 mod flags;
 mod import;
 mod judge;
+pub mod kept;
 mod kind;
 mod lock;
 mod matrix;
@@ -29,6 +30,7 @@ mod scope;
 mod shape;
 pub mod table;
 mod value;
+mod witness;
 mod world;
 
 use std::collections::BTreeMap;

@@ -1,14 +1,15 @@
 //! `pipe check`: reads pipelines and reports every mistake in them; runs nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use pipe_cache::Store;
 
 use super::output::{To, colour, note, print, width};
 use super::{Global, exit, load};
 use crate::diag::Diagnostics;
 use crate::host::probe;
-use crate::resolve::{self, Options};
+use crate::resolve::Options;
 
 /// The flags of `pipe check`.
 #[derive(Debug, Args)]
@@ -45,10 +46,15 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         Err(code) => return code,
     };
     let facts = load::asked(&probe::probe().machine, None);
+    // Without a store, as on a read-only disk, every file is read anew.
+    let store = load::store_path(global).ok().and_then(|path| Store::open(&path).ok());
+    let read = |file: &Path, profile: Option<String>| {
+        let options = Options { sets: sets.clone(), profile };
+        load::resolved(store.as_ref(), file, &options, &disk, &facts)
+    };
     let mut wrong = false;
     for file in &arguments.files {
-        let options = Options { sets: sets.clone(), profile: arguments.profile.clone() };
-        let (pipeline, diagnostics) = resolve::load(file, &options, &disk, &facts);
+        let (pipeline, diagnostics) = read(file, arguments.profile.clone());
         show(global, arguments, &diagnostics);
         let Some(pipeline) = pipeline.filter(|_| !diagnostics.has_errors()) else {
             wrong = true;
@@ -58,8 +64,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         let profiles = pipeline.profiles.iter().filter(|_| arguments.profile.is_none());
         let mut sound = true;
         for profile in profiles {
-            let options = Options { sets: sets.clone(), profile: Some(profile.name.clone()) };
-            let (_, diagnostics) = resolve::load(file, &options, &disk, &facts);
+            let (_, diagnostics) = read(file, Some(profile.name.clone()));
             if diagnostics.has_errors() && arguments.error_format == Format::Text {
                 note(&format!("with `--profile {}`:", profile.name));
             }
