@@ -11,7 +11,7 @@ const LAYERS: [&str; 14] = [
 ];
 
 /// Dependency → the modules that may name it.
-const OWNERS: [(&str, &[&str]); 10] = [
+const OWNERS: [(&str, &[&str]); 11] = [
     ("kdl::", &["syntax"]),
     ("postcard::", &["resolve"]),
     ("petgraph::", &["plan"]),

@@ -15,10 +15,11 @@ pub mod exit;
 pub mod explain;
 pub mod fmt;
 pub mod graph;
+pub mod history;
 pub mod load;
 pub mod log;
 pub mod output;
-pub mod past;
+
 pub mod plan;
 pub mod progress;
 pub mod results;
