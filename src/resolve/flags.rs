@@ -69,9 +69,11 @@ impl<'d> Expander<'d, '_> {
             return Some(profile.name);
         }
         let fault = Diagnostic::error("pipe::unknown-profile", format!("`--profile {name}`: there is no such profile"));
-        let help = suggest(name, profiles.iter().map(|profile| profile.name), "the pipeline has");
-        let none = || format!("the pipeline has none; declare it: `profile \"{name}\" {{ PARAMETER VALUE; }}`");
-        self.report(0, fault.help(help.unwrap_or_else(none)));
+        let help = match profiles {
+            [] => Some(format!("the pipeline has none; declare it: `profile \"{name}\" {{ PARAMETER VALUE; }}`")),
+            _ => suggest(name, profiles.iter().map(|profile| profile.name), "the pipeline has"),
+        };
+        self.report(0, fault.maybe_help(help));
         None
     }
 
