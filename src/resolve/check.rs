@@ -11,7 +11,7 @@ use super::table::{self, Body, HOST_FACTS, NodeSpec, WHEN};
 use super::value::{self, MEANINGS, UNITS};
 use super::world::{ParamDecl, Recipe, World, twice};
 use super::{cells, eval, import::Module, product};
-use crate::diag::{At, Diagnostic, choices, list, suggest};
+use crate::diag::{At, Diagnostic, choices, list, suggest, suggest_or};
 use crate::syntax::{Entry, Literal, Node};
 
 /// Settings whose value must stand there as it is: they decide what there is to resolve.
@@ -239,8 +239,9 @@ impl<'a, 'd> Checker<'a, 'd> {
             let declared = || self.matrices.iter().filter(|matrix| matrix.parts.is_empty());
             if !declared().any(|matrix| matrix.name == name) {
                 let fault = Diagnostic::error("pipe::unknown-matrix", format!("there is no matrix `{name}`"));
-                let help = suggest(name, declared().map(|m| m.name.as_str()), "there are");
-                let help = help.unwrap_or_else(|| format!("declare it: `matrix \"{name}\" {{ axis \"…\" … }}`"));
+                let known = declared().map(|m| m.name.as_str()).collect();
+                let declare = || format!("declare it: `matrix \"{name}\" {{ axis \"…\" … }}`");
+                let help = suggest_or(name, known, "there are", declare);
                 self.found.push(fault.at(entry.at, "not declared").help(help));
             }
         }

@@ -5,7 +5,7 @@ use super::kind::Kind;
 use super::scope::{Bound, Ref, Site, origin, place};
 use super::table::{HOST_ARCH, HOST_GPU, HOST_OS, WHEN};
 use super::{cells, value};
-use crate::diag::{At, Diagnostic, suggest};
+use crate::diag::{At, Diagnostic, suggest, suggest_or};
 use crate::pipeline::{Arg, Input, Origin, Spanned, Value};
 use crate::syntax::{Entry, Literal, Node};
 
@@ -305,8 +305,8 @@ impl<'d> Expander<'d, '_> {
 /// "there is no parameter `x`".
 pub fn unknown_param(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
     let fault = Diagnostic::error("pipe::unknown-parameter", format!("there is no parameter `{name}`"));
-    let help = suggest(name, known, "there are");
-    fault.at(at, "not declared").help(help.unwrap_or_else(|| format!("declare it: `param \"{name}\" …`")))
+    let declare = || format!("declare it: `param \"{name}\" …`");
+    fault.at(at, "not declared").help(suggest_or(name, known, "there are", declare))
 }
 
 /// "`flags` is a list".
