@@ -16,11 +16,11 @@ pub mod explain;
 pub mod fmt;
 pub mod graph;
 pub mod history;
+pub mod known;
 pub mod load;
 pub mod log;
 pub mod lsp;
 pub mod output;
-
 pub mod plan;
 pub mod progress;
 pub mod results;
@@ -98,7 +98,7 @@ enum Command {
     Run(run::Arguments),
     /// Says what would run and why, and runs nothing
     Plan(plan::Arguments),
-    /// Draws the steps, coloured by whether they are cached
+    /// Draws the steps: a tree, a page to explore, a picture, or text for other tools
     Graph(graph::Arguments),
     /// Explains why a step runs, or where its cached result came from
     Why(why::Arguments),
