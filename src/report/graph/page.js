@@ -19,7 +19,7 @@
   });
   steps.forEach((step, at) => { step.up = []; step.down = []; blocks[step.block].steps.push(at); });
   data.reads.forEach(([from, to]) => { steps[to].up.push(from); steps[from].down.push(to); });
-  const lines = data.lines.map(([from, to, bends]) => ({ from, to, bends }));
+  const { lines } = data;
   svg.querySelectorAll("[data-e]").forEach(el => Object.assign(lines[el.dataset.e], { el, head: el.nextElementSibling }));
   const elementOf = at => blocks[steps[at].block].rowEls[steps[at].row] || blocks[steps[at].block].el;
 
