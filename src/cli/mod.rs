@@ -19,6 +19,7 @@ pub mod history;
 pub mod known;
 pub mod load;
 pub mod log;
+pub mod lsp;
 pub mod output;
 pub mod plan;
 pub mod progress;
@@ -115,6 +116,8 @@ enum Command {
     Doctor,
     /// Looks after the store
     Store(store::Arguments),
+    /// Serves an editor: diagnostics, completion, hover, rename, over standard input and output
+    Lsp(lsp::Arguments),
     /// Prints a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Starts a step's process (for `pipe` itself)
@@ -150,6 +153,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::main(&cli.global, &arguments),
         Command::Fmt(arguments) => fmt::main(&cli.global, &arguments),
         Command::Doctor => doctor::main(&cli.global),
+        Command::Lsp(arguments) => lsp::main(&cli.global, &arguments),
         Command::Store(arguments) => store::main(&cli.global, &arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
