@@ -279,6 +279,8 @@
     panel.hidden = false;
     panel.replaceChildren(close, ...children.filter(Boolean));
     panel.scrollTop = 0;
+    // The end of a log says how it went.
+    panel.querySelectorAll("pre").forEach(log => { log.scrollTop = log.scrollHeight; });
     const element = chosen && svg.querySelector(".chosen");
     if (element) bring(element);
   }
