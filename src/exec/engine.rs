@@ -68,6 +68,8 @@ pub enum Enough {
     Yes,
     /// About so many more are needed.
     More(u32),
+    /// More are needed, and no more are to be taken.
+    LimitReached,
 }
 
 /// What happens, for those who watch.
@@ -242,6 +244,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
             (self.progress)(Progress::Measured { samples: samples.len() });
             match enough(&samples) {
                 Enough::Yes => return Ok((samples, true)),
+                Enough::LimitReached => return Ok((samples, false)),
                 Enough::More(_) if begun.elapsed() + each > self.plan.max_time => {
                     return Ok((samples, false));
                 }
@@ -269,9 +272,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
         }
     }
 
-    /// Every sample holds one time for each token that the workload asks for.
+    /// Every sample holds one time for each token that the workload asks for; an inference decodes none.
     fn check_shape(&self, samples: &[Sample]) -> Result<(), EngineFault> {
-        let Workload::Llm { new_tokens, .. } = self.plan.prepare.workload;
+        let new_tokens = match self.plan.prepare.workload {
+            Workload::Llm { new_tokens, .. } => new_tokens,
+            Workload::Inference { .. } => 0,
+        };
         let odd = samples.iter().find(|sample| sample.decode_ns.len() != new_tokens as usize);
         match odd {
             None => Ok(()),

@@ -4,7 +4,7 @@ use super::*;
 use pipe_engine::message::{Device, Dtype};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
-const HELLO: &str = r#"{"protocol":1,"engine":"sim","version":"1","simulated":true}"#;
+const HELLO: &str = r#"{"protocol":2,"engine":"sim","version":"1","simulated":true}"#;
 const PREPARED: &str = r#"{"answer":"prepared","process_ns":1,"load_ns":2,"libraries":{},"threads":2,"reduced_precision":false,"placement":{},"inside":{"cpus":2,"uid":0,"root_writable":false,"network_interfaces":[],"architecture":"x86_64","cpu_quota_milli":null,"memory_limit":null}}"#;
 const WARMED: &str = r#"{"answer":"warmed","samples":[{"at_ns":1,"prefill_ns":1,"decode_ns":[1,1]}],"steady":true}"#;
 const OUTPUTS: &str = r#"{"answer":"outputs","files":["logits.npy"]}"#;
@@ -191,8 +191,8 @@ async fn an_engine_that_answers_something_else() {
         "the engine broke the protocol: wanted 2 times for one sequence, got 1 times"
     );
     assert_eq!(
-        fault_of(says(&[&HELLO.replace(r#""protocol":1"#, r#""protocol":0"#)])).await,
-        "the engine broke the protocol: wanted version 1, got version 0 of `sim` 1"
+        fault_of(says(&[&HELLO.replace(r#""protocol":2"#, r#""protocol":0"#)])).await,
+        "the engine broke the protocol: wanted version 2, got version 0 of `sim` 1"
     );
 }
 

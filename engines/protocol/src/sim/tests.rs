@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::message::{Device, Dtype, WarmUp, Warmed, Workload};
 use crate::npy;
+use crate::tensor::{Element, Tensor};
 
 /// A folder with a script and a token file, which goes when the test does.
 struct Folder(PathBuf);
@@ -24,6 +25,22 @@ impl Folder {
     }
 
     fn prepare(&self) -> Request {
+        let tokens = self.path("tokens.npy");
+        self.prepare_for(Workload::Llm { tokens, prompt_tokens: 4, new_tokens: 3 })
+    }
+
+    /// Makes a folder of inputs, with `x` of this shape.
+    fn prepare_inference(&self, shape: &[u64]) -> Request {
+        let inputs = self.0.join("inputs");
+        std::fs::create_dir_all(&inputs).expect("a folder");
+        let count = shape.iter().product::<u64>();
+        let bytes = (0..count).flat_map(|number| (number as f32).to_le_bytes()).collect();
+        let x = Tensor { element: Element::Float32, shape: shape.to_vec(), bytes };
+        npy::write(std::fs::File::create(inputs.join("x.npy")).expect("a file"), &x).expect("written");
+        self.prepare_for(Workload::Inference { inputs: self.path("inputs") })
+    }
+
+    fn prepare_for(&self, workload: Workload) -> Request {
         Request::Prepare(Prepare {
             protocol: PROTOCOL,
             device: Device::Cpu,
@@ -32,7 +49,7 @@ impl Folder {
             reduced_precision: false,
             model: self.path(""),
             cuda_libraries: None,
-            workload: Workload::Llm { tokens: self.path("tokens.npy"), prompt_tokens: 4, new_tokens: 3 },
+            workload,
         })
     }
 
@@ -102,6 +119,36 @@ fn outputs_hold_a_row_for_each_token() {
     let wrong = rows("wrong", r#"{"behaviour":"wrong"}"#);
     assert_eq!(right.len(), 7 * 16);
     assert!(right.iter().zip(&wrong).all(|(right, wrong)| right + 1.0 == *wrong));
+}
+
+#[test]
+fn inferences_are_timed_one_by_one_and_their_outputs_written() {
+    let folder = Folder::new("inference", r#"{"infer-ns":1000000}"#);
+    let requests = [
+        folder.prepare_inference(&[2, 3]),
+        Request::WarmUp(WarmUp { min: 2, max: 9 }),
+        Request::Measure { samples: 3 },
+        Request::Outputs { folder: folder.path("out") },
+    ];
+    let said = folder.talk(&requests);
+    let [Answer::Prepared(prepared), Answer::Warmed(_), Answer::Samples { samples }, Answer::Outputs(outputs)] =
+        &said[..]
+    else {
+        unreachable!("{said:?}")
+    };
+    assert_eq!(prepared.items, Some(2));
+    assert!(samples.len() == 3 && samples.iter().all(|one| one.decode_ns.is_empty() && one.prefill_ns >= 1_000_000));
+    assert!(samples[1].at_ns > samples[0].at_ns);
+    assert_eq!(outputs.files, ["y.npy"]);
+    let y = npy::read(std::fs::File::open(folder.0.join("out/y.npy")).expect("a file")).expect("an array");
+    assert_eq!((y.shape, &y.bytes[20..]), (vec![2, 3], &10.0_f32.to_le_bytes()[..]));
+}
+
+#[test]
+fn inputs_that_do_not_fit_the_model_are_named() {
+    let folder = Folder::new("misfit", "{}");
+    let said = folder.talk(&[folder.prepare_inference(&[2])]);
+    assert!(matches!(&said[0], Answer::Failed(fault) if fault.message.contains("takes (any, any)")), "{said:?}");
 }
 
 #[test]
