@@ -14,6 +14,7 @@ pub mod estimate;
 pub mod exit;
 pub mod explain;
 pub mod graph;
+pub mod init;
 pub mod load;
 pub mod output;
 pub mod plan;
@@ -84,6 +85,8 @@ pub struct Target {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Writes a small pipeline that runs, for a model of yours
+    Init(init::Arguments),
     /// Does what is missing, and prints the table
     Run(run::Arguments),
     /// Says what would run and why, and runs nothing
@@ -123,6 +126,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let code = match cli.command {
+        Command::Init(arguments) => init::main(&cli.global, &arguments),
         Command::Run(arguments) => run::main(&cli.global, &arguments),
         Command::Plan(arguments) => plan::main(&cli.global, &arguments),
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),

@@ -107,6 +107,7 @@ async fn session(job: &Job<'_>, asked: &Measure, earlier: &[Session]) -> Result<
         warm_up: message::WarmUp { min: asked.warm_up.min, max: asked.warm_up.max },
         first_block: FIRST_BLOCK,
         max_time: asked.sampling.max_time,
+        pace: asked.sampling.min_time / asked.sampling.max_samples.max(1),
         outputs_folder: Some("out".to_owned()),
         limits: limits(job.site.step(job.id).limits.timeout),
     };

@@ -107,7 +107,7 @@ fn sampling(comparison: &Comparison, setups: &[&Setup]) -> String {
             units::percent(s.target),
             seconds(s.max_time),
             match taken.iter().any(|taken| *taken >= u64::from(s.max_samples)) {
-                true => format!(", and {} at most", units::count(s.max_samples.into())),
+                true => format!(", and {} at most, spread over that time", units::count(s.max_samples.into())),
                 false => String::new(),
             }
         )

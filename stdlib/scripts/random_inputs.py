@@ -1,7 +1,7 @@
 """Makes inputs for a model from a seed, by integer arithmetic: the same bytes on every machine.
 
 Floats are spread evenly over -1 to 1, whole numbers over 0 to a bound, truth values are even. Free dimensions get
-the sizes that are given: the batch, if it is the first, and others by their names.
+the sizes that are given: the batch, if it is the first, others by their names or by the input and their place.
 """
 
 import argparse
@@ -50,12 +50,13 @@ def shape(outlet, batch, given):
             found.append(dim)
         elif dim in given:
             found.append(given[dim])
+        elif f"{outlet['name']}.{index}" in given:
+            found.append(given[f"{outlet['name']}.{index}"])
         elif index == 0:
             found.append(batch)
         else:
-            name = dim or "without a name"
-            fix = f'say its size by `dims="{dim}=64"`' if dim else "give inputs of your own, or the dimension a name"
-            sys.exit(f"random_inputs: dimension {index} of the input `{outlet['name']}` is free ({name}); {fix}")
+            place = f"dimension {index} of the input `{outlet['name']}`"
+            sys.exit(f"random_inputs: {place} is free; say its size by `dims=\"{dim or outlet['name'] + f'.{index}'}=64\"`")
     return found
 
 
@@ -63,7 +64,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, type=pathlib.Path, help="a folder with pipe-model.json")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--dims", default="", help="NAME=SIZE of further free dimensions")
+    parser.add_argument("--dims", default="", help="NAME=SIZE of further free dimensions; INPUT.INDEX for one without a name")
     parser.add_argument("--integers-below", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0, help="0 to 2^64-1")
     parser.add_argument("--out", required=True, type=pathlib.Path)
@@ -73,7 +74,8 @@ def main():
     if card.get("kind") != "tensors":
         sys.exit("random_inputs: the model is an LLM, which takes tokens: see the recipe `tokens`")
     given = sizes(arguments.dims)
-    free = {dim for outlet in card["inputs"] for dim in outlet["shape"] if isinstance(dim, str)}
+    dims = [(outlet["name"], *dim) for outlet in card["inputs"] for dim in enumerate(outlet["shape"])]
+    free = {known for name, index, dim in dims if not isinstance(dim, int) for known in (dim, f"{name}.{index}") if known}
     for name in given:
         if name not in free:
             known = ", ".join(f"`{dim}`" for dim in sorted(free)) or "none"

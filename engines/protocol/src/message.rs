@@ -43,12 +43,21 @@ pub enum Request {
     Prepare(Prepare),
     /// Runs the workload until it is steady.
     WarmUp(WarmUp),
-    /// Takes `samples` further samples.
-    Measure { samples: u32 },
+    /// Takes `samples` further samples, each the last of `every` passes: the samples of a fast model are spread over
+    /// more time than they take.
+    Measure {
+        samples: u32,
+        #[serde(default = "one")]
+        every: u32,
+    },
     /// Writes the outputs for the parity check into `folder`.
     Outputs { folder: String },
     /// Reports what was used, and exits.
     Finish,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What the engine answers.

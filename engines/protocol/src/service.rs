@@ -50,7 +50,7 @@ impl<E: Engine> Service<E> {
         let answer = match request {
             Request::Prepare(how) => self.prepare(how),
             Request::WarmUp(rule) => self.warm_up(rule).map(Answer::Warmed),
-            Request::Measure { samples } => self.measure(*samples),
+            Request::Measure { samples, every } => self.measure(*samples, *every),
             Request::Outputs { folder } => self.outputs(Path::new(folder)).map(Answer::Outputs),
             Request::Finish => Ok(Answer::Finished(self.usage())),
         };
@@ -103,9 +103,15 @@ impl<E: Engine> Service<E> {
         Ok(Warmed { samples, steady: false })
     }
 
-    fn measure(&mut self, samples: u32) -> Result<Answer, Fault> {
-        let samples = (0..samples).map(|_| self.sample("measure")).collect::<Result<_, _>>()?;
-        Ok(Answer::Samples { samples })
+    fn measure(&mut self, samples: u32, every: u32) -> Result<Answer, Fault> {
+        let mut taken = Vec::new();
+        for _ in 0..samples {
+            for _ in 1..every {
+                self.sample("measure")?;
+            }
+            taken.push(self.sample("measure")?);
+        }
+        Ok(Answer::Samples { samples: taken })
     }
 
     fn sample(&mut self, asked: &str) -> Result<Sample, Fault> {

@@ -33,6 +33,7 @@ fn plan() -> Drive {
         warm_up: WarmUp { min: 1, max: 2 },
         first_block: 3,
         max_time: Duration::from_secs(5),
+        pace: Duration::ZERO,
         outputs_folder: Some("out".into()),
         limits: Limits { hello: short, prepare: short, warm_up: short, measure: short, outputs: short, finish: short },
     }
@@ -121,6 +122,15 @@ async fn time_that_is_up_ends_measuring_with_what_there_is() {
     let (driven, _) = outcome_of(says(&[HELLO, PREPARED, WARMED, &samples(1), FINISHED]), plan).await;
     let driven = driven.unwrap();
     assert_eq!((driven.samples.len(), driven.enough), (1, false));
+}
+
+#[tokio::test]
+async fn samples_of_a_fast_model_are_spread() {
+    // A pass of the warm-up takes 3 ns, so a sample in each 300 ns is the last of a hundred passes.
+    let plan = Drive { pace: Duration::from_nanos(300), outputs_folder: None, ..plan() };
+    let (driven, asked) = outcome_of(says(&[HELLO, PREPARED, WARMED, &samples(3), &samples(2), FINISHED]), plan).await;
+    assert_eq!(driven.unwrap().samples.len(), 5);
+    assert_eq!(asked[2], r#"{"ask":"measure","samples":3,"every":100}"#);
 }
 
 #[tokio::test]

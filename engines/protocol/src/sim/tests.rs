@@ -81,8 +81,8 @@ fn a_whole_session_is_the_same_twice() {
     let requests = [
         folder.prepare(),
         Request::WarmUp(WarmUp { min: 2, max: 9 }),
-        Request::Measure { samples: 3 },
-        Request::Measure { samples: 1 },
+        Request::Measure { samples: 3, every: 1 },
+        Request::Measure { samples: 1, every: 1 },
         Request::Finish,
     ];
     let said = folder.talk(&requests);
@@ -127,7 +127,7 @@ fn inferences_are_timed_one_by_one_and_their_outputs_written() {
     let requests = [
         folder.prepare_inference(&[2, 3]),
         Request::WarmUp(WarmUp { min: 2, max: 9 }),
-        Request::Measure { samples: 3 },
+        Request::Measure { samples: 3, every: 1 },
         Request::Outputs { folder: folder.path("out") },
     ];
     let said = folder.talk(&requests);
@@ -145,6 +145,16 @@ fn inferences_are_timed_one_by_one_and_their_outputs_written() {
 }
 
 #[test]
+fn samples_may_be_spread_over_more_passes() {
+    let folder = Folder::new("spread", r#"{"infer-ns":1000,"noise-milli":0}"#);
+    let said = folder.talk(&[folder.prepare_inference(&[1, 1]), Request::Measure { samples: 3, every: 10 }]);
+    let Answer::Samples { samples } = &said[1] else { unreachable!("{said:?}") };
+    let at: Vec<u64> = samples.iter().map(|sample| sample.at_ns - samples[0].at_ns).collect();
+    assert_eq!(at, [0, 10_000, 20_000]);
+    assert!(samples.iter().all(|sample| sample.prefill_ns == 1000));
+}
+
+#[test]
 fn inputs_that_do_not_fit_the_model_are_named() {
     let folder = Folder::new("misfit", "{}");
     let said = folder.talk(&[folder.prepare_inference(&[2])]);
@@ -155,7 +165,7 @@ fn inputs_that_do_not_fit_the_model_are_named() {
 fn faults_come_at_their_moment() {
     let check = |script: &str, kind: FaultKind| {
         let folder = Folder::new(&format!("{kind:?}"), script);
-        let said = folder.talk(&[folder.prepare(), Request::Measure { samples: 1 }]);
+        let said = folder.talk(&[folder.prepare(), Request::Measure { samples: 1, every: 1 }]);
         let fault = said.iter().find_map(|answer| match answer {
             Answer::Failed(fault) => Some(fault.kind),
             _ => None,
