@@ -67,7 +67,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     match write(global, &draft, arguments.force) {
         Ok(()) => {
             let path = draft.path.display();
-            print(&format!("{path} is written: {}\nnext: pipe run {path}", draft.about));
+            print(&format!("{path} is written: {}\nnext: pipe run {}", draft.about, for_shell(&draft.path)));
             exit::DONE
         }
         Err(code) => code,
@@ -338,6 +338,15 @@ fn file_name(path: &Path) -> String {
     plain(Path::new(path.file_name().unwrap_or_default()))
 }
 
+/// A path as a shell takes it.
+fn for_shell(path: &Path) -> String {
+    let text = plain(path);
+    match text.chars().all(|c| c.is_alphanumeric() || "._-/".contains(c)) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 /// A path for a line of text.
 fn plain(path: &Path) -> String {
     path.to_string_lossy().chars().filter(|c| !c.is_control()).collect()
@@ -394,21 +403,48 @@ fn write(global: &Global, draft: &Draft, force: bool) -> Result<(), load::Code> 
         return Err(exit::USAGE);
     }
     let folder = draft.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().suffix(".kdl").tempfile_in(folder).map_err(|error| wrong(&error))?;
-    file.write_all(draft.text.as_bytes()).map_err(|error| wrong(&error))?;
     let machine = probe::probe().machine;
     let facts = resolve::Facts { os: machine.os, arch: machine.architecture, python: None };
-    let (_, found) = resolve::load(file.path(), &resolve::Options::default(), &load::disk()?, &facts);
+    let files = Drafted { disk: load::disk()?, draft };
+    let (_, found) = resolve::load(&draft.path, &resolve::Options::default(), &files, &facts);
     if !found.is_empty() {
         note(&found.render(colour(global.color, To::Err), width()));
         note(&format!("pipe: `{path}` is not written, for the pipeline would not be sound"));
         return Err(exit::USAGE);
     }
+    let mut file = tempfile::Builder::new().suffix(".kdl").tempfile_in(folder).map_err(|error| wrong(&error))?;
+    file.write_all(draft.text.as_bytes()).map_err(|error| wrong(&error))?;
     // A pipeline is for reading by anybody; a temporary file is private.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file().set_permissions(mode).map_err(|error| wrong(&error))?;
     match force {
         true => file.persist(&draft.path).map(drop).map_err(|error| wrong(&error.error)),
         false => file.persist_noclobber(&draft.path).map(drop).map_err(|error| wrong(&error.error)),
+    }
+}
+
+/// The files of this machine, with the draft where it is to be.
+struct Drafted<'a> {
+    disk: resolve::Disk,
+    draft: &'a Draft,
+}
+
+impl resolve::Files for Drafted<'_> {
+    fn read(&self, path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+        match self.real(path) == self.real(&self.draft.path) {
+            true => Ok(self.draft.text.clone().into_bytes()),
+            false => self.disk.read(path, most),
+        }
+    }
+
+    fn kind(&self, path: &Path) -> resolve::FileKind {
+        match self.real(path) == self.real(&self.draft.path) {
+            true => resolve::FileKind::File,
+            false => self.disk.kind(path),
+        }
+    }
+
+    fn real(&self, path: &Path) -> PathBuf {
+        self.disk.real(path)
     }
 }

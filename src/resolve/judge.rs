@@ -185,10 +185,9 @@ impl<'d> Expander<'d, '_> {
             return sampling;
         };
         let inner = self.inner(open, node);
-        if let Some(n) = self.positive_or_none(&inner, "min") {
-            sampling.min_samples = n;
-        }
         sampling.max_samples = self.positive_or_none(&inner, "max").unwrap_or(sampling.max_samples);
+        let least = self.positive_or_none(&inner, "min");
+        sampling.min_samples = least.unwrap_or(sampling.min_samples.min(sampling.max_samples));
         if sampling.max_samples < sampling.min_samples {
             let (most, least) = (sampling.max_samples, sampling.min_samples);
             let fault =

@@ -218,3 +218,89 @@ impl Walk {
 fn odd() -> io::Error {
     io::Error::from(io::ErrorKind::InvalidData)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A field that holds bytes.
+    fn bytes(number: u8, payload: &[u8]) -> Vec<u8> {
+        let mut field = vec![number << 3 | 2];
+        let mut length = payload.len();
+        while length >= 0x80 {
+            field.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        field.push(length as u8);
+        field.extend(payload);
+        field
+    }
+
+    /// A field that holds a small number.
+    fn number(number: u8, value: u8) -> Vec<u8> {
+        vec![number << 3, value]
+    }
+
+    fn input(name: &str, element: u8, dims: &[Vec<u8>]) -> Vec<u8> {
+        let shape: Vec<u8> = dims.iter().flat_map(|dim| bytes(1, dim)).collect();
+        let tensor = [number(1, element), bytes(2, &shape)].concat();
+        bytes(11, &[bytes(1, name.as_bytes()), bytes(2, &bytes(1, &tensor))].concat())
+    }
+
+    fn weight(name: &str, location: Option<&str>) -> Vec<u8> {
+        let pair = |key: &str, value: &str| bytes(13, &[bytes(1, key.as_bytes()), bytes(2, value.as_bytes())].concat());
+        let external = location.map(|name| [pair("location", name), pair("offset", "0")].concat());
+        bytes(5, &[bytes(8, name.as_bytes()), external.unwrap_or_else(|| bytes(9, &[7; 5000]))].concat())
+    }
+
+    fn model(parts: &[Vec<u8>]) -> Vec<u8> {
+        [number(1, 9), bytes(2, b"a test"), bytes(7, &parts.concat())].concat()
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Option<Model> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        read(file.path()).unwrap()
+    }
+
+    #[test]
+    fn inputs_are_those_that_are_no_weights() {
+        let (batch, free) = (bytes(2, b"batch"), Vec::new());
+        let parts = [weight("w", None), input("x", 1, &[batch, number(1, 3), free]), input("w", 1, &[])];
+        let model = read_bytes(&model(&parts)).unwrap();
+        let shape = vec![Dim::Free("batch".to_owned()), Dim::Fixed(3), Dim::Free(String::new())];
+        assert_eq!(model.inputs, [Input { name: "x".to_owned(), element: 1, shape }]);
+        assert_eq!(model.inputs[0].dtype(), Some("float32"));
+        assert!(model.data.is_empty());
+    }
+
+    #[test]
+    fn files_with_weights_are_named_once() {
+        let parts = [weight("a", Some("m.data")), weight("b", Some("m.data")), input("x", 8, &[])];
+        let model = read_bytes(&model(&parts)).unwrap();
+        assert_eq!(model.data.into_iter().collect::<Vec<_>>(), ["m.data"]);
+        assert_eq!(model.inputs[0].dtype(), None, "texts");
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_wherever_it_is_cut() {
+        let whole = model(&[weight("w", None), input("x", 1, &[number(1, 3)])]);
+        assert!(read_bytes(&whole).is_some());
+        for end in 0..whole.len() {
+            assert_eq!(read_bytes(&whole[..end]), None, "{end} bytes");
+        }
+        for text in [&b"hello, world"[..], b"{\"a\": 1}", b"PK\x03\x04", b"version https://git-lfs", &[0xff; 40]] {
+            assert_eq!(read_bytes(text), None);
+        }
+        let no_graph = [number(1, 9), bytes(2, b"a test")].concat();
+        assert_eq!(read_bytes(&no_graph), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = read_bytes(&bytes);
+            let _ = read_bytes(&[number(1, 9), super::tests::bytes(7, &bytes)].concat());
+        }
+    }
+}
