@@ -404,7 +404,7 @@ fn write(global: &Global, draft: &Draft, force: bool) -> Result<(), load::Code> 
     }
     let folder = draft.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let machine = probe::probe().machine;
-    let facts = resolve::Facts { os: machine.os, arch: machine.architecture, python: None };
+    let facts = load::asked(&machine, None);
     let files = Drafted { disk: load::disk()?, draft };
     let (_, found) = resolve::load(&draft.path, &resolve::Options::default(), &files, &facts);
     if !found.is_empty() {
