@@ -66,6 +66,21 @@ fn inferences_are_ranked_by_their_latency() {
 }
 
 #[test]
+fn sessions_of_sequences_are_kept_as_they_always_were() {
+    let kept = |scenario: Scenario| {
+        let session = row(&comparison(scenario), "onnx native cpu").sessions[0].clone();
+        let json = serde_json::to_value(&session).expect("JSON");
+        let back: pipe::record::Session = serde_json::from_value(json.clone()).expect("a session");
+        assert!(back == session);
+        json
+    };
+    let (sequence, inference) = (kept(Scenario::Plain), kept(Scenario::Inference));
+    assert_eq!((&sequence["prompt_tokens"], &sequence["new_tokens"]), (&64.into(), &32.into()));
+    assert!(sequence.get("items").is_none() && sequence.get("work").is_none());
+    assert_eq!((inference.get("prompt_tokens"), &inference["items"]), (None, &8.into()));
+}
+
+#[test]
 fn cells_that_work_on_different_items_are_not_compared() {
     let comparison = comparison_with(Scenario::Inference, |cell, outcome| match outcome {
         Outcome::Measured { sessions, outputs, from_store } if cell == "onnx native cpu" => {
