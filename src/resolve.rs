@@ -29,6 +29,7 @@ mod recipes;
 mod rules;
 mod scope;
 mod shape;
+pub mod symbols;
 pub mod table;
 mod unused;
 mod value;
@@ -41,6 +42,7 @@ use std::path::Path;
 pub use files::{Disk, FileKind, Files, Memory};
 pub use kind::Kind;
 pub use recipes::{OutputDoc, ParamDoc, RecipeDoc, recipes_of, std_recipes};
+pub use value::{MEANINGS, UNITS};
 
 use crate::diag::{At, Diagnostic, Diagnostics};
 use crate::pipeline::{Param, Pipeline, Profile, Spanned, Value};

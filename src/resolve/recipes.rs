@@ -160,7 +160,8 @@ fn outputs(recipe: &Node, results: &[&Node]) -> Vec<OutputDoc> {
     };
     let said: Vec<&Node> = recipe.children().iter().filter(|node| node.name.text == "output").collect();
     for node in &said {
-        add(node.values().next().and_then(Entry::text), text(node.property_or_child("about")));
+        let about = text(node.property_or_child("about"));
+        node.values().for_each(|entry| add(entry.text(), about.clone()));
     }
     if said.is_empty() {
         results.iter().for_each(|node| paths(node, &mut |path| add(Some(path), None)));

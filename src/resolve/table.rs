@@ -634,10 +634,11 @@ static WARM_UP: NodeSpec = NodeSpec {
 
 static SAMPLES: NodeSpec = NodeSpec {
     name: "samples",
-    doc: "How much to sample: until all of `min`, `time` and `target` hold, no longer than `max-time`. None of \
-          it is part of the key.",
+    doc: "How much to sample: until all of `min`, `time` and `target` hold, no longer than `max-time` and no more \
+          than `max`. None of it is part of the key.",
     settings: &[
         setting("min", Kind::Int, "samples, at least").or("10"),
+        setting("max", Kind::Int, "samples, at most").or("2000"),
         setting("time", Kind::Time, "time spent sampling, at least").or("(s)5"),
         setting("target", Kind::Percent, "half-width of the median's 95 % interval, at most").or("(percent)2"),
         setting("max-time", Kind::Time, "time spent sampling, at most").or("(s)60"),
@@ -660,14 +661,16 @@ pub static MEASURE: NodeSpec = NodeSpec {
         required("engine", Kind::Input, "a folder with `bin/` and `lib/`, or the program itself"),
         required("program", Kind::Text, "the engine's file in that folder: `bin/pipe-engine-onnx`"),
         required("model", Kind::Input, "a folder with `pipe-model.json`"),
-        required("tokens", Kind::Input, "a `.npy` file of token numbers"),
+        setting("inputs", Kind::Input, "what one inference works on: a folder with a `.npy` file for each input"),
+        setting("items", Kind::Int, "how many things that is; the first dimension of the first input unless said"),
+        setting("tokens", Kind::Input, "of a language model, in place of `inputs`: a `.npy` file of token numbers"),
         setting("cuda-libraries", Kind::Step, "a Python environment with the CUDA libraries, for `cuda`"),
         choice("device", DEVICES, "what the engine runs on").must(),
         choice("dtype", DTYPES, "weights and arithmetic").or("\"fp32\""),
         required("threads", Kind::Int, "threads inside one operator"),
         setting("reduced-precision", Kind::Bool, "TF32 and reduced-precision sums").or("#false"),
-        required("prompt-tokens", Kind::Int, "tokens of the prompt"),
-        required("new-tokens", Kind::Int, "tokens decoded after it"),
+        setting("prompt-tokens", Kind::Int, "with `tokens`: tokens of the prompt"),
+        setting("new-tokens", Kind::Int, "with `tokens`: tokens decoded after it"),
         setting("memory-budget", Kind::Size, "the report judges peak memory against it"),
         TIMEOUT,
         RETRY,
