@@ -130,7 +130,7 @@ fn a_list_is_checked_value_by_value_in_flags() {
     };
     assert_eq!(said(&[("n", "1,2"), ("n", "4")]), Ok("1 2 4".to_owned()));
     assert!(said(&[("n", "1,0")]).is_err_and(|said| said.contains("pipe::out-of-range")));
-    assert!(said(&[("n", "1,,2")]).is_err_and(|said| said.contains("pipe::wrong-type")));
+    assert!(said(&[("n", "1,,2")]).is_err_and(|said| said.contains("pipe::wrong-flag-value")));
     assert!(said(&[("n", "1 2")]).is_err_and(|said| said.contains("pipe::wrong-type")));
 }
 
@@ -328,7 +328,7 @@ fn check_reads_a_pipeline_with_each_of_its_profiles() {
                 step \"s\" for-each=\"m\" { run \"true\" (axis)\"n\"; }\nstep \"t\" { run \"cat\" (step)\"s[n=2]\"; }\n";
     place.write("p.kdl", text);
     let said = place.pipe(&["check", "p.kdl"]).expect(2);
-    assert!(said.err.contains("with `--profile less`:") && said.err.contains("pipe::unknown-value"), "{}", said.err);
+    assert!(said.err.contains("with `--profile less`:") && said.err.contains("pipe::unknown-axis-value"), "{}", said.err);
     place.pipe(&["check", "p.kdl", "--profile", "less", "--set", "n=1,2"]).expect(0);
     place.write("p.kdl", &text.replace("{ n 1; }", "{ n 2; }"));
     assert_eq!(place.pipe(&["check", "p.kdl"]).expect(0).out, "p.kdl: ok, 3 steps\n");
