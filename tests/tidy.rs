@@ -12,7 +12,7 @@ const LAYERS: [&str; 14] = [
 
 /// Dependency → the modules that may name it.
 const OWNERS: [(&str, &[&str]); 10] = [
-    ("kdl::", &["syntax"]),
+    ("kdl::", &[]),
     ("petgraph::", &["plan"]),
     ("clap::", &["cli"]),
     ("indicatif::", &["cli"]),
