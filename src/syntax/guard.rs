@@ -84,15 +84,20 @@ pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
     found.map(|fault| vec![*fault]).unwrap_or_default()
 }
 
-/// JSON and YAML by their first line, for which the parser would list every line as a fault.
+/// JSON, YAML, TOML and XML by their first line, for which the reader would list every line as a fault.
 fn another_language(source: usize, text: &str) -> Option<Diagnostic> {
     let mut lines = text.trim_start_matches('\u{feff}').split_inclusive('\n');
     // `#` begins comments of YAML, and raw strings of KDL.
     let comment = |line: &str| line.starts_with("//") || line.starts_with('#') && !line.contains('"');
     let first = lines.find(|line| !line.trim().is_empty() && !comment(line.trim_start()))?.trim();
     let word = first.split_whitespace().next()?;
-    let name = if first.starts_with(['{', '[']) {
+    let section = first.strip_prefix('[').and_then(|first| first.strip_suffix(']'));
+    let name = if section.is_some_and(|section| section.starts_with(|c: char| c.is_alphabetic() || c == '[')) {
+        "TOML"
+    } else if first.starts_with(['{', '[']) {
         "JSON"
+    } else if first.starts_with('<') {
+        "XML"
     } else if word.ends_with(':') || word == "---" {
         "YAML"
     } else {

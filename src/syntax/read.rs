@@ -400,6 +400,12 @@ impl<'a, T: Iterator<Item = Token<'a>>> Reader<'a, T> {
                 self.at(token.start, token.start + 1),
                 "a block begins on the line of its node: `step \"a\" {`",
             ),
+            Kind::Word if token.text.starts_with('#') => self.fault(
+                "pipe::hash-comment",
+                "no node begins with `#`",
+                at,
+                "a comment begins with `//`; a node begins with its name: `network #true`",
+            ),
             Kind::Word => self.fault(
                 "pipe::missing-name",
                 "a node begins with its name, and this is a value",
@@ -468,7 +474,7 @@ impl<'a, T: Iterator<Item = Token<'a>>> Reader<'a, T> {
         } else {
             self.fault(
                 "pipe::missing-space",
-                "this follows a text without a space",
+                "this follows another word without a space",
                 self.at(token.start, token.start + token.text.chars().next().map_or(1, char::len_utf8)),
                 "write a space between them; inside a text a quote is `\\\"`",
             )

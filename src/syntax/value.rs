@@ -53,9 +53,18 @@ pub(super) fn string(word: &str) -> Result<Option<String>, Wrong> {
         _ if signless.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) => {
             Err(no_number(
                 word,
-                format!("write a digit before the point, `0{signless}`, or a text in quotes: `\"{word}\"`"),
+                format!(
+                    "write a digit before the point, `{}0{signless}`, or a text in quotes: `\"{word}\"`",
+                    &word[..word.len() - signless.len()]
+                ),
             ))
         }
+        _ if word.starts_with(['\'', '‘', '’', '“', '”', '«', '„']) => Err(Wrong {
+            code: "pipe::quotes",
+            message: "a text stands in straight double quotes".to_owned(),
+            help: "write `\"…\"`; where there are quotes in the text, `#\"…\"#`".to_owned(),
+            part: 0..word.len(),
+        }),
         _ => Ok(Some(word.to_owned())),
     }
 }
@@ -84,6 +93,25 @@ pub(super) fn comma() -> Wrong {
     }
 }
 
+/// `10s`, where KDL has `(s)10`.
+fn unit_behind(word: &str) -> Option<Wrong> {
+    let number = word.trim_end_matches(|c: char| c.is_alphabetic() || c == '%');
+    let unit = &word[number.len()..];
+    if unit.is_empty()
+        || unit.starts_with(['x', 'o', 'b']) && number == "0"
+        || !is_number(number.strip_prefix(['+', '-']).unwrap_or(number))
+    {
+        return None;
+    }
+    let unit = if unit == "%" { "percent" } else { unit };
+    Some(Wrong {
+        code: "pipe::unit-behind-number",
+        message: "a unit stands before its number, in parentheses".to_owned(),
+        help: format!("write `({unit}){number}`, or a text in quotes: `\"{word}\"`"),
+        part: 0..word.len(),
+    })
+}
+
 fn no_number(word: &str, help: String) -> Wrong {
     Wrong { code: "pipe::bad-number", message: format!("`{word}` is no number"), help, part: 0..word.len() }
 }
@@ -94,6 +122,9 @@ fn number(word: &str) -> Result<Value, Wrong> {
     if !is_number(signless) {
         if let Some(number) = word.strip_suffix(',').filter(|number| is_number(number)) {
             return Err(Wrong { part: number.len()..word.len(), ..comma() });
+        }
+        if let Some(wrong) = unit_behind(word) {
+            return Err(wrong);
         }
         return Err(no_number(
             word,

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::texts::{corpus, document, mutant};
 
 /// Where the reader is stricter: what the language has no use for, and mistakes that deserve better words.
-const STRICTER: [&str; 6] = [
+const STRICTER: [&str; 7] = [
+    "pipe::quotes",
     "pipe::not-kdl",
     "pipe::number-too-large",
     "pipe::forbidden-character",
