@@ -11,7 +11,7 @@ const MODULES: &[(&str, &str)] = &[
 ];
 
 /// Paths as the recipes write them, and the bytes.
-const FILES: &[(&str, &[u8])] = &[
+static FILES: &[(&str, &[u8])] = &[
     ("locks/torch-2.11.txt", include_bytes!("../stdlib/locks/torch-2.11.txt")),
     ("scripts/llama.py", include_bytes!("../stdlib/scripts/llama.py")),
     ("scripts/make_llama.py", include_bytes!("../stdlib/scripts/make_llama.py")),
@@ -36,6 +36,24 @@ pub fn modules() -> impl Iterator<Item = &'static str> {
 /// The file that a recipe of the standard library names by `(file)"path"`.
 pub fn file(path: &str) -> Option<&'static [u8]> {
     FILES.iter().find(|(known, _)| *known == path).map(|(_, bytes)| *bytes)
+}
+
+/// Embedded bytes as the path that [`file`] finds them by, for whoever writes them down.
+pub mod by_path {
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
+    /// Writes the path of bytes that are embedded.
+    pub fn serialize<S: Serializer>(bytes: &&'static [u8], to: S) -> Result<S::Ok, S::Error> {
+        let found = super::FILES.iter().find(|(_, known)| std::ptr::eq(*known, *bytes));
+        let (path, _) = found.ok_or_else(|| ser::Error::custom("bytes that are not embedded"))?;
+        to.serialize_str(path)
+    }
+
+    /// Reads a path back as the bytes.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<&'static [u8], D::Error> {
+        let path = String::deserialize(from)?;
+        super::file(&path).ok_or_else(|| de::Error::custom(format!("nothing is embedded at `{path}`")))
+    }
 }
 
 /// The module that defines a recipe of this name.

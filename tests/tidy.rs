@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// Modules in reading order; each may use only those above it.
 const LAYERS: [&str; 14] = [
-    "diag", "syntax", "pipeline", "stdlib", "resolve", "plan", "host", "record", "key", "event", "measure", "exec",
+    "diag", "syntax", "stdlib", "pipeline", "resolve", "plan", "host", "record", "key", "event", "measure", "exec",
     "report", "cli",
 ];
 
 /// Dependency → the modules that may name it.
-const OWNERS: [(&str, &[&str]); 10] = [
+const OWNERS: [(&str, &[&str]); 11] = [
     ("kdl::", &[]),
+    ("postcard::", &["resolve"]),
     ("petgraph::", &["plan"]),
     ("clap::", &["cli"]),
     ("indicatif::", &["cli"]),

@@ -1,20 +1,21 @@
 //! From a command line to a site: reads the pipeline, the host and the store, and says what is wrong with any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use pipe_cache::Store;
+use pipe_cache::{Digest, Store};
 
 use super::{Global, Level, Target, When, env, exit};
 use crate::cli::output::{To, colour, note, width};
+use crate::diag::{Diagnostics, suggest};
 use crate::exec::site::{Asked, Site};
 use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
-use crate::host::{Facts, probe};
-use crate::pipeline::CellPattern;
+use crate::host::{Facts, Machine, probe};
+use crate::pipeline::{CellPattern, Pipeline, glob};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
-use crate::resolve;
+use crate::resolve::{self, kept};
 
 /// An exit code; its message has been printed.
 pub type Code = u8;
@@ -25,7 +26,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
     let env = env::all();
     let facts = probe::probe();
     let python = python_version(&store, &env);
-    let pipeline = pipeline(global, target, &facts, python)?;
+    let pipeline = pipeline(global, target, &store, &facts, python)?;
     let plan = match Plan::new(&pipeline) {
         Ok(plan) => plan,
         Err(step) => {
@@ -40,11 +41,8 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
     let Best { sandbox, reason: sandbox_why, bubblewrap } = level(global, &store, &env, &exe, &facts)?;
     let selection = Selection { only: patterns(&target.only, "--only")? };
     for pattern in &selection.only {
-        if !pipeline.steps.iter().filter_map(|step| step.cell.as_ref()).any(|cell| pattern.matches(cell)) {
-            note(&format!(
-                "pipe: no cell matches `--only '{pattern}'`; `pipe plan {}` lists them",
-                target.file.display()
-            ));
+        if let Some(wrong) = unfit(&pipeline, pattern) {
+            note(&format!("pipe: `--only '{pattern}'`: {wrong}"));
             return Err(exit::USAGE);
         }
     }
@@ -80,18 +78,60 @@ pub fn surveyed(global: &Global, target: &Target) -> Result<(Site, Survey), Code
 fn pipeline(
     global: &Global,
     target: &Target,
+    store: &Store,
     facts: &Facts,
     python: Option<String>,
-) -> Result<crate::pipeline::Pipeline, Code> {
-    let options = resolve::Options { sets: sets(&target.sets)? };
-    let facts = resolve::Facts { os: facts.machine.os.clone(), arch: facts.machine.architecture.clone(), python };
-    let (pipeline, diagnostics) = resolve::load(&target.file, &options, &disk()?, &facts);
+) -> Result<Pipeline, Code> {
+    let options = resolve::Options { sets: sets(&target.sets)?, profile: target.profile.clone() };
+    let facts = asked(&facts.machine, python);
+    let (pipeline, diagnostics) = resolved(Some(store), &target.file, &options, &disk()?, &facts);
     if !diagnostics.is_empty() {
         note(&diagnostics.render(colour(global.color, To::Err), width()));
     }
     match pipeline {
         Some(pipeline) if !diagnostics.has_errors() => Ok(pipeline),
         _ => Err(exit::USAGE),
+    }
+}
+
+/// Reads a pipeline, from what the store keeps of it where none of its files has changed.
+pub fn resolved(
+    store: Option<&Store>,
+    path: &Path,
+    options: &resolve::Options,
+    files: &resolve::Disk,
+    facts: &resolve::Facts,
+) -> (Option<Pipeline>, Diagnostics) {
+    let Some((store, build)) = store.zip(build()) else {
+        return resolve::load(path, options, files, facts);
+    };
+    let name = Digest::of(kept::question(path, options, files, facts, &build).as_bytes());
+    if let Some(pipeline) = store.advice(&name).and_then(|bytes| kept::recall(&bytes, files)) {
+        return (Some(pipeline), Diagnostics::default());
+    }
+    let (pipeline, found, bytes) = kept::load_and_keep(path, options, files, facts);
+    if let Some(bytes) = bytes {
+        // A store that cannot take it costs time alone, and whoever has to write to it says so.
+        let _ = store.advise(&name, &bytes);
+    }
+    (pipeline, found)
+}
+
+/// Which build of `pipe` this is: its file as the system sees it, since every build writes a new one.
+fn build() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let facts = std::fs::metadata(std::env::current_exe().ok()?).ok()?;
+    let version = env!("CARGO_PKG_VERSION");
+    Some(format!("{version} {} {} {} {}.{}", facts.dev(), facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec()))
+}
+
+/// What a pipeline may ask of this machine.
+pub fn asked(machine: &Machine, python: Option<String>) -> resolve::Facts {
+    resolve::Facts {
+        os: machine.os.clone(),
+        arch: machine.architecture.clone(),
+        gpu: probe::accelerator().to_owned(),
+        python,
     }
 }
 
@@ -107,6 +147,40 @@ pub fn sets(texts: &[String]) -> Result<Vec<(String, String)>, Code> {
             }
         })
         .collect()
+}
+
+/// Why a pattern takes no cell of a pipeline, if it takes none.
+fn unfit(pipeline: &Pipeline, pattern: &CellPattern) -> Option<String> {
+    let cells = || pipeline.steps.iter().filter_map(|step| step.cell.as_ref());
+    if cells().any(|cell| pattern.matches(cell)) {
+        return None;
+    }
+    let points = || pipeline.matrices.iter().flat_map(|matrix| &matrix.points).chain(cells());
+    let axes: BTreeSet<&str> = points().flat_map(|cell| &cell.0).map(|(axis, _)| axis.as_str()).collect();
+    for (axis, value) in &pattern.0 {
+        let axis = axis.trim_start_matches('!');
+        if !axes.contains(axis) {
+            let help = suggest(axis, axes.iter().copied(), "there are");
+            return Some(sentence(format!("no matrix has an axis `{axis}`"), help));
+        }
+        let values: BTreeSet<&str> = points().filter_map(|cell| cell.get(axis)).collect();
+        if !values.iter().any(|known| glob(value, known)) {
+            let help = suggest(value, values.iter().copied(), "it has");
+            return Some(sentence(format!("axis `{axis}` has no value `{value}`"), help));
+        }
+    }
+    let mut excluded = pipeline.matrices.iter().flat_map(|matrix| &matrix.excluded);
+    Some(match excluded.find(|(cell, _)| pattern.matches(cell)) {
+        Some((cell, reason)) => format!("the cell {cell} is excluded: {reason}"),
+        None => "no cell has all of these values".to_owned(),
+    })
+}
+
+fn sentence(what: String, help: Option<String>) -> String {
+    match help {
+        Some(help) => format!("{what}; {help}"),
+        None => what,
+    }
 }
 
 /// The patterns of a flag.

@@ -15,12 +15,17 @@ pub mod exit;
 pub mod explain;
 pub mod fmt;
 pub mod graph;
+pub mod history;
 pub mod load;
+pub mod log;
 pub mod output;
+
 pub mod plan;
 pub mod progress;
 pub mod results;
 pub mod run;
+pub mod runs;
+pub mod show;
 pub mod store;
 pub mod why;
 
@@ -75,7 +80,10 @@ pub struct Target {
     /// Gives a parameter a value, for this run
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub sets: Vec<String>,
-    /// Takes only cells that match, like 'engine=onnx place=*'; may be given several times
+    /// Takes the parameters' values from a profile of the pipeline; --set beats it
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Takes only cells that match, like 'engine=onnx place=* !device=cpu'; several flags add up
     #[arg(long, value_name = "CELL-PATTERN")]
     pub only: Vec<String>,
     /// Measures again what has samples already
@@ -93,6 +101,12 @@ enum Command {
     Graph(graph::Arguments),
     /// Explains why a step runs, or where its cached result came from
     Why(why::Arguments),
+    /// Lists the runs that the store remembers
+    Runs(runs::Arguments),
+    /// Tells what a run did, or all that is known of a key or step
+    Show(show::Arguments),
+    /// Prints what a step printed when it ran
+    Log(log::Arguments),
     /// Reads pipelines and reports every mistake in them
     Check(check::Arguments),
     /// Brings KDL files into their one layout
@@ -130,6 +144,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(arguments) => plan::main(&cli.global, &arguments),
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),
         Command::Why(arguments) => why::main(&cli.global, &arguments),
+        Command::Runs(arguments) => runs::main(&cli.global, &arguments),
+        Command::Show(arguments) => show::main(&cli.global, &arguments),
+        Command::Log(arguments) => log::main(&cli.global, &arguments),
         Command::Check(arguments) => check::main(&cli.global, &arguments),
         Command::Fmt(arguments) => fmt::main(&cli.global, &arguments),
         Command::Doctor => doctor::main(&cli.global),

@@ -28,13 +28,17 @@ pub struct Survey {
     pub targets: Vec<StepId>,
     /// Steps that the targets need, cached ones included.
     pub needed: BTreeSet<StepId>,
+    /// What a run starts from; empty where only the standings were asked for.
+    pub manifests: Manifests,
 }
+
+/// The manifest and the key of each step that has one.
+pub type Manifests = BTreeMap<StepId, (Digest, Manifest)>;
 
 /// What a step's manifest and the store say.
 pub enum Look {
     /// The key is known.
     Known {
-        manifest: Manifest,
         key: Digest,
         found: Result<Product, Why>,
     },
@@ -78,32 +82,51 @@ impl Contents for Known<'_> {
 
 /// Looks at every step of the site's plan.
 pub fn survey(site: &Site) -> Result<Survey, StoreError> {
+    take(site, None)
+}
+
+/// The same for a run, which needs the manifests too; they take more room than all the rest.
+pub fn survey_with_manifests(site: &Site) -> Result<Survey, StoreError> {
+    let mut manifests = Manifests::new();
+    let survey = take(site, Some(&mut manifests))?;
+    Ok(Survey { manifests, ..survey })
+}
+
+fn take(site: &Site, mut manifests: Option<&mut Manifests>) -> Result<Survey, StoreError> {
     let mut looks: BTreeMap<StepId, Look> = BTreeMap::new();
     for &id in site.plan.order() {
-        let look = look(site, id, &looks)?;
+        let look = look(site, id, &looks, manifests.as_deref_mut())?;
         looks.insert(id, look);
     }
     let targets = site.plan.targets(&site.pipeline, &site.selection);
     let stops = |id: StepId| !matches!(looks[&id], Look::Behind(_) | Look::Known { found: Err(_), .. });
     let needed = site.plan.needed(&targets, stops);
-    let standings = looks.iter().map(|(&id, look)| (id, standing(look, needed.contains(&id)))).collect();
-    Ok(Survey { looks, standings, targets, needed })
+    let left = site.plan.left_out(&site.pipeline, &site.selection);
+    let standings =
+        looks.iter().map(|(&id, look)| (id, standing(look, needed.contains(&id), left.contains(&id)))).collect();
+    Ok(Survey { looks, standings, targets, needed, manifests: Manifests::new() })
 }
 
-fn standing(look: &Look, needed: bool) -> Standing {
+fn standing(look: &Look, needed: bool, left_out: bool) -> Standing {
     match look {
         Look::Known { found: Ok(product), .. } => Standing::Cached(product.clone()),
         Look::Lacking(lack) => Standing::Unavailable(lack.clone()),
         Look::NotSelected => Standing::NotSelected,
+        _ if !needed && left_out => Standing::NotSelected,
         _ if !needed => Standing::NotNeeded,
         Look::Known { found: Err(why), .. } => Standing::Runs(why.clone()),
         Look::Behind(steps) => Standing::Depends(steps.clone()),
     }
 }
 
-fn look(site: &Site, id: StepId, looks: &BTreeMap<StepId, Look>) -> Result<Look, StoreError> {
+fn look(
+    site: &Site,
+    id: StepId,
+    looks: &BTreeMap<StepId, Look>,
+    manifests: Option<&mut Manifests>,
+) -> Result<Look, StoreError> {
     let step = site.step(id);
-    if matches!(step.action, Action::Measure(_)) && !site.selection.takes(step) {
+    if matches!(step.action, Action::Measure(_)) && step.cell.as_ref().is_some_and(|cell| !site.selection.takes(cell)) {
         return Ok(Look::NotSelected);
     }
     if let Action::Compare(compare) = &step.action {
@@ -143,7 +166,10 @@ fn look(site: &Site, id: StepId, looks: &BTreeMap<StepId, Look>) -> Result<Look,
     {
         return Ok(Look::Lacking(lack));
     }
-    Ok(Look::Known { manifest, key, found })
+    if let Some(manifests) = manifests {
+        manifests.insert(id, (key, manifest));
+    }
+    Ok(Look::Known { key, found })
 }
 
 /// True where a cell's samples are still to come.

@@ -1,6 +1,6 @@
 //! Slots into actions: processes, fetches, trees and images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::eval::{bad_path, not_below};
@@ -14,6 +14,9 @@ use crate::pipeline::{
     Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Put, PutWhat, Run, Spanned, TreeOf, Value,
 };
 use crate::syntax::{Entry, Node};
+
+/// More retries than this hide a step that cannot work.
+const MOST_RETRIES: u32 = 100;
 
 impl<'d> Expander<'d, '_> {
     /// The action of every slot, `None` where it could not be made, which has been reported.
@@ -45,9 +48,7 @@ impl<'d> Expander<'d, '_> {
 
     /// What a node says of its limits and of what it needs.
     pub fn limits(&mut self, slot: usize, open: &Open<'d>) {
-        let timeout = self.setting(open, "timeout", Kind::Time).and_then(|v| as_time(&v.value));
-        let retries = self.count(open, "retry").map(|n| n.value);
-        self.slots[slot].limits = Limits { timeout, retries: retries.unwrap_or(0) };
+        self.slots[slot].limits = Limits { timeout: self.timeout(open), retries: self.retries(open) };
         // What the expansion already knows, as the size of a wheel, stays.
         let mut needs = self.slots[slot].needs.clone();
         for node in open.fields.nodes("needs") {
@@ -66,6 +67,34 @@ impl<'d> Expander<'d, '_> {
             }
         }
         self.slots[slot].needs = needs;
+    }
+
+    fn timeout(&mut self, open: &Open<'d>) -> Option<Duration> {
+        let given = self.setting(open, "timeout", Kind::Time)?;
+        let timeout = as_time(&given.value)?;
+        if timeout.is_zero() {
+            let fault = Diagnostic::error("pipe::out-of-range", "no step is done in no time");
+            let at = super::scope::place(&given.origin).unwrap_or_else(|| open.node.header());
+            let help = "write how long it may take, as `(min)10`; without `timeout` there is no limit";
+            self.report(open.site.scope, fault.at(at, "it would always be stopped").help(help));
+        }
+        Some(timeout)
+    }
+
+    fn retries(&mut self, open: &Open<'d>) -> u32 {
+        let Some(given) = self.count(open, "retry") else {
+            return 0;
+        };
+        if given.value > MOST_RETRIES {
+            let fault = Diagnostic::error(
+                "pipe::out-of-range",
+                format!("`retry` is at most {MOST_RETRIES}, not {}", given.value),
+            );
+            let at = super::scope::place(&given.origin).unwrap_or_else(|| open.node.header());
+            let help = "what fails so often fails for a reason: write a small number, as `retry=2`";
+            self.report(open.site.scope, fault.at(at, "here").help(help));
+        }
+        given.value
     }
 
     /// A child node opened: all its children are settings.
@@ -123,7 +152,8 @@ impl<'d> Expander<'d, '_> {
     }
 
     fn texts(&mut self, site: &Site, entries: &[&'d Entry], what: &str) -> Vec<Spanned<String>> {
-        entries.iter().filter_map(|entry| self.value(site, entry, Kind::Text, what).map(text)).collect()
+        let values = entries.iter().flat_map(|entry| self.values(site, entry, Kind::Text, what));
+        values.map(text).collect()
     }
 
     /// The value at `index`, as a text.
@@ -141,18 +171,20 @@ impl<'d> Expander<'d, '_> {
             return None;
         };
         let inner = Fields::new(node, &|_| false, &|when| self.holds(site, when));
-        let mut words: Vec<Spanned<Arg>> =
-            inner.values.iter().filter_map(|entry| self.arg(slot, site, entry, "an argument")).collect();
-        let sound = words.len() == inner.values.len();
+        let said: Vec<Option<Vec<Spanned<Arg>>>> =
+            inner.values.iter().map(|entry| self.args(slot, site, entry, "an argument")).collect();
+        let sound = said.iter().all(Option::is_some);
+        let mut words: Vec<Spanned<Arg>> = said.into_iter().flatten().flatten().collect();
         for arg in inner.nodes("arg") {
             words.extend(self.joined(slot, site, &arg.values().collect::<Vec<_>>()));
         }
         let mut inputs = Vec::new();
+        let mut places = BTreeSet::new();
         for node in open.fields.nodes("input") {
             let fields = self.inner(open, node);
             let name = self.needed_text(&fields, "as");
-            let input = self.input(slot, site, fields.fields.values.first()?, Kind::Input, "an input");
-            let (Some(name), Some(input)) = (name, input) else {
+            let given = self.inputs(slot, site, fields.fields.values.first()?, "an input");
+            let (Some(name), Some(given)) = (name, given) else {
                 continue;
             };
             match name.value.is_empty() || bad_path(&name.value) {
@@ -160,7 +192,13 @@ impl<'d> Expander<'d, '_> {
                     let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
                     self.report(site.scope, not_below(&name.value, at, "`in`"));
                 }
-                false => inputs.push((name.value, input)),
+                false if !places.insert(name.value.clone()) => {
+                    let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
+                    let fault =
+                        Diagnostic::error("pipe::duplicate-input", format!("two inputs lie at `in/{}`", name.value));
+                    self.report(site.scope, fault.at(at, "the second").help("give one of them another `as`"));
+                }
+                false => inputs.extend(given.into_iter().map(|(cell, input)| (below(&name.value, cell), input))),
             }
         }
         let mut outputs = Vec::new();
@@ -272,12 +310,12 @@ impl<'d> Expander<'d, '_> {
             }
             let put = self.put(slot, site, node, &fields);
             sound &= put.is_some();
-            puts.extend(put);
+            puts.extend(put.into_iter().flatten());
         }
         sound.then_some(TreeOf { puts, host_libraries })
     }
 
-    fn put(&mut self, slot: usize, site: &Site, node: &'d Node, fields: &Fields<'d>) -> Option<Put> {
+    fn put(&mut self, slot: usize, site: &Site, node: &'d Node, fields: &Fields<'d>) -> Option<Vec<Put>> {
         let at = self.text_at(site, fields, 0, "a path")?;
         if bad_path(&at.value) || (at.value.is_empty() && node.name.text != "put") {
             self.report(site.scope, not_below(&at.value, fields.values.first()?.at, "the tree"));
@@ -285,7 +323,14 @@ impl<'d> Expander<'d, '_> {
         }
         let second = *fields.values.get(1)?;
         let what = match node.name.text.as_str() {
-            "put" => PutWhat::Input(self.input(slot, site, second, Kind::Input, "what is put")?),
+            "put" => {
+                let given = self.inputs(slot, site, second, "what is put")?;
+                let put = |(cell, input)| Put {
+                    at: Spanned { value: below(&at.value, cell), origin: at.origin.clone() },
+                    what: PutWhat::Input(input),
+                };
+                return Some(given.into_iter().map(put).collect());
+            }
             "match" => PutWhat::Matching {
                 folder: self.input(slot, site, second, Kind::Input, "the folder")?,
                 pattern: self.text_at(site, fields, 2, "the pattern")?,
@@ -293,7 +338,7 @@ impl<'d> Expander<'d, '_> {
             "link" => PutWhat::Link(self.text_at(site, fields, 1, "the target")?),
             _ => PutWhat::Text(self.text_at(site, fields, 1, "the content")?),
         };
-        Some(Put { at, what })
+        Some(vec![Put { at, what }])
     }
 
     fn image(&mut self, slot: usize, open: &Open<'d>) -> Option<Image> {
@@ -323,6 +368,15 @@ impl<'d> Expander<'d, '_> {
             }
         }
         Some(Image { layers, entrypoint, env })
+    }
+}
+
+/// The path of an entry in a folder; without an entry, the folder.
+fn below(folder: &str, entry: Option<String>) -> String {
+    match entry {
+        Some(entry) if folder.is_empty() => entry,
+        Some(entry) => format!("{folder}/{entry}"),
+        None => folder.to_owned(),
     }
 }
 

@@ -10,13 +10,16 @@ use crate::syntax::{Entry, Node};
 pub struct Fields<'d> {
     pub values: Vec<&'d Entry>,
     settings: Vec<(&'d str, &'d Entry)>,
+    /// Settings written as a child, which may be lists without a value.
+    listed: Vec<&'d str>,
     nodes: Vec<&'d Node>,
 }
 
 impl<'d> Fields<'d> {
     /// Opens `node`; `setting` tells which children are settings, `holds` decides a `when`.
     pub fn new(node: &'d Node, setting: &dyn Fn(&str) -> bool, holds: &dyn Fn(&'d Node) -> bool) -> Fields<'d> {
-        let mut fields = Fields { values: node.values().collect(), settings: Vec::new(), nodes: Vec::new() };
+        let mut fields =
+            Fields { values: node.values().collect(), settings: Vec::new(), listed: Vec::new(), nodes: Vec::new() };
         for entry in &node.entries {
             if let Some(key) = &entry.key {
                 fields.settings.push((&key.text, entry));
@@ -33,7 +36,8 @@ impl<'d> Fields<'d> {
                     self.take(child.children(), setting, holds);
                 }
             } else if setting(&child.name.text) {
-                self.settings.extend(child.values().next().map(|entry| (child.name.text.as_str(), entry)));
+                self.settings.extend(child.values().map(|entry| (child.name.text.as_str(), entry)));
+                self.listed.push(&child.name.text);
             } else {
                 self.nodes.push(child);
             }
@@ -43,6 +47,13 @@ impl<'d> Fields<'d> {
     /// The setting of this name.
     pub fn setting(&self, name: &str) -> Option<&'d Entry> {
         self.settings.iter().find(|(known, _)| *known == name).map(|(_, entry)| *entry)
+    }
+
+    /// All values of a setting that may be a list, where it is given; what stands in several `when`s adds up.
+    pub fn list(&self, name: &str) -> Option<Vec<&'d Entry>> {
+        let entries: Vec<&'d Entry> =
+            self.settings.iter().filter(|(known, _)| *known == name).map(|(_, entry)| *entry).collect();
+        (!entries.is_empty() || self.listed.contains(&name)).then_some(entries)
     }
 
     /// The child nodes of this name.
