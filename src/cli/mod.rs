@@ -15,8 +15,12 @@ pub mod exit;
 pub mod explain;
 pub mod fmt;
 pub mod graph;
+<<<<<<< HEAD
+pub mod init;
+=======
 pub mod history;
 pub mod known;
+>>>>>>> main
 pub mod load;
 pub mod log;
 pub mod lsp;
@@ -94,6 +98,8 @@ pub struct Target {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Writes a small pipeline that runs, for a model of yours
+    Init(init::Arguments),
     /// Does what is missing, and prints the table
     Run(run::Arguments),
     /// Says what would run and why, and runs nothing
@@ -143,6 +149,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let code = match cli.command {
+        Command::Init(arguments) => init::main(&cli.global, &arguments),
         Command::Run(arguments) => run::main(&cli.global, &arguments),
         Command::Plan(arguments) => plan::main(&cli.global, &arguments),
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),
