@@ -210,7 +210,7 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, what: &
 }
 
 /// The same; where nothing is known, `none` says what to do.
-pub fn suggest_or<'a>(word: &str, known: Vec<&'a str>, what: &str, none: impl FnOnce() -> String) -> String {
+pub fn suggest_or(word: &str, known: Vec<&str>, what: &str, none: impl FnOnce() -> String) -> String {
     let help = suggest(word, known.iter().copied(), what).filter(|_| !known.is_empty());
     help.unwrap_or_else(none)
 }
