@@ -18,7 +18,9 @@ def outlet(value):
     tensor = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
     dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if dtype == object else dtype.name
-    dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim]
+    # Some exporters write -1 for what is free.
+    fixed = [dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim]
+    dims = [dim.dim_value if is_fixed else dim.dim_param or None for dim, is_fixed in zip(tensor.shape.dim, fixed)]
     return tensors.outlet(value.name, dtype, dims)
 
 

@@ -58,7 +58,10 @@ pub fn read(path: &Path) -> io::Result<Option<Model>> {
     let mut walk = Walk { from: BufReader::new(file), at: 0 };
     let mut model = Model::default();
     let walked = walk.fields(length, &mut |walk, field| match field {
-        Field { number: 1, payload: Payload::Number(version), .. } => Ok(model.version = version),
+        Field { number: 1, payload: Payload::Number(version), .. } => {
+            model.version = version;
+            Ok(())
+        }
         Field { number: 7, payload: Payload::Bytes, end } => {
             model.graph = true;
             graph(walk, end, &mut model)
@@ -130,7 +133,10 @@ fn value_info(walk: &mut Walk, end: u64, input: &mut Input) -> io::Result<()> {
 /// `TypeProto.Tensor`: the element's type is field 1, the shape field 2, whose field 1 repeats for each dimension.
 fn tensor_type(walk: &mut Walk, end: u64, input: &mut Input) -> io::Result<()> {
     walk.fields(end, &mut |walk, field| match (field.number, field.payload) {
-        (1, Payload::Number(element)) => Ok(input.element = element),
+        (1, Payload::Number(element)) => {
+            input.element = element;
+            Ok(())
+        }
         (2, Payload::Bytes) => walk.fields(field.end, &mut |walk, field| match (field.number, field.payload) {
             (1, Payload::Bytes) => dim(walk, field.end).map(|dim| input.shape.push(dim)),
             _ => Ok(()),
@@ -143,7 +149,13 @@ fn tensor_type(walk: &mut Walk, end: u64, input: &mut Input) -> io::Result<()> {
 fn dim(walk: &mut Walk, end: u64) -> io::Result<Dim> {
     let mut dim = Dim::Free(String::new());
     walk.fields(end, &mut |walk, field| match (field.number, field.payload) {
-        (1, Payload::Number(size)) => Ok(dim = Dim::Fixed(size)),
+        (1, Payload::Number(size)) => {
+            // Some exporters write -1 for what is free.
+            if i64::try_from(size).is_ok() {
+                dim = Dim::Fixed(size);
+            }
+            Ok(())
+        }
         (2, Payload::Bytes) => walk.text(field.end).map(|name| dim = Dim::Free(name)),
         _ => Ok(()),
     })?;
@@ -266,9 +278,12 @@ mod tests {
     #[test]
     fn inputs_are_those_that_are_no_weights() {
         let (batch, free) = (bytes(2, b"batch"), Vec::new());
-        let parts = [weight("w", None), input("x", 1, &[batch, number(1, 3), free]), input("w", 1, &[])];
+        let minus_one = [&[1 << 3][..], &[0xff; 9], &[1]].concat();
+        let dims = [batch, number(1, 3), free, minus_one];
+        let parts = [weight("w", None), input("x", 1, &dims), input("w", 1, &[])];
         let model = read_bytes(&model(&parts)).unwrap();
-        let shape = vec![Dim::Free("batch".to_owned()), Dim::Fixed(3), Dim::Free(String::new())];
+        let free = || Dim::Free(String::new());
+        let shape = vec![Dim::Free("batch".to_owned()), Dim::Fixed(3), free(), free()];
         assert_eq!(model.inputs, [Input { name: "x".to_owned(), element: 1, shape }]);
         assert_eq!(model.inputs[0].dtype(), Some("float32"));
         assert!(model.data.is_empty());
