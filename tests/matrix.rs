@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pipe::pipeline::{Action, Arg, CellPattern, Input, Origin, Pipeline, Step};
+use pipe::pipeline::{Action, Arg, CellPattern, FromProfile, Input, Origin, Pipeline, Step};
 use pipe::resolve::{Facts, Memory, Options, load};
 
 fn facts(os: &str, gpu: &str) -> Facts {
@@ -103,7 +103,8 @@ fn the_origin_of_a_value_names_the_profile_and_the_place() {
     let origins: Vec<Origin> = arguments(step(&pipeline, "s")).into_iter().map(|(_, origin)| origin).collect();
     let start = PROFILES.find("16").expect("the value");
     let flag = "--profile quick".to_owned();
-    assert_eq!(origins[1], Origin::Profile { flag, source: 0, start, end: start + 2 });
+    let from = FromProfile { flag, source: 0, start, end: start + 2 };
+    assert_eq!(origins[1], Origin::Profile(Box::new(from)));
     assert_eq!(origins[2], Origin::Flag("--set flags=x".to_owned()));
     assert_eq!(pipeline.profiles.len(), 2);
     assert_eq!(pipeline.profiles[0].about.as_deref(), Some("soon done"));
@@ -131,7 +132,7 @@ fn a_list_is_checked_value_by_value_in_flags() {
     assert_eq!(said(&[("n", "1,2"), ("n", "4")]), Ok("1 2 4".to_owned()));
     assert!(said(&[("n", "1,0")]).is_err_and(|said| said.contains("pipe::out-of-range")));
     assert!(said(&[("n", "1,,2")]).is_err_and(|said| said.contains("pipe::wrong-flag-value")));
-    assert!(said(&[("n", "1 2")]).is_err_and(|said| said.contains("pipe::wrong-type")));
+    assert!(said(&[("n", "1 2")]).is_err_and(|said| said.contains("pipe::wrong-flag-value")));
 }
 
 #[test]
@@ -328,7 +329,11 @@ fn check_reads_a_pipeline_with_each_of_its_profiles() {
                 step \"s\" for-each=\"m\" { run \"true\" (axis)\"n\"; }\nstep \"t\" { run \"cat\" (step)\"s[n=2]\"; }\n";
     place.write("p.kdl", text);
     let said = place.pipe(&["check", "p.kdl"]).expect(2);
-    assert!(said.err.contains("with `--profile less`:") && said.err.contains("pipe::unknown-axis-value"), "{}", said.err);
+    assert!(
+        said.err.contains("with `--profile less`:") && said.err.contains("pipe::unknown-axis-value"),
+        "{}",
+        said.err
+    );
     place.pipe(&["check", "p.kdl", "--profile", "less", "--set", "n=1,2"]).expect(0);
     place.write("p.kdl", &text.replace("{ n 1; }", "{ n 2; }"));
     assert_eq!(place.pipe(&["check", "p.kdl"]).expect(0).out, "p.kdl: ok, 3 steps\n");

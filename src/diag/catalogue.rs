@@ -44,11 +44,20 @@ const SYNTAX: &[&str] = &[
     "forbidden-",
     "parser-failed",
     "empty-file",
-    "assignment",
     "escape",
-    "-behind-",
-    "unquoted-",
     "property-without-value",
+    "after-block",
+    "bad-key",
+    "bad-annotation",
+    "block-without-node",
+    "hash-comment",
+    "missing-name",
+    "quotes",
+    "stray-",
+    "string-indent",
+    "unit-behind-number",
+    "unknown-keyword",
+    "format-failed",
 ];
 
 /// One mistake.
