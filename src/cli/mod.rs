@@ -15,12 +15,9 @@ pub mod exit;
 pub mod explain;
 pub mod fmt;
 pub mod graph;
-<<<<<<< HEAD
-pub mod init;
-=======
 pub mod history;
+pub mod init;
 pub mod known;
->>>>>>> main
 pub mod load;
 pub mod log;
 pub mod lsp;
