@@ -124,6 +124,10 @@ impl<'d> Reading<'d> {
             return;
         };
         let length = |axis: usize| self.axes[axis].rows.len();
+        if members.iter().any(|(axis, _)| length(*axis) == 0) {
+            // Why it has no values has been told.
+            return;
+        }
         if let Some((other, at)) = members.iter().find(|(other, _)| length(*other) != length(first)) {
             let fault = Diagnostic::error("pipe::zip-lengths", "axes that advance together are equally long");
             let values = |n: usize| format!("{n} value{}", if n == 1 { "" } else { "s" });

@@ -157,6 +157,10 @@ impl<'d> Expander<'d, '_> {
             }
             return Some((0..entity.targets.len()).collect());
         };
+        if self.matrices[matrix].points.is_empty() {
+            // What is wrong with the matrix has been told.
+            return None;
+        }
         // Cells of one matrix are made in one order, so the same number is the same cell.
         if let (Some((own, index)), None) = (wanted.of, &wanted.chosen)
             && own == matrix

@@ -235,6 +235,10 @@ impl<'d> Expander<'d, '_> {
             self.report(open.site.scope, super::eval::absent_step(name, entry.at));
             return None;
         };
+        if entity.matrix.is_some_and(|matrix| self.matrices[matrix].points.is_empty()) {
+            // What is wrong with the matrix has been told.
+            return None;
+        }
         if !named.path.is_empty() {
             let fault = Diagnostic::error("pipe::bad-path", "a comparison looks at measurements, not at paths in them");
             self.report(open.site.scope, fault.at(entry.at, "here").help(format!("write `(step)\"{name}\"`")));

@@ -57,7 +57,8 @@ impl<'d> MatrixDecl<'d> {
             reasons: BTreeMap::new(),
             parts: Vec::new(),
         };
-        if dimensions.is_empty() && node.children().iter().any(is_axis) {
+        let placed: usize = dimensions.iter().map(|dimension| dimension.axes.len()).sum();
+        if placed < matrix.axes.len() || dimensions.is_empty() && node.children().iter().any(is_axis) {
             // What is wrong with them has been told.
             return Some(matrix);
         }
