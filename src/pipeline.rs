@@ -60,11 +60,20 @@ pub enum Origin {
     File { source: usize, start: usize, end: usize },
     /// A flag of the command line, as it was given: `--set prompt-tokens=128`.
     Flag(String),
-    /// A value of the profile that a flag chose, `flag`, and its place, as in `File`.
-    Profile { flag: String, source: usize, start: usize, end: usize },
+    /// A value of the profile that a flag chose. Boxed: it is rare, and every value carries its origin.
+    Profile(Box<FromProfile>),
     /// `pipe` itself, with the reason.
     #[serde(skip)]
     Builtin(Why),
+}
+
+/// Where a profile says a value: the flag that chose it, `--profile quick`, and the place, as in `Origin::File`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FromProfile {
+    pub flag: String,
+    pub source: usize,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// A value and where it was written.
@@ -371,8 +380,6 @@ pub struct Measure {
     pub program: Spanned<String>,
     /// A tree with `pipe-model.json`.
     pub model: Spanned<Input>,
-    /// A `.npy` file.
-    pub tokens: Spanned<Input>,
     /// A Python environment with the CUDA libraries; given for `cuda` alone.
     pub cuda_libraries: Option<Spanned<Input>>,
     pub place: Place,
@@ -380,13 +387,39 @@ pub struct Measure {
     pub dtype: Spanned<Dtype>,
     pub threads: Spanned<u32>,
     pub reduced_precision: Spanned<bool>,
-    pub prompt_tokens: Spanned<u32>,
-    pub new_tokens: Spanned<u32>,
+    pub workload: Workload,
     pub warm_up: WarmUp,
     /// How much to sample: a query over the sample sets of the key, never part of it.
     pub sampling: Sampling,
     /// Judged by the report, not part of the key.
     pub memory_budget: Option<Spanned<u64>>,
+}
+
+/// What one sample of a measurement is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Workload {
+    /// A sequence of a language model: a pass over the prompt, then one pass for each further token. `tokens` is
+    /// a `.npy` file.
+    Sequence { tokens: Spanned<Input>, prompt_tokens: Spanned<u32>, new_tokens: Spanned<u32> },
+    /// One forward pass of any model. `inputs` is a folder with a `.npy` file for each input; `items` says how
+    /// many things one pass works on, where that is not the first dimension of the first input.
+    Inference { inputs: Spanned<Input>, items: Option<Spanned<u32>> },
+}
+
+impl Workload {
+    /// What the engine reads for it.
+    pub fn data(&self) -> &Spanned<Input> {
+        match self {
+            Workload::Sequence { tokens: data, .. } | Workload::Inference { inputs: data, .. } => data,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn data_mut(&mut self) -> &mut Spanned<Input> {
+        match self {
+            Workload::Sequence { tokens: data, .. } | Workload::Inference { inputs: data, .. } => data,
+        }
+    }
 }
 
 /// The warm-up rule; it changes the distribution, so it is part of the key.
@@ -396,7 +429,7 @@ pub struct WarmUp {
     pub max: u32,
 }
 
-/// Sample until all of the first three hold, and no longer than the last.
+/// Sample until all of the first three hold, and no longer than the last two.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     pub min_samples: u32,
@@ -404,6 +437,8 @@ pub struct Sampling {
     /// Half-width of the median's 95 % interval, relative to the median.
     pub target: f64,
     pub max_time: Duration,
+    /// More tell hardly more, and all of them are kept: a small model makes a hundred thousand in a few seconds.
+    pub max_samples: u32,
 }
 
 /// A comparison of measured cells.
@@ -507,7 +542,7 @@ pub fn inputs(action: &Action) -> Vec<&Input> {
         })),
         Action::Image(image) => found.extend(image.layers.iter().map(|(_, input)| &input.value)),
         Action::Measure(measure) => {
-            found.extend([&measure.engine.value, &measure.model.value, &measure.tokens.value]);
+            found.extend([&measure.engine.value, &measure.model.value, &measure.workload.data().value]);
             found.extend(measure.cuda_libraries.iter().map(|input| &input.value));
             if let Place::Container { image, .. } = &measure.place {
                 found.push(&image.value);

@@ -17,6 +17,11 @@ static FILES: &[(&str, &[u8])] = &[
     ("scripts/make_llama.py", include_bytes!("../stdlib/scripts/make_llama.py")),
     ("scripts/tokens.py", include_bytes!("../stdlib/scripts/tokens.py")),
     ("scripts/torchscript.py", include_bytes!("../stdlib/scripts/torchscript.py")),
+    ("scripts/exported.py", include_bytes!("../stdlib/scripts/exported.py")),
+    ("scripts/tensors.py", include_bytes!("../stdlib/scripts/tensors.py")),
+    ("scripts/python_model.py", include_bytes!("../stdlib/scripts/python_model.py")),
+    ("scripts/onnx_card.py", include_bytes!("../stdlib/scripts/onnx_card.py")),
+    ("scripts/random_inputs.py", include_bytes!("../stdlib/scripts/random_inputs.py")),
     ("scripts/export_onnx.py", include_bytes!("../stdlib/scripts/export_onnx.py")),
 ];
 
@@ -36,6 +41,11 @@ pub fn modules() -> impl Iterator<Item = &'static str> {
 /// The file that a recipe of the standard library names by `(file)"path"`.
 pub fn file(path: &str) -> Option<&'static [u8]> {
     FILES.iter().find(|(known, _)| *known == path).map(|(_, bytes)| *bytes)
+}
+
+/// All files that recipes name, by their paths there.
+pub fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    FILES.iter().copied()
 }
 
 /// Embedded bytes as the path that [`file`] finds them by, for whoever writes them down.
@@ -62,14 +72,18 @@ pub fn home_of(recipe: &str) -> Option<&'static str> {
     MODULES.iter().find(|(_, text)| text.lines().any(|l| l.starts_with(&line))).map(|(name, _)| *name)
 }
 
-/// The recipe whose name is nearest to `name`, and its module.
-pub fn nearest_recipe(name: &str) -> Option<(&'static str, &'static str)> {
-    let names = MODULES.iter().flat_map(|(module, text)| {
+/// All recipes: the module, and the name.
+pub fn recipes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MODULES.iter().flat_map(|(module, text)| {
         text.lines()
             .filter_map(|line| line.strip_prefix("recipe \"")?.split('"').next())
             .map(move |name| (*module, name))
-    });
-    let names: Vec<(&str, &str)> = names.collect();
+    })
+}
+
+/// The recipe whose name is nearest to `name`, and its module.
+pub fn nearest_recipe(name: &str) -> Option<(&'static str, &'static str)> {
+    let names: Vec<(&str, &str)> = recipes().collect();
     let near = crate::diag::nearest(name, names.iter().map(|(_, recipe)| *recipe))?;
     names.into_iter().find(|(_, recipe)| *recipe == near)
 }

@@ -12,8 +12,12 @@ mod fixture;
 
 use fixture::{Scenario, comparison, comparison_with};
 
-const SCENARIOS: [(Scenario, &str); 3] =
-    [(Scenario::Plain, "plain"), (Scenario::Troubled, "troubled"), (Scenario::NoDocker, "no-docker")];
+const SCENARIOS: [(Scenario, &str); 4] = [
+    (Scenario::Plain, "plain"),
+    (Scenario::Troubled, "troubled"),
+    (Scenario::NoDocker, "no-docker"),
+    (Scenario::Inference, "inference"),
+];
 
 /// Renders each scenario twice, from sessions made anew, and holds the text against `tests/report/NAME.EXT`.
 #[expect(clippy::disallowed_methods, reason = "a test asks whether to write its expected files anew")]
@@ -116,7 +120,8 @@ fn pages_need_no_network_and_are_the_same_for_a_cached_run() {
         // For looking at: the pictures of a test run stay in the target folder.
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         std::fs::write(folder.join(format!("{name}.html")), &page).expect("the page can be written");
-        let picture = graph::svg::render(&fixture::graph(&first, false)).expect("the graph can be drawn");
+        let picture = graph::svg::render(&fixture::graph(&first, false), graph::svg::Style { rows: true })
+            .expect("the graph can be drawn");
         std::fs::write(folder.join(format!("{name}.svg")), picture).expect("the picture can be written");
     }
 }

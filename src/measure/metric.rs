@@ -1,5 +1,7 @@
 //! What is measured, in which unit, and which figure of it is the headline.
 
+use crate::record::Work;
+
 /// A metric of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Metric {
@@ -9,11 +11,15 @@ pub enum Metric {
     TimePerOutputToken,
     /// Decoded tokens of a sequence over the sum of their times.
     TokensPerSecond,
+    /// One inference.
+    Latency,
+    /// Items of an inference over its time.
+    ItemsPerSecond,
     /// From the start of the process to the engine's first line.
     ProcessStart,
     /// From the request to a loaded model.
     Load,
-    /// The first and coldest pass over the prompt, from the warm-up.
+    /// The first and coldest pass, over the prompt or of an inference, from the warm-up.
     FirstInference,
     /// Process start, load and first inference together.
     ColdStart,
@@ -44,10 +50,12 @@ impl Unit {
 
 impl Metric {
     /// All metrics, in the order of reports.
-    pub const ALL: [Metric; 9] = [
+    pub const ALL: [Metric; 11] = [
         Metric::TimeToFirstToken,
         Metric::TimePerOutputToken,
         Metric::TokensPerSecond,
+        Metric::Latency,
+        Metric::ItemsPerSecond,
         Metric::ColdStart,
         Metric::ProcessStart,
         Metric::Load,
@@ -56,12 +64,33 @@ impl Metric {
         Metric::PeakDevice,
     ];
 
+    /// True where samples of this work have the metric; start-up times and peaks belong to every one.
+    pub fn is_of(self, work: Work) -> bool {
+        match self {
+            Metric::TimeToFirstToken | Metric::TimePerOutputToken | Metric::TokensPerSecond => {
+                matches!(work, Work::Sequence { .. })
+            }
+            Metric::Latency | Metric::ItemsPerSecond => matches!(work, Work::Inference { .. }),
+            _ => true,
+        }
+    }
+
+    /// The times of one sample, the one that ranks cells first: they have percentiles and speed-ups.
+    pub fn times(work: Work) -> &'static [Metric] {
+        match work {
+            Work::Sequence { .. } => &[Metric::TimePerOutputToken, Metric::TimeToFirstToken],
+            Work::Inference { .. } => &[Metric::Latency],
+        }
+    }
+
     /// The name in pipelines (`expect`, `published`) and machine-readable reports.
     pub fn name(self) -> &'static str {
         match self {
             Metric::TimeToFirstToken => "time-to-first-token",
             Metric::TimePerOutputToken => "time-per-output-token",
             Metric::TokensPerSecond => "tokens-per-second",
+            Metric::Latency => "latency",
+            Metric::ItemsPerSecond => "items-per-second",
             Metric::ProcessStart => "process-start",
             Metric::Load => "load-time",
             Metric::FirstInference => "first-inference",
@@ -82,6 +111,8 @@ impl Metric {
             Metric::TimeToFirstToken => "time to first token",
             Metric::TimePerOutputToken => "time per output token",
             Metric::TokensPerSecond => "tokens/s",
+            Metric::Latency => "latency",
+            Metric::ItemsPerSecond => "items/s",
             Metric::ProcessStart => "process start",
             Metric::Load => "model load",
             Metric::FirstInference => "first inference",
@@ -94,7 +125,7 @@ impl Metric {
     /// The unit of its raw values.
     pub fn unit(self) -> Unit {
         match self {
-            Metric::TokensPerSecond => Unit::PerSecond,
+            Metric::TokensPerSecond | Metric::ItemsPerSecond => Unit::PerSecond,
             Metric::PeakResident | Metric::PeakDevice => Unit::Bytes,
             _ => Unit::Nanoseconds,
         }
@@ -110,7 +141,7 @@ impl Metric {
 
     /// True where a larger value is the better one.
     pub fn more_is_better(self) -> bool {
-        self == Metric::TokensPerSecond
+        self.unit() == Unit::PerSecond
     }
 
     /// True for a peak, whose headline is the largest value of all sessions and not their median.

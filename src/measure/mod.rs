@@ -1,9 +1,10 @@
 //! From raw samples to a comparison: pure functions, no clock, no file, no screen.
 //!
 //! In reading order: [`stats`] medians, intervals and tests; [`metric`] what is measured and in which unit;
-//! [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`], [`parity`] and
-//! [`parity_record`] how far two outputs are apart; [`ratio`] two cells against each other; [`input`], [`comparison`] and
-//! [`compare`] the whole matrix. This module knows nothing of stores, of processes or of how a report looks.
+//! [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`], [`parity`],
+//! [`tensor_parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against each other;
+//! [`input`], [`comparison`] and [`compare`] the whole matrix. This module knows nothing of stores, of processes
+//! or of how a report looks.
 
 pub mod compare;
 pub mod comparison;
@@ -17,6 +18,7 @@ pub mod parity_record;
 pub mod ratio;
 pub mod stats;
 pub mod summary;
+pub mod tensor_parity;
 
 pub use compare::compare;
 pub use comparison::Comparison;
@@ -25,3 +27,4 @@ pub use input::{CellInput, CompareInput, Outcome, Outputs};
 pub use parity::{ParityResult, Tolerance, parity};
 pub use parity_record::ParityRecord;
 pub use summary::{Summary, summarise};
+pub use tensor_parity::tensor_parity;

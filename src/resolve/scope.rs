@@ -1,6 +1,6 @@
 //! What names mean while steps are expanded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::fields::Fields;
@@ -18,6 +18,8 @@ pub struct Scope<'d> {
     pub result: Option<&'d str>,
     pub params: BTreeMap<&'d str, Bound>,
     pub names: BTreeMap<&'d str, Entity>,
+    /// All names that the body gives to steps, those that are not expanded yet too: steps may stand in any order.
+    pub declared: BTreeSet<&'d str>,
     /// The cell for which the recipe is used; its steps carry it.
     pub cell: Option<Rc<Cell>>,
     /// The recipe that the user's file named, and where.
@@ -122,9 +124,8 @@ pub fn origin(at: At) -> Origin {
 /// The place of an origin, where it is in a file.
 pub fn place(origin: &Origin) -> Option<At> {
     match origin {
-        Origin::File { source, start, end } | Origin::Profile { source, start, end, .. } => {
-            Some(At { source: *source, start: *start, end: *end })
-        }
+        Origin::File { source, start, end } => Some(At { source: *source, start: *start, end: *end }),
+        Origin::Profile(from) => Some(At { source: from.source, start: from.start, end: from.end }),
         Origin::Flag(_) | Origin::Builtin(_) => None,
     }
 }
