@@ -129,14 +129,13 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
         // Unfolding would not end.
         return (None, Diagnostics::new(expander.loader.sources, found));
     }
-    let checked: Vec<At> = found.iter().filter_map(place).collect();
+    let checked = Places::new(found.iter().filter_map(place).collect());
     expander.matrices = &matrices;
     expander.body(0, main);
     let actions = expander.build_all();
     let Expander { slots, scopes, found: more, loader, .. } = expander;
     // What the checker has said of a place is not said again of each cell that reaches it.
-    let told = |at: At| checked.iter().any(|c| c.source == at.source && c.start < at.end && at.start < c.end);
-    found.extend(more.into_iter().filter(|fault| !place(fault).is_some_and(told)));
+    found.extend(more.into_iter().filter(|fault| !place(fault).is_some_and(|at| checked.touch(at))));
     if found.is_empty() {
         found.extend(slots.iter().zip(&actions).filter(|(_, action)| action.is_none()).map(|(slot, _)| unmade(slot)));
     }
@@ -193,6 +192,27 @@ fn declared<'d, T>(
         }
     }
     all
+}
+
+/// Places in their order, each with the furthest end of those up to it in its source.
+struct Places(Vec<(At, usize)>);
+
+impl Places {
+    fn new(mut places: Vec<At>) -> Places {
+        places.sort_unstable();
+        let mut with_ends: Vec<(At, usize)> = Vec::with_capacity(places.len());
+        for at in places {
+            let before = with_ends.last().filter(|(last, _)| last.source == at.source).map_or(0, |(_, end)| *end);
+            with_ends.push((at, before.max(at.end)));
+        }
+        Places(with_ends)
+    }
+
+    /// True where a place has bytes in common with one of these.
+    fn touch(&self, at: At) -> bool {
+        let before = self.0.partition_point(|(known, _)| (known.source, known.start) < (at.source, at.end));
+        before > 0 && self.0[before - 1].0.source == at.source && self.0[before - 1].1 > at.start
+    }
 }
 
 /// The place of a fault.

@@ -12,10 +12,10 @@ const MOST_DEPTH: usize = 64;
 const MOST_COMMENT_DEPTH: usize = 16;
 const MOST_SLASHDASH: usize = 8;
 
-/// Words of a short text; a longer one may have one more for each [`BYTES_OF_A_WORD`]. A word takes some 300 bytes
-/// of memory until the pipeline is resolved.
+/// Words of a short text; a longer one may have one more for each [`BYTES_OF_A_WORD`]. A word takes some 400
+/// bytes of memory until the pipeline is resolved, and a step written out has one for each 8 bytes or more.
 const MOST_WORDS: usize = 50_000;
-const BYTES_OF_A_WORD: usize = 4;
+const BYTES_OF_A_WORD: usize = 8;
 
 /// Bytes as text; on a fault, so much of the text as can be shown.
 pub(super) fn decode(source: usize, bytes: &[u8]) -> (String, Vec<Diagnostic>) {

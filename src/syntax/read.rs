@@ -114,7 +114,7 @@ impl<'a, T: Iterator<Item = Token<'a>>> Reader<'a, T> {
                 _ => self.node().map(|node| nodes.push(node)),
             };
             if let Err(fault) = read {
-                self.tell(fault);
+                self.tell(*fault);
                 self.skip_node();
             }
         }
@@ -350,13 +350,13 @@ impl<'a, T: Iterator<Item = Token<'a>>> Reader<'a, T> {
     fn value(&mut self, token: Token<'a>) -> Option<Value> {
         let value = value::value(token.text).map_err(|wrong| self.wrong(token, wrong));
         self.take(token);
-        value.map_err(|fault| self.tell(fault)).ok()
+        value.map_err(|fault| self.tell(*fault)).ok()
     }
 
     /// Tells of a mistake in a node that goes on.
-    fn tell(&mut self, fault: Box<Diagnostic>) {
+    fn tell(&mut self, fault: Diagnostic) {
         self.broken = true;
-        self.found.push(*fault);
+        self.found.push(fault);
     }
 
     fn literal(&mut self, value: Option<Value>, at: At) -> Literal {
@@ -479,7 +479,7 @@ impl<'a, T: Iterator<Item = Token<'a>>> Reader<'a, T> {
                 "write a space between them; inside a text a quote is `\\\"`",
             )
         };
-        self.tell(fault);
+        self.tell(*fault);
         Ok(())
     }
 }
