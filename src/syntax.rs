@@ -130,6 +130,10 @@ pub fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
 /// The text in its one layout, with the same comments and values; what is wrong with it where it does not parse,
 /// in source 0.
 pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
+    let found = guard::characters(0, text);
+    if !found.is_empty() {
+        return Err(found);
+    }
     let (document, found) = parse(0, text);
     if !found.is_empty() {
         return Err(found);

@@ -15,7 +15,7 @@ const WIDTH: usize = 100;
 
 /// The layout of a text that the parser accepts.
 pub(super) fn print(text: &str) -> String {
-    let items = tree(text.trim_start_matches('\u{feff}'));
+    let items = tree(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut printer = Printer { out: String::with_capacity(text.len() + text.len() / 8), column: 0 };
     printer.lines(&items.list, 0);
     printer.out

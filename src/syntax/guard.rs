@@ -44,7 +44,7 @@ pub(super) fn decode(source: usize, bytes: &[u8]) -> (String, Vec<Diagnostic>) {
 }
 
 /// Characters that KDL forbids: they steer terminals or turn the reading direction.
-fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
+pub(super) fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
     let forbidden = |(i, c): &(usize, char)| match c {
         '\u{feff}' => *i != 0,
         '\u{0}'..='\u{8}' | '\u{e}'..='\u{1f}' | '\u{7f}' => true,
@@ -84,26 +84,32 @@ pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
     found.map(|fault| vec![*fault]).unwrap_or_default()
 }
 
-/// JSON, YAML, TOML and XML by their first line, for which the reader would list every line as a fault.
+/// JSON, YAML, TOML and XML by their first words, for which the reader would list every line as a fault. The
+/// blanks between them count for nothing, so that no layout makes KDL look like one of these.
 fn another_language(source: usize, text: &str) -> Option<Diagnostic> {
-    let mut lines = text.trim_start_matches('\u{feff}').split_inclusive('\n');
-    // `#` begins comments of YAML, and raw strings of KDL.
-    let comment = |line: &str| line.starts_with("//") || line.starts_with('#') && !line.contains('"');
-    let first = lines.find(|line| !line.trim().is_empty() && !comment(line.trim_start()))?.trim();
-    let word = first.split_whitespace().next()?;
-    let section = first.strip_prefix('[').and_then(|first| first.strip_suffix(']'));
-    let name = if section.is_some_and(|section| section.starts_with(|c: char| c.is_alphabetic() || c == '[')) {
-        "TOML"
-    } else if first.starts_with(['{', '[']) {
-        "JSON"
-    } else if first.starts_with('<') {
-        "XML"
-    } else if word.ends_with(':') || word == "---" {
-        "YAML"
-    } else {
-        return None;
+    // `#` begins comments of YAML and TOML, and raw strings of KDL.
+    let comment = |line: &&str| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with("//") || line.starts_with('#') && !line.contains('"')
     };
-    let start = text.find(first)?;
+    let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let skipped: usize = mark + text[mark..].split_inclusive('\n').take_while(comment).map(str::len).sum::<usize>();
+    let blank = |token: &Token<'_>| {
+        matches!(token.kind, Kind::Space | Kind::Newline | Kind::LineComment | Kind::BlockComment | Kind::Backslash)
+    };
+    let mut words = tokens(&text[skipped..]).filter(|token| !blank(token));
+    let first = words.next()?;
+    let second = words.next().map_or("", |token| token.text);
+    let name = match first.kind {
+        Kind::Other if first.text == "[" && second.starts_with(|c: char| c.is_alphabetic() || c == '[') => "TOML",
+        Kind::Other if first.text == "[" => "JSON",
+        Kind::OpenBlock => "JSON",
+        Kind::Word if first.text.starts_with('<') => "XML",
+        Kind::Word if first.text == "---" || first.text.ends_with(':') => "YAML",
+        _ => return None,
+    };
+    let start = skipped + first.start;
+    let first = text[start..].lines().next().unwrap_or_default();
     let fault = Diagnostic::error("pipe::not-kdl", format!("this looks like {name}; `pipe` reads KDL version 2"));
     let fault = fault.at(At { source, start, end: start + first.len() }, "the first line");
     Some(fault.help(

@@ -1,14 +1,16 @@
 //! What holds for every text: formatting twice is formatting once, and loses nothing.
 
 use pipe::diag::Diagnostic;
-use pipe::syntax::{format, parse, same};
+use pipe::syntax::{decode, format, parse, same};
 use proptest::prelude::*;
 
 use super::texts::{corpus, document, mutant};
 
 /// The formatted text, with all that must be true of it; `None` where the text does not parse.
 pub fn check(text: &str) -> Option<String> {
-    let (document, found) = parse(0, text);
+    let (_, mut found) = decode(0, text.as_bytes());
+    let (document, wrong) = parse(0, text);
+    found.extend(wrong);
     if !found.is_empty() {
         assert!(format(text).is_err(), "formatted what does not parse: {text:?}");
         return None;
