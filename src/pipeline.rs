@@ -4,11 +4,15 @@
 //! [`Origin`], so that `why` can name the place in the file; origins, names and descriptions are never part
 //! of a key. This module knows nothing of KDL, of files on disk, or of processes.
 
+pub mod filter;
+pub mod metric;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::filter::Filter;
 pub use crate::diag::Source;
 pub use pipe_engine::message::{Device, Dtype};
 
@@ -163,11 +167,17 @@ pub struct Needs {
     pub download: u64,
     /// About how many bytes the result takes in the store.
     pub disk: u64,
+    /// GPUs that the machine must have; the step sees their device files.
+    pub gpu: u32,
+    /// `linux` or `macos`.
+    pub os: Option<String>,
+    /// `x86_64` or `aarch64`.
+    pub arch: Option<String>,
 }
 
 impl Default for Needs {
     fn default() -> Self {
-        Needs { cpu: 1, memory: 256 << 20, download: 0, disk: 0 }
+        Needs { cpu: 1, memory: 256 << 20, download: 0, disk: 0, gpu: 0, os: None, arch: None }
     }
 }
 
@@ -198,12 +208,14 @@ pub enum Input {
     /// Another step's output, or a path in it (empty for all of it).
     Step { step: StepId, path: String },
     /// A file or folder beside the KDL file, by content. `path` is absolute and never part of a key;
-    /// `name` is its last component, which is.
-    File { path: PathBuf, name: String },
+    /// `name` is its last component, which is. Of a folder only what `filter` keeps counts.
+    File { path: PathBuf, name: String, filter: Filter },
     /// A file that travels in the `pipe` binary.
     Embedded { name: String, bytes: &'static [u8] },
     /// All engine sources that travel in the binary, as a tree.
     EngineSources,
+    /// A file that holds a secret of the user's, by name: its value is in no key, no store and no log.
+    Secret { name: String },
 }
 
 /// A process.
@@ -392,8 +404,10 @@ pub struct Parity {
 /// `expect "speed-up" cell="…" min=1.0`.
 #[derive(Debug, Clone)]
 pub struct Expect {
+    /// One of [`metric::EXPECTED`].
     pub metric: Spanned<String>,
     pub cell: Spanned<CellPattern>,
+    /// In seconds, bytes, or the plain number of a rate or ratio.
     pub min: Option<f64>,
     pub max: Option<f64>,
 }
@@ -505,6 +519,8 @@ pub fn places(run: &Run) -> Vec<(&Input, String)> {
             }
             Input::File { name, .. } | Input::Embedded { name, .. } => format!("in/{name}"),
             Input::EngineSources => "in/engines".to_owned(),
+            // It lies outside the folder of the step, which may be kept.
+            Input::Secret { name } => format!("secret/{name}"),
         };
         places.push((input, at));
     }
@@ -517,7 +533,7 @@ pub fn reads(action: &Action) -> Vec<StepId> {
         .into_iter()
         .filter_map(|input| match input {
             Input::Step { step, .. } => Some(*step),
-            Input::File { .. } | Input::Embedded { .. } | Input::EngineSources => None,
+            Input::File { .. } | Input::Embedded { .. } | Input::EngineSources | Input::Secret { .. } => None,
         })
         .collect();
     match action {

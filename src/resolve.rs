@@ -2,9 +2,10 @@
 //!
 //! In reading order: `import` reads the files, `world` finds recipes and parameters, `matrix` the cells;
 //! `check` holds every node against the `table` and every name against what is declared; `expand` unfolds
-//! recipes and cells into slots; `eval`, `build` and `judge` make their actions; `order` sorts and merges
-//! them. Nothing here knows of plans, of keys or of the machine beyond [`Facts`], and nothing runs.
+//! recipes and cells into slots; `eval`, `build` and `judge` make their actions, with `filters` of folders and
+//! the Python modules `beside` a script; `order` sorts and merges them. Nothing here knows of plans, of keys or of the machine beyond [`Facts`], and nothing runs.
 
+mod beside;
 mod build;
 mod canonical;
 mod check;
@@ -12,6 +13,7 @@ mod eval;
 mod expand;
 mod fields;
 mod files;
+mod filters;
 mod flags;
 mod import;
 mod judge;
@@ -19,6 +21,7 @@ mod kind;
 mod lock;
 mod matrix;
 mod order;
+mod python;
 mod scope;
 mod shape;
 pub mod table;

@@ -11,7 +11,7 @@ const MODULES: &[(&str, &str)] = &[
 ];
 
 /// Paths as the recipes write them, and the bytes.
-const FILES: &[(&str, &[u8])] = &[
+static FILES: &[(&str, &[u8])] = &[
     ("locks/torch-2.11.txt", include_bytes!("../stdlib/locks/torch-2.11.txt")),
     ("scripts/llama.py", include_bytes!("../stdlib/scripts/llama.py")),
     ("scripts/make_llama.py", include_bytes!("../stdlib/scripts/make_llama.py")),
@@ -36,6 +36,16 @@ pub fn modules() -> impl Iterator<Item = &'static str> {
 /// The file that a recipe of the standard library names by `(file)"path"`.
 pub fn file(path: &str) -> Option<&'static [u8]> {
     FILES.iter().find(|(known, _)| *known == path).map(|(_, bytes)| *bytes)
+}
+
+/// Where an embedded file lies, by its bytes: two files may have the same name.
+pub fn path_of(bytes: &'static [u8]) -> Option<&'static str> {
+    FILES.iter().find(|(_, known)| std::ptr::eq(*known, bytes)).map(|(path, _)| *path)
+}
+
+/// True where embedded files lie in a folder of this path.
+pub fn has_folder(path: &str) -> bool {
+    FILES.iter().any(|(known, _)| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
 }
 
 /// The module that defines a recipe of this name.

@@ -74,6 +74,9 @@ pub struct Target {
     /// Gives a parameter a value, for this run
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub sets: Vec<String>,
+    /// Reads a secret from a file instead of the environment variable of its name
+    #[arg(long = "secret", value_name = "NAME=FILE")]
+    pub secrets: Vec<String>,
     /// Takes only cells that match, like 'engine=onnx place=*'; may be given several times
     #[arg(long, value_name = "CELL-PATTERN")]
     pub only: Vec<String>,

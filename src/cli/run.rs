@@ -8,6 +8,7 @@ use clap::Args;
 use super::output::{To, colour, note, print};
 use super::{Global, Target, estimate, exit, explain, load, progress, results};
 use crate::event::{Event, Listener};
+use crate::exec::files;
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
 use crate::exec::runner::{self, Done};
@@ -196,6 +197,13 @@ fn conclude(
     let failures = results::failures(site, done, &arguments.target.file);
     if !failures.is_empty() {
         note(&failures);
+        code = code.max(exit::STEP);
+    }
+    for lack in files::faults(site) {
+        note(&format!("\n✗ {}", lack.reason));
+        if let Some(remedy) = lack.remedy {
+            note(&format!("  help: {remedy}"));
+        }
         code = code.max(exit::STEP);
     }
     let unmet = results::unmet(site, done, required);

@@ -149,7 +149,7 @@ fn spec(job: &Job<'_>, asked: &Measure, root: &Path, log: &Path) -> Result<Proce
 }
 
 /// The device files of NVIDIA's driver.
-fn nvidia_devices() -> Vec<PathBuf> {
+pub fn nvidia_devices() -> Vec<PathBuf> {
     let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> =
         entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().starts_with("/dev/nvidia")).collect();

@@ -24,7 +24,7 @@ use super::outcome::{Failure, Outcome, Product};
 use super::process::{self, Cancel, Status};
 use super::site::Site;
 use super::survey::Known;
-use super::{program, world};
+use super::{files, program, world};
 use crate::event::Event;
 use crate::key::Manifest;
 use crate::measure::{ParityRecord, Tolerance, parity};
@@ -84,7 +84,7 @@ impl Job<'_> {
         use crate::key::Contents;
         let outputs = |id: StepId| self.inputs.get(&id).cloned();
         Known { site: self.site, outputs: &outputs }.entry(input).ok_or_else(|| {
-            let lack = world::missing_input(self.site, input);
+            let lack = files::missing(self.site, input);
             Unmade::Failed(Failure { message: lack.reason, help: lack.remedy, ..Failure::default() })
         })
     }

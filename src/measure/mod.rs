@@ -1,6 +1,6 @@
 //! From raw samples to a comparison: pure functions, no clock, no file, no screen.
 //!
-//! In reading order: [`stats`] medians, intervals and tests; [`metric`] what is measured and in which unit;
+//! In reading order: [`metric`] what is measured and in which unit; [`stats`] medians, intervals and tests;
 //! [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`], [`parity`] and
 //! [`parity_record`] how far two outputs are apart; [`ratio`] two cells against each other; [`input`], [`comparison`] and
 //! [`compare`] the whole matrix. This module knows nothing of stores, of processes or of how a report looks.
@@ -10,7 +10,6 @@ pub mod comparison;
 pub mod enough;
 mod gates;
 pub mod input;
-pub mod metric;
 pub mod npy;
 pub mod parity;
 pub mod parity_record;
@@ -18,6 +17,7 @@ pub mod ratio;
 pub mod stats;
 pub mod summary;
 
+pub use crate::pipeline::metric;
 pub use compare::compare;
 pub use comparison::Comparison;
 pub use enough::{Enough, enough};

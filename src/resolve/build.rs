@@ -9,11 +9,18 @@ use super::fields::Fields;
 use super::kind::Kind;
 use super::lock::is_sha256;
 use super::scope::{Open, Site, Work, origin};
-use crate::diag::Diagnostic;
+use crate::diag::{At, Diagnostic};
 use crate::pipeline::{
     Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Put, PutWhat, Run, Spanned, TreeOf, Value,
+    places,
 };
 use crate::syntax::{Entry, Node};
+
+/// The longest time limit: what waits longer has been forgotten.
+const MOST_TIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// More attempts than this don't help.
+const MOST_RETRIES: u32 = 100;
 
 impl<'d> Expander<'d, '_> {
     /// The action of every slot, `None` where it could not be made, which has been reported.
@@ -45,16 +52,21 @@ impl<'d> Expander<'d, '_> {
 
     /// What a node says of its limits and of what it needs.
     pub fn limits(&mut self, slot: usize, open: &Open<'d>) {
-        let timeout = self.setting(open, "timeout", Kind::Time).and_then(|v| as_time(&v.value));
-        let retries = self.count(open, "retry").map(|n| n.value);
+        let timeout = self.timeout(open);
+        let retries = self.count_up_to(open, "retry", 0, MOST_RETRIES).map(|n| n.value);
         self.slots[slot].limits = Limits { timeout, retries: retries.unwrap_or(0) };
         // What the expansion already knows, as the size of a wheel, stays.
         let mut needs = self.slots[slot].needs.clone();
         for node in open.fields.nodes("needs") {
             let inner = self.inner(open, node);
-            if let Some(cpu) = self.count(&inner, "cpu") {
+            if let Some(cpu) = self.count_up_to(&inner, "cpu", 1, u32::MAX) {
                 needs.cpu = cpu.value;
             }
+            if let Some(gpu) = self.count(&inner, "gpu") {
+                needs.gpu = gpu.value;
+            }
+            needs.os = self.one_of(&inner, "os", &["linux", "macos"]).or(needs.os);
+            needs.arch = self.one_of(&inner, "arch", &["x86_64", "aarch64"]).or(needs.arch);
             if let Some(memory) = self.size(&inner, "memory") {
                 needs.memory = memory.value;
             }
@@ -66,6 +78,26 @@ impl<'d> Expander<'d, '_> {
             }
         }
         self.slots[slot].needs = needs;
+    }
+
+    /// How long a step may take.
+    fn timeout(&mut self, open: &Open<'d>) -> Option<Duration> {
+        let value = self.setting(open, "timeout", Kind::Time)?;
+        let timeout = as_time(&value.value)?;
+        if !timeout.is_zero() && timeout <= MOST_TIME {
+            return Some(timeout);
+        }
+        let at = super::scope::place(&value.origin).unwrap_or_else(|| open.node.header());
+        let fault = Diagnostic::error("pipe::out-of-range", format!("`timeout` cannot be {} s", timeout.as_secs()));
+        let help = "write a time of more than nothing and at most 30 days, or leave it out for none";
+        self.report(open.site.scope, fault.at(at, "here").help(help));
+        None
+    }
+
+    /// A text out of a few, where it is given.
+    fn one_of(&mut self, open: &Open<'d>, name: &str, known: &[&str]) -> Option<String> {
+        let value = self.setting(open, name, Kind::Text).map(text)?;
+        self.named(open, name, value, known, |text| known.contains(&text).then(|| text.to_owned())).map(|n| n.value)
     }
 
     /// A child node opened: all its children are settings.
@@ -98,16 +130,23 @@ impl<'d> Expander<'d, '_> {
 
     /// A whole number from 0 on.
     pub fn count(&mut self, open: &Open<'d>, name: &str) -> Option<Spanned<u32>> {
+        self.count_up_to(open, name, 0, u32::MAX)
+    }
+
+    fn count_up_to(&mut self, open: &Open<'d>, name: &str, least: u32, most: u32) -> Option<Spanned<u32>> {
         let value = self.setting(open, name, Kind::Int)?;
         let Value::Integer(n) = value.value else {
             return None;
         };
         match u32::try_from(n) {
-            Ok(n) => Some(Spanned { value: n, origin: value.origin }),
-            Err(_) => {
+            Ok(n) if (least..=most).contains(&n) => Some(Spanned { value: n, origin: value.origin }),
+            _ => {
                 let at = super::scope::place(&value.origin).unwrap_or_else(|| open.node.header());
                 let fault = Diagnostic::error("pipe::out-of-range", format!("`{name}` cannot be {n}"));
-                self.report(open.site.scope, fault.at(at, "here").help("write a whole number from 0 to 4294967295"));
+                self.report(
+                    open.site.scope,
+                    fault.at(at, "here").help(format!("write a whole number from {least} to {most}")),
+                );
                 None
             }
         }
@@ -155,6 +194,7 @@ impl<'d> Expander<'d, '_> {
             let (Some(name), Some(input)) = (name, input) else {
                 continue;
             };
+            let Some(input) = self.filtered(site, node, input) else { continue };
             match name.value.is_empty() || bad_path(&name.value) {
                 true => {
                     let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
@@ -191,7 +231,63 @@ impl<'d> Expander<'d, '_> {
         }
         let mut words = words.into_iter();
         let program = words.next().filter(|_| sound)?;
-        Some(Run { program, args: words.collect(), env, inputs, outputs, tools, network })
+        let mut run = Run { program, args: words.collect(), env, inputs, outputs, tools, network };
+        self.bring_modules(site, &mut run);
+        self.one_place_each(open, &run);
+        Some(run)
+    }
+
+    /// Puts the Python modules that scripts import from beside them where they lie beside them when they run.
+    fn bring_modules(&mut self, site: &Site, run: &mut Run) {
+        let named: Vec<(Input, String)> = places(run).into_iter().map(|(input, at)| (input.clone(), at)).collect();
+        let mut brought: Vec<(String, Spanned<Input>)> = Vec::new();
+        for (script, at) in &named {
+            let folder = at.rsplit_once('/').map_or("", |(folder, _)| folder);
+            for module in self.loader.beside(script).iter() {
+                let place = format!("{folder}/{}", module.path);
+                // What the step names itself comes first.
+                let covered = |known: &str| {
+                    place.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                if named.iter().any(|(_, known)| covered(known)) {
+                    continue;
+                }
+                let Some(name) = place.strip_prefix("in/") else { continue };
+                let input = Spanned { value: module.input.clone(), origin: origin(module.at) };
+                if !brought.iter().any(|(known, other)| known == name && other.value == input.value) {
+                    brought.push((name.to_owned(), input));
+                }
+            }
+        }
+        run.inputs.extend(brought);
+        for fault in std::mem::take(&mut self.loader.late) {
+            self.report(site.scope, fault);
+        }
+    }
+
+    /// No two inputs of a process lie at one place.
+    fn one_place_each(&mut self, open: &Open<'d>, run: &Run) {
+        let all = places(run);
+        let second =
+            |last: &usize| all[..*last].iter().any(|(input, at)| *at == all[*last].1 && *input != all[*last].0);
+        let Some((_, clash)) = (1..all.len()).find(second).map(|last| &all[last]) else { return };
+        let here = |input: &Input| all.iter().any(|(other, at)| *other == input && at == clash);
+        let words = std::iter::once(&run.program).chain(&run.args).chain(run.env.values());
+        let words =
+            words.filter(|word| matches!(&word.value, Arg::Input(input) if here(input))).map(|word| &word.origin);
+        let inputs = run.inputs.iter().filter(|(_, input)| here(&input.value)).map(|(_, input)| &input.origin);
+        let mut fault =
+            Diagnostic::error("pipe::input-clash", format!("two inputs of this step would lie at `{clash}`"));
+        let mut labels: Vec<At> = inputs.chain(words).filter_map(super::scope::place).collect();
+        labels.dedup();
+        if labels.is_empty() {
+            labels.push(open.node.header());
+        }
+        for label in labels {
+            fault = fault.at(label, "brings one of them");
+        }
+        let help = "rename one of the files, or give one another place: `input (file)\"…\" as=\"NAME\"`";
+        self.report(open.site.scope, fault.help(help));
     }
 
     /// Several pieces as one argument.
@@ -207,23 +303,45 @@ impl<'d> Expander<'d, '_> {
 
     fn env(&mut self, slot: usize, open: &Open<'d>) -> BTreeMap<String, Spanned<Arg>> {
         let mut env = BTreeMap::new();
+        let mut seen: BTreeMap<&str, At> = BTreeMap::new();
         for node in open.fields.nodes("env") {
             for entry in &node.entries {
                 if let Some(key) = &entry.key
+                    && self.variable(&open.site, &key.text, key.at, &mut seen)
                     && let Some(value) = self.arg(slot, &open.site, entry, &format!("`{}`", key.text))
                 {
                     env.insert(key.text.clone(), value);
                 }
             }
             let pieces: Vec<&Entry> = node.values().collect();
-            if let Some((name, pieces)) = pieces.split_first()
-                && let Some(name) = name.text()
+            if let Some((entry, pieces)) = pieces.split_first()
+                && let Some(name) = entry.text()
+                && self.variable(&open.site, name, entry.at, &mut seen)
                 && let Some(value) = self.joined(slot, &open.site, pieces)
             {
                 env.insert(name.to_owned(), value);
             }
         }
         env
+    }
+
+    /// True where this can be the name of a variable and is not one of those before.
+    fn variable<'n>(&mut self, site: &Site, name: &'n str, at: At, seen: &mut BTreeMap<&'n str, At>) -> bool {
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit()) {
+            let fault =
+                Diagnostic::error("pipe::bad-variable", format!("`{name}` cannot name an environment variable"));
+            let help = "a name has letters from A to Z and a to z, digits and `_`, and does not begin with a digit";
+            self.report(site.scope, fault.at(at, "here").help(help));
+            return false;
+        }
+        if let Some(first) = seen.insert(name, at) {
+            let fault = Diagnostic::error("pipe::duplicate-setting", format!("the variable `{name}` is set twice"));
+            let fault = fault.at(at, "the second").at(first, "the first");
+            self.report(site.scope, fault.help("take one away"));
+            return false;
+        }
+        true
     }
 
     fn fetch(&mut self, open: &Open<'d>) -> Option<FetchFile> {
@@ -265,7 +383,7 @@ impl<'d> Expander<'d, '_> {
         let mut host_libraries = Vec::new();
         let mut sound = true;
         for node in open.fields.all_nodes() {
-            let fields = Fields::new(node, &|_| false, &|_| false);
+            let fields = Fields::new(node, &|_| false, &|when| self.holds(site, when));
             if node.name.text == "host-library" {
                 host_libraries.extend(self.texts(site, &fields.values, "a library"));
                 continue;
@@ -285,7 +403,10 @@ impl<'d> Expander<'d, '_> {
         }
         let second = *fields.values.get(1)?;
         let what = match node.name.text.as_str() {
-            "put" => PutWhat::Input(self.input(slot, site, second, Kind::Input, "what is put")?),
+            "put" => {
+                let input = self.input(slot, site, second, Kind::Input, "what is put")?;
+                PutWhat::Input(self.filtered(site, node, input)?)
+            }
             "match" => PutWhat::Matching {
                 folder: self.input(slot, site, second, Kind::Input, "the folder")?,
                 pattern: self.text_at(site, fields, 2, "the pattern")?,
@@ -310,13 +431,15 @@ impl<'d> Expander<'d, '_> {
                 );
             }
             let input: Option<Spanned<Input>> = self.input(slot, site, fields.values.get(1)?, Kind::Input, "a layer");
-            layers.push((at, input?));
+            layers.push((at, self.filtered(site, node, input?)?));
         }
         let words: Vec<&Entry> = open.fields.nodes("entrypoint").flat_map(|node| node.values()).collect();
         let entrypoint = self.texts(site, &words, "the entry point");
         let mut env = BTreeMap::new();
+        let mut seen = BTreeMap::new();
         for entry in open.fields.nodes("env").flat_map(|node| &node.entries) {
             if let Some(key) = &entry.key
+                && self.variable(site, &key.text, key.at, &mut seen)
                 && let Some(value) = self.value(site, entry, Kind::Plain, &format!("`{}`", key.text))
             {
                 env.insert(key.text.clone(), text(value));

@@ -240,9 +240,17 @@ impl<'d> Expander<'d, '_> {
         let mut sound = true;
         for param in &recipe.params {
             let bound = match fields.setting(param.name) {
-                Some(entry) => self.given(&call.site, param, entry),
+                Some(entry) => {
+                    let bound = self.given(&call.site, param, entry);
+                    match fields.setting_node(param.name) {
+                        Some(node) => self.filtered_bound(&call.site, node, bound),
+                        None => bound,
+                    }
+                }
                 None => self.preset(scope, param, &call, recipe.name),
             };
+            let inside = Site { scope, cell: None, of: None };
+            let bound = self.filtered_bound(&inside, param.node, bound);
             sound &= !matches!(bound, Bound::Wrong);
             self.scopes[scope].params.insert(param.name, bound);
         }

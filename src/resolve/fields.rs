@@ -10,13 +10,20 @@ use crate::syntax::{Entry, Node};
 pub struct Fields<'d> {
     pub values: Vec<&'d Entry>,
     settings: Vec<(&'d str, &'d Entry)>,
+    /// Settings that are written as children: what stands between their braces belongs to their value.
+    setting_nodes: Vec<&'d Node>,
     nodes: Vec<&'d Node>,
 }
 
 impl<'d> Fields<'d> {
     /// Opens `node`; `setting` tells which children are settings, `holds` decides a `when`.
     pub fn new(node: &'d Node, setting: &dyn Fn(&str) -> bool, holds: &dyn Fn(&'d Node) -> bool) -> Fields<'d> {
-        let mut fields = Fields { values: node.values().collect(), settings: Vec::new(), nodes: Vec::new() };
+        let mut fields = Fields {
+            values: node.values().collect(),
+            settings: Vec::new(),
+            setting_nodes: Vec::new(),
+            nodes: Vec::new(),
+        };
         for entry in &node.entries {
             if let Some(key) = &entry.key {
                 fields.settings.push((&key.text, entry));
@@ -34,6 +41,7 @@ impl<'d> Fields<'d> {
                 }
             } else if setting(&child.name.text) {
                 self.settings.extend(child.values().next().map(|entry| (child.name.text.as_str(), entry)));
+                self.setting_nodes.push(child);
             } else {
                 self.nodes.push(child);
             }
@@ -43,6 +51,11 @@ impl<'d> Fields<'d> {
     /// The setting of this name.
     pub fn setting(&self, name: &str) -> Option<&'d Entry> {
         self.settings.iter().find(|(known, _)| *known == name).map(|(_, entry)| *entry)
+    }
+
+    /// The child that a setting is written as, where it is no property.
+    pub fn setting_node(&self, name: &str) -> Option<&'d Node> {
+        self.setting_nodes.iter().copied().find(|node| node.name.text == name)
     }
 
     /// The child nodes of this name.

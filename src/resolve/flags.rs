@@ -43,6 +43,7 @@ impl<'d> Expander<'d, '_> {
                 Some((_, text)) => self.flag(param, text),
                 None => self.in_file(param),
             };
+            let bound = self.filtered_bound(&Site { scope: 0, cell: None, of: None }, param.node, bound);
             self.scopes[0].params.insert(param.name, bound);
         }
     }
@@ -115,5 +116,6 @@ pub fn input_name(input: &Input) -> String {
         Input::File { name, .. } | Input::Embedded { name, .. } => name.clone(),
         Input::Step { path, .. } => path.clone(),
         Input::EngineSources => "engine-sources".to_owned(),
+        Input::Secret { name } => format!("secret {name}"),
     }
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::{FileKind, Files};
+use super::beside;
+use super::files::{FileKind, Files, normal};
 use crate::diag::{At, Diagnostic, Source, suggest};
-use crate::pipeline::Input;
+use crate::pipeline::{Filter, Input};
 use crate::stdlib;
 use crate::syntax::{self, Document, Entry};
 
@@ -30,15 +31,18 @@ pub enum Home {
 
 /// All files of a pipeline.
 pub struct Loader<'f> {
-    files: &'f dyn Files,
+    pub(super) files: &'f dyn Files,
     /// Nothing above it is read.
-    root: PathBuf,
+    pub(super) root: PathBuf,
     pub sources: Vec<Source>,
     /// The main file is the first.
     pub modules: Vec<Module>,
     /// The identity of each module: its real path, or `std/…`.
     known: Vec<String>,
     pub found: Vec<Diagnostic>,
+    pub(super) python: beside::Known,
+    /// Findings of what is looked for while steps are built.
+    pub(super) late: Vec<Diagnostic>,
 }
 
 impl<'f> Loader<'f> {
@@ -48,8 +52,16 @@ impl<'f> Loader<'f> {
         let folder = real.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
         let root = folder.ancestors().find(|dir| files.kind(&dir.join(".git")) != FileKind::Missing);
         let root = root.map_or_else(|| folder.clone(), Path::to_owned);
-        let mut loader =
-            Loader { files, root, sources: Vec::new(), modules: Vec::new(), known: Vec::new(), found: Vec::new() };
+        let mut loader = Loader {
+            files,
+            root,
+            sources: Vec::new(),
+            modules: Vec::new(),
+            known: Vec::new(),
+            found: Vec::new(),
+            python: beside::Known::default(),
+            late: Vec::new(),
+        };
         let shown = main.parent().map(Path::to_owned).unwrap_or_default();
         let home = Home::Folder { real: folder, shown };
         match files.read(main, syntax::MOST_BYTES) {
@@ -133,7 +145,7 @@ impl<'f> Loader<'f> {
             self.found.push(fault.at(at, "a KDL file is wanted").help("name the file in it"));
             return None;
         }
-        let shown = super::files::normal(&shown.join(path));
+        let shown = normal(&shown.join(path));
         let home = Home::Folder {
             real: target.parent().map(Path::to_owned).unwrap_or_default(),
             shown: shown.parent().map(Path::to_owned).unwrap_or_default(),
@@ -213,7 +225,7 @@ impl<'f> Loader<'f> {
     pub fn file_in(&self, folder: &Path, path: &str, at: At) -> Result<Input, Diagnostic> {
         let target = self.place(folder, path, at)?;
         let name = target.file_name().map_or_else(|| last(path), |name| name.to_string_lossy().into_owned());
-        Ok(Input::File { path: target, name })
+        Ok(Input::File { path: target, name, filter: Filter::default() })
     }
 
     /// A file that a flag names, relative to the working folder; the user may name any file by hand.
@@ -223,7 +235,7 @@ impl<'f> Loader<'f> {
             return None;
         }
         let name = target.file_name().map_or_else(|| last(path), |name| name.to_string_lossy().into_owned());
-        Some(Input::File { path: target, name })
+        Some(Input::File { path: target, name, filter: Filter::default() })
     }
 
     /// The text of a file that resolving itself reads, as a further source: a lock.
@@ -237,7 +249,7 @@ impl<'f> Loader<'f> {
                     bytes.map_err(|error| unreadable(format!("`{}` cannot be read: {error}", path.display())))?;
                 (path.strip_prefix(&self.root).unwrap_or(path).display().to_string(), bytes)
             }
-            Input::Step { .. } | Input::EngineSources => {
+            Input::Step { .. } | Input::EngineSources | Input::Secret { .. } => {
                 return Err(unreadable("a lock must be a file: it is read before anything runs".to_owned()));
             }
         };

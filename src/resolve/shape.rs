@@ -65,7 +65,8 @@ impl<'s> Shape<'s> {
 
     /// A use of a recipe.
     pub fn of_recipe(recipe: &'s Recipe<'_>, named: bool) -> Shape<'s> {
-        let name = ValueSpec { name: "name", kind: Kind::Text, required: true, doc: "the name of the step" };
+        let name =
+            ValueSpec { name: "name", kind: Kind::Text, required: true, choices: &[], doc: "the name of the step" };
         let params = recipe.params.iter().map(|param| Slot {
             name: param.name,
             kind: param.kind,
@@ -110,7 +111,8 @@ impl<'s> Shape<'s> {
     /// How to write a child that is missing.
     pub fn how_to(&self, spec: &NodeSpec) -> String {
         let values: Vec<&str> = spec.values.iter().chain(&spec.rest).map(|value| value.kind.example()).collect();
-        let mut doc = spec.doc.trim_end_matches('.').to_owned();
+        let first = spec.doc.split_once(". ").map_or(spec.doc, |(first, _)| first);
+        let mut doc = first.trim_end_matches('.').to_owned();
         if let Some(first) = doc.get_mut(..1) {
             first.make_ascii_lowercase();
         }

@@ -43,7 +43,8 @@ pub fn kind_of(entry: &Entry) -> Option<Kind> {
         (Some("KiB" | "MiB" | "GiB"), _) => Kind::Size,
         (Some("ms" | "s" | "min" | "h"), _) => Kind::Time,
         (Some("percent"), _) => Kind::Percent,
-        (Some("file"), _) => Kind::File,
+        // A secret stands where a file could.
+        (Some("file" | "secret"), _) => Kind::File,
         (Some("step"), _) => Kind::Step,
         (Some(_), _) => return None,
         (None, Literal::Text(_)) => Kind::Text,
@@ -165,6 +166,7 @@ pub fn wrong_type(entry: &Entry, kind: Kind, what: &str) -> Diagnostic {
         Some("file") => "a file",
         Some("output") => "a path in the output",
         Some("builtin") => "something built in",
+        Some("secret") => "a secret",
         _ => entry.literal.describe(),
     };
     let fault = Diagnostic::error("pipe::wrong-type", format!("{what} is {}, but {found} is given", kind.describe()));

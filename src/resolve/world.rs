@@ -33,6 +33,7 @@ pub struct ParamDecl<'d> {
     pub at: At,
     pub about: Option<&'d str>,
     pub kind: Kind,
+    pub node: &'d Node,
     pub default: Preset<'d>,
     pub optional: bool,
     pub choices: Vec<Value>,
@@ -163,7 +164,7 @@ impl<'d> ParamDecl<'d> {
         let what = format!("`{text}`");
         let steps = node.children().iter().find(|child| {
             let settings = table::RECIPE_PARAM.settings.iter().any(|setting| setting.name == child.name.text);
-            !settings && child.name.text != "choices"
+            !settings && !matches!(child.name.text.as_str(), "choices" | "ignore" | "ignore-file")
         });
         let default = match (preset, steps) {
             (Some(entry), _) => Preset::Value(entry),
@@ -214,7 +215,7 @@ impl<'d> ParamDecl<'d> {
         let optional =
             node.property_or_child("optional").is_some_and(|e| e.literal == crate::syntax::Literal::Bool(true));
         let about = node.property_or_child("about").and_then(Entry::text);
-        Some(ParamDecl { name: text, at: name.at, about, kind, default, optional, choices, min, max })
+        Some(ParamDecl { name: text, at: name.at, about, kind, node, default, optional, choices, min, max })
     }
 
     /// What is wrong with a value of the right kind, if anything.

@@ -1,4 +1,7 @@
 //! What is measured, in which unit, and which figure of it is the headline.
+//!
+//! The one list of metrics: the language takes its choices for `expect` and `published` from it, and `measure` and
+//! the reports their figures. How a figure is made is not known here.
 
 /// A metric of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +25,20 @@ pub enum Metric {
     /// Peak memory of the device's allocator.
     PeakDevice,
 }
+
+/// What `expect` calls the ratio of medians against the baseline; it is no metric of one cell.
+pub const SPEED_UP: &str = "speed-up";
+
+/// The names that `expect` takes: [`SPEED_UP`], and those of all metrics in the order of reports.
+pub const EXPECTED: [&str; Metric::ALL.len() + 1] = {
+    let mut names = [SPEED_UP; Metric::ALL.len() + 1];
+    let mut index = 0;
+    while index < Metric::ALL.len() {
+        names[index + 1] = Metric::ALL[index].name();
+        index += 1;
+    }
+    names
+};
 
 /// The unit of a metric's raw value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +74,7 @@ impl Metric {
     ];
 
     /// The name in pipelines (`expect`, `published`) and machine-readable reports.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Metric::TimeToFirstToken => "time-to-first-token",
             Metric::TimePerOutputToken => "time-per-output-token",
