@@ -145,6 +145,10 @@ fn announce(site: &Site, survey: &Survey, listeners: &mut Vec<Box<dyn Listener>>
         download_bytes: estimate.download,
     });
     if estimate.runs == 0 {
+        // A table names what is unavailable by itself.
+        let table = site.pipeline.steps.iter().any(|step| matches!(step.action, Action::Compare(_)));
+        let lines = if table { Vec::new() } else { estimate::unavailable(site, survey) };
+        lines.iter().for_each(|line| note(line));
         return Ok(());
     }
     for line in estimate::lines(site, survey, &estimate) {

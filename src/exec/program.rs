@@ -1,6 +1,7 @@
 //! A `run` step: a process of the user's in a folder of its own, and its outputs into the store.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,7 +93,8 @@ impl Secrets {
                 held::no_core_dumps();
                 let place = held::place();
                 let prefix = format!("{}{}-", held::PREFIX, std::process::id());
-                let made = tempfile::Builder::new().prefix(&prefix).tempdir_in(&place);
+                let private = std::fs::Permissions::from_mode(0o700);
+                let made = tempfile::Builder::new().prefix(&prefix).permissions(private).tempdir_in(&place);
                 Some(made.map_err(|error| {
                     broken(format!("no folder for secrets can be made in `{}`: {error}", place.display()))
                 })?)

@@ -136,7 +136,10 @@ impl<'s> Shape<'s> {
     pub fn unknown_child(&self, name: &str, at: At) -> Diagnostic {
         let fault = Diagnostic::error("pipe::unknown-node", format!("`{name}` cannot stand in `{}`", self.name));
         let fault = fault.at(at, "not known here");
-        match self.similar(name) {
+        // `arg` of `step` is one level too far out.
+        let inside = |spec: &&&NodeSpec| matches!(spec.body, Body::Nodes(inner) if inner.iter().any(|n| n.name == name));
+        let deeper = self.nodes.iter().find(inside).map(|spec| format!("it stands between the braces of `{}`", spec.name));
+        match deeper.or_else(|| self.similar(name)) {
             Some(help) => fault.help(help),
             None => fault.help("nothing stands between its braces"),
         }
