@@ -457,12 +457,12 @@ measure "speed" for-each="cells" {
     when model="two" { model (file)"two"; }
     tokens (file)"tokens.npy"
     device "cpu"
-    threads 1
     prompt-tokens 8
     new-tokens 4
     warm-up min=2 max=4
     samples min=8 time=(ms)10 target=(percent)50 max-time=(s)20
-    when size="huge" { needs memory=(GiB)900000; }
+    when size="small" { threads 1; }
+    when size="huge" { threads 2; needs memory=(GiB)900000; }
 }
 compare "report" of=(step)"speed" {
     baseline model="one" size="small"

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::eval::{bad_path, not_below};
+use super::eval::{bad_path, not_below, quoted};
 use super::expand::Expander;
 use super::fields::Fields;
 use super::kind::Kind;
@@ -11,7 +11,7 @@ use super::lock::is_sha256;
 use super::scope::{Open, Site, Work, origin};
 use crate::diag::{At, Diagnostic};
 use crate::pipeline::{
-    Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Put, PutWhat, Run, Spanned, TreeOf, Value,
+    Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Origin, Put, PutWhat, Run, Spanned, TreeOf, Value,
     places,
 };
 use crate::syntax::{Entry, Node};
@@ -217,6 +217,12 @@ impl<'d> Expander<'d, '_> {
         }
         let tools: Vec<&Entry> = open.fields.nodes("tools").flat_map(|node| node.values()).collect();
         let tools = self.texts(site, &tools, "a tool");
+        let program = words.first().filter(|word| matches!(&word.value, Arg::Value(_)));
+        let program = program.map(|word| (self.plain_text(&word.value), word.origin.clone()));
+        let named = tools.iter().map(|tool| (tool.value.clone(), tool.origin.clone()));
+        for (tool, origin) in named.chain(program).collect::<Vec<_>>() {
+            self.tool_name(site, &tool, &origin);
+        }
         let env = self.env(slot, open);
         let fetch = self.slots[slot].class == Class::Fetch;
         let network = match self.setting(open, "network", Kind::Bool) {
@@ -290,6 +296,29 @@ impl<'d> Expander<'d, '_> {
         self.report(open.site.scope, fault.help(help));
     }
 
+    fn plain_text(&self, arg: &Arg) -> String {
+        match arg {
+            Arg::Value(value) => value.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    /// A tool is the name of a program, which is looked for on the machine.
+    fn tool_name(&mut self, site: &Site, tool: &str, origin: &Origin) {
+        let help = match tool {
+            _ if tool.trim().is_empty() => "name a program that the machine has, as `\"python3\"`",
+            _ if tool.contains('/') => {
+                "name a program by its name alone, as `\"python3\"`; one of your own is `(file)\"tool.sh\"`, one of a \
+                 step `(step)\"NAME/bin/tool\"`"
+            }
+            _ if tool.starts_with('-') || tool.contains(char::is_whitespace) => "each argument is a value of its own: `run \"tool\" \"argument\"`",
+            _ => return,
+        };
+        let fault = Diagnostic::error("pipe::bad-tool", format!("{} is no name of a tool", quoted(tool)));
+        let fault = super::scope::place(origin).map_or(fault.clone(), |at| fault.at(at, "here"));
+        self.report(site.scope, fault.help(help));
+    }
+
     /// Several pieces as one argument.
     fn joined(&mut self, slot: usize, site: &Site, entries: &[&'d Entry]) -> Option<Spanned<Arg>> {
         let pieces: Vec<Spanned<Arg>> =
@@ -317,6 +346,7 @@ impl<'d> Expander<'d, '_> {
             if let Some((entry, pieces)) = pieces.split_first()
                 && let Some(name) = entry.text()
                 && self.variable(&open.site, name, entry.at, &mut seen)
+                && self.has_pieces(&open.site, name, entry.at, pieces)
                 && let Some(value) = self.joined(slot, &open.site, pieces)
             {
                 env.insert(name.to_owned(), value);
@@ -325,12 +355,21 @@ impl<'d> Expander<'d, '_> {
         env
     }
 
+    fn has_pieces(&mut self, site: &Site, name: &str, at: At, pieces: &[&Entry]) -> bool {
+        if pieces.is_empty() {
+            let fault = Diagnostic::error("pipe::missing-value", format!("the variable `{name}` has no value"));
+            let help = format!("write `env {name}=\"value\"`, or the pieces of its value behind its name");
+            self.report(site.scope, fault.at(at, "a name alone").help(help));
+        }
+        !pieces.is_empty()
+    }
+
     /// True where this can be the name of a variable and is not one of those before.
     fn variable<'n>(&mut self, site: &Site, name: &'n str, at: At, seen: &mut BTreeMap<&'n str, At>) -> bool {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit()) {
             let fault =
-                Diagnostic::error("pipe::bad-variable", format!("`{name}` cannot name an environment variable"));
+                Diagnostic::error("pipe::bad-variable", format!("{} cannot name an environment variable", quoted(name)));
             let help = "a name has letters from A to Z and a to z, digits and `_`, and does not begin with a digit";
             self.report(site.scope, fault.at(at, "here").help(help));
             return false;

@@ -381,7 +381,11 @@ impl<'a, 'd> Checker<'a, 'd> {
         };
         if !known.is_empty() && !known.iter().any(|choice| choice.as_ref() == text) {
             let fault = Diagnostic::error("pipe::not-a-choice", format!("{what} cannot be `{text}`"));
-            self.found.push(fault.at(entry.at, "here").help(choices(text, known)));
+            let help = match value::usual_choice(text).filter(|usual| known.iter().any(|k| k.as_ref() == *usual)) {
+                Some(usual) => format!("did you mean `{usual}`?"),
+                None => choices(text, known),
+            };
+            self.found.push(fault.at(entry.at, "here").help(help));
         }
     }
 
@@ -528,7 +532,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             }
             "secret" if kind.takes_file() => {
                 if !eval::is_secret_name(text) {
-                    let fault = Diagnostic::error("pipe::bad-secret-name", format!("`{text}` cannot name a secret"));
+                    let fault = Diagnostic::error("pipe::bad-secret-name", format!("{} cannot name a secret", eval::quoted(text)));
                     let help = format!(
                         "a secret is named like an environment variable, with A to Z, 0 to 9 and `_`: `(secret)\"{}\"`",
                         secret_like(text)

@@ -377,9 +377,13 @@ pub fn no_axis_here(name: &str, at: At, in_recipe: bool) -> Diagnostic {
 
 /// "`x` does not lie below …".
 pub fn not_below(path: &str, at: At, what: &str) -> Diagnostic {
-    let path = if path.is_empty() { "an empty text".to_owned() } else { format!("`{path}`") };
-    let fault = Diagnostic::error("pipe::bad-path", format!("{path} is no path below {what}"));
+    let fault = Diagnostic::error("pipe::bad-path", format!("{} is no path below {what}", quoted(path)));
     fault.at(at, "here").help("write a relative path with `/`, without `..`")
+}
+
+/// A text as a message shows it, also where there is nothing to show.
+pub fn quoted(text: &str) -> String {
+    if text.trim().is_empty() { "an empty text".to_owned() } else { format!("`{text}`") }
 }
 
 /// True for a path that leaves the folder it starts in, or names none.

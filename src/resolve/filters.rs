@@ -1,6 +1,6 @@
 //! Filters of folders: `ignore` and `ignore-file` between the braces of what names the folder.
 
-use super::eval::{bad_path, not_below};
+use super::eval::{bad_path, not_below, quoted};
 use super::expand::Expander;
 use super::fields::flatten;
 use super::files::FileKind;
@@ -18,15 +18,21 @@ impl<'d> Expander<'d, '_> {
     pub fn filtered_bound(&mut self, site: &Site, node: &'d Node, bound: Bound) -> Bound {
         match bound {
             Bound::Input(input) => self.filtered(site, node, input).map_or(Bound::Wrong, Bound::Input),
-            bound => bound,
+            Bound::Wrong | Bound::Absent => bound,
+            Bound::Value(_) | Bound::Step(_) | Bound::Output(_) => match self.filters(site, node).first() {
+                None => bound,
+                Some(first) => {
+                    let what = if matches!(bound, Bound::Step(_)) { "a step" } else { "a value" };
+                    self.no_folder(site, first, &format!("this is {what}"));
+                    Bound::Wrong
+                }
+            },
         }
     }
 
     /// The input with the filter that stands between the braces of `node`.
     pub fn filtered(&mut self, site: &Site, node: &'d Node, mut input: Spanned<Input>) -> Option<Spanned<Input>> {
-        let children = flatten(node.children(), &|when| self.holds(site, when));
-        let filters: Vec<&'d Node> =
-            children.into_iter().filter(|child| matches!(child.name.text.as_str(), "ignore" | "ignore-file")).collect();
+        let filters = self.filters(site, node);
         let Some(first) = filters.first() else { return Some(input) };
         let folder = match &input.value {
             Input::File { path, .. } if self.loader.files.kind(path) == FileKind::Folder => path.clone(),
@@ -37,13 +43,7 @@ impl<'d> Expander<'d, '_> {
                     Input::Secret { .. } => "this is a secret".to_owned(),
                     Input::Embedded { .. } | Input::EngineSources => "this is built in".to_owned(),
                 };
-                let fault = Diagnostic::error(
-                    "pipe::filter-without-folder",
-                    format!("`{}` filters a folder beside the KDL file, and {what}", first.name.text),
-                );
-                let fault = fault.at(first.header(), "nothing to leave out here");
-                let help = "take it away; what a step leaves behind is chosen with a path, as `(step)\"NAME/folder\"`";
-                self.report(site.scope, fault.help(help));
+                self.no_folder(site, first, &what);
                 return None;
             }
         };
@@ -73,6 +73,22 @@ impl<'d> Expander<'d, '_> {
             filter.extend(patterns);
         }
         sound.then_some(input)
+    }
+
+    /// The nodes of a filter between the braces of `node`.
+    fn filters(&self, site: &Site, node: &'d Node) -> Vec<&'d Node> {
+        let children = flatten(node.children(), &|when| self.holds(site, when));
+        children.into_iter().filter(|child| matches!(child.name.text.as_str(), "ignore" | "ignore-file")).collect()
+    }
+
+    fn no_folder(&mut self, site: &Site, filter: &'d Node, what: &str) {
+        let fault = Diagnostic::error(
+            "pipe::filter-without-folder",
+            format!("`{}` filters a folder beside the KDL file, and {what}", filter.name.text),
+        );
+        let fault = fault.at(filter.header(), "nothing to leave out here");
+        let help = "take it away; what a step leaves behind is chosen with a path, as `(step)\"NAME/folder\"`";
+        self.report(site.scope, fault.help(help));
     }
 
     /// The patterns of a file inside the folder.
@@ -109,7 +125,7 @@ fn checked(pattern: &str, at: At) -> Result<String, Diagnostic> {
     match filter::fault(pattern) {
         None => Ok(pattern.to_owned()),
         Some(why) => {
-            let fault = Diagnostic::error("pipe::bad-ignore-pattern", format!("`{pattern}` is no pattern: {why}"));
+            let fault = Diagnostic::error("pipe::bad-ignore-pattern", format!("{} is no pattern: {why}", quoted(pattern)));
             Err(fault.at(at, "it would leave nothing out").help(PATTERNS))
         }
     }

@@ -350,7 +350,7 @@ impl<'d> Expander<'d, '_> {
             let number = amount(&value.value)?;
             if number < 0.0 {
                 let at = place(&value.origin).unwrap_or_else(|| node.header());
-                let fault = Diagnostic::error("pipe::out-of-range", format!("`{name}` is below zero"));
+                let fault = Diagnostic::error("pipe::negative-quantity", format!("`{name}` is below zero"));
                 self.report(open.site.scope, fault.at(at, "here").help("write a number that is not negative"));
             }
             Some(number)
@@ -359,7 +359,7 @@ impl<'d> Expander<'d, '_> {
         if let (Some(low), Some(high)) = (min, max)
             && low > high
         {
-            let fault = Diagnostic::error("pipe::empty-range", "no value is at least `min` and at most `max`");
+            let fault = Diagnostic::error("pipe::min-above-max", "no value is at least `min` and at most `max`");
             let fault = fault.at(node.header(), "`min` is larger than `max`");
             self.report(open.site.scope, fault.help("exchange the two, or leave one out"));
         }

@@ -28,6 +28,17 @@ pub fn usual_unit(word: &str) -> Option<&'static str> {
     })
 }
 
+/// The word that people mean by another, among those that a setting takes.
+pub fn usual_choice(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "arm64" | "armv8" | "arm" => "aarch64",
+        "amd64" | "x64" | "x86-64" | "intel" => "x86_64",
+        "darwin" | "mac" | "osx" | "apple" => "macos",
+        "gnu/linux" | "ubuntu" | "debian" | "fedora" => "linux",
+        _ => return None,
+    })
+}
+
 /// The value of a literal that has no annotation, or a unit; `what` names it in a message.
 pub fn literal(entry: &Entry, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
     match entry.annotated() {
