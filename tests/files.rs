@@ -60,7 +60,8 @@ tree "bundle" export="bundle" {
 "##;
 
 fn data(place: &Place) {
-    for (name, text) in [("a.txt", "A"), ("b.tmp", "B"), ("build/x", "X"), ("sub/build/y", "Y"), ("sub/keep.tmp", "K")] {
+    for (name, text) in [("a.txt", "A"), ("b.tmp", "B"), ("build/x", "X"), ("sub/build/y", "Y"), ("sub/keep.tmp", "K")]
+    {
         place.write(&format!("data/{name}"), text);
     }
     place.write("data/__pycache__/m.pyc", "never");
@@ -160,7 +161,11 @@ fn a_folder_that_cannot_be_taken_fails_with_its_reason() {
             |at| std::os::unix::fs::symlink("../outside", at.join("link")).expect("a link"),
             "a symbolic link to `../outside`, which leaves the folder",
         ),
-        ("case", |at| fs::write(at.join("Sub"), "").expect("a file"), "differs from `Sub` only in upper and lower case"),
+        (
+            "case",
+            |at| fs::write(at.join("Sub"), "").expect("a file"),
+            "differs from `Sub` only in upper and lower case",
+        ),
         (
             "name",
             |at| {
@@ -489,7 +494,8 @@ fn expectations_take_units_and_are_judged_by_intervals() {
         let (_, said) = run(&place, levels()[0], &[], &[], code);
         let report: serde_json::Value = serde_json::from_str(&read(&place, "out/p/report.json")).expect("JSON");
         assert_eq!(report["expects"][0]["verdict"], verdict, "{expect}\n{}", said.out);
-        let huge = report["cells"].as_array().expect("cells").iter().find(|cell| cell["cell"]["size"] == "huge").cloned();
+        let huge =
+            report["cells"].as_array().expect("cells").iter().find(|cell| cell["cell"]["size"] == "huge").cloned();
         let huge = huge.expect("a hole");
         assert_eq!(huge["state"], "unavailable");
         assert!(huge.to_string().contains("900000 GiB of memory"), "{huge}");

@@ -209,3 +209,89 @@ impl Loader<'_> {
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolve::Memory;
+
+    fn files(texts: &[(&str, &str)]) -> Memory {
+        let main = Memory::default().with(".git/HEAD", "").with("p.kdl", "pipeline \"p\"\n");
+        texts.iter().fold(main, |files, (path, text)| files.with(path, *text))
+    }
+
+    /// The paths of the modules that come with `script`.
+    fn brought(files: &Memory, script: &str) -> Vec<String> {
+        let mut loader = Loader::load(Path::new("p.kdl"), files);
+        let name = script.rsplit('/').next().unwrap_or(script).to_owned();
+        let script = Input::File { path: Path::new("/").join(script), name, filter: Filter::default() };
+        let modules = loader.beside(&script);
+        assert!(loader.late.is_empty());
+        modules.iter().map(|module| module.path.clone()).collect()
+    }
+
+    #[test]
+    fn what_is_imported_comes_with_what_that_imports() {
+        let files = files(&[
+            ("s/main.py", "import a\nfrom p import q\nimport p.r.t as t, sys\n"),
+            ("s/a.py", "import b.c\nimport main\n"),
+            ("s/b/c.py", "from b import d\n"),
+            ("s/b/d.py", ""),
+            ("s/b/e.py", ""),
+            ("s/p/__init__.py", "from .z import Z\n"),
+            ("s/p/q.py", "from . import z\nfrom ..a import x\nfrom ... import beyond\n"),
+            ("s/p/z.py", ""),
+            ("s/p/r/__init__.py", ""),
+            ("s/p/r/t.py", "from ..w import *\n"),
+            ("s/p/w/__init__.py", ""),
+            ("beyond.py", ""),
+        ]);
+        let wanted = [
+            "a.py",
+            "b/c.py",
+            "b/d.py",
+            "p/__init__.py",
+            "p/q.py",
+            "p/r/__init__.py",
+            "p/r/t.py",
+            "p/w/__init__.py",
+            "p/z.py",
+        ];
+        assert_eq!(brought(&files, "s/main.py"), wanted);
+    }
+
+    #[test]
+    fn a_package_comes_before_a_module_and_that_before_a_folder() {
+        let with = |more: &[(&str, &str)]| {
+            let main = ("s/main.py", "import x.y\n");
+            brought(&files(&[&[main, ("s/x/y.py", "")], more].concat()), "s/main.py")
+        };
+        assert_eq!(with(&[]), ["x/y.py"]);
+        assert_eq!(with(&[("s/x.py", "")]), ["x.py"]);
+        assert_eq!(with(&[("s/x.py", ""), ("s/x/__init__.py", "")]), ["x/__init__.py", "x/y.py"]);
+    }
+
+    #[test]
+    fn what_is_no_script_brings_nothing() {
+        let files = files(&[("s/main.txt", "import a\n"), ("s/a.py", ""), ("s/self.py", "import self, none.such\n")]);
+        assert_eq!(brought(&files, "s/main.txt"), [""; 0]);
+        assert_eq!(brought(&files, "s/self.py"), [""; 0]);
+        assert_eq!(brought(&files, "s/gone.py"), [""; 0]);
+    }
+
+    #[test]
+    fn scripts_of_the_standard_library_find_theirs() {
+        let files = files(&[]);
+        let mut loader = Loader::load(Path::new("p.kdl"), &files);
+        let bytes = stdlib::file("scripts/tokens.py").expect("a script");
+        let modules = loader.beside(&Input::Embedded { name: "tokens.py".to_owned(), bytes });
+        let found: Vec<&str> = modules.iter().map(|module| module.path.as_str()).collect();
+        assert_eq!(found, ["make_llama.py"]);
+        assert!(
+            matches!(&modules[0].input, Input::Embedded { bytes, .. } if *bytes == stdlib::file("scripts/make_llama.py").expect("a script"))
+        );
+        let source = &loader.sources[modules[0].at.source];
+        assert_eq!(source.name, "std/scripts/tokens.py");
+        assert!(source.text[..modules[0].at.end].ends_with("make_llama"));
+    }
+}

@@ -11,8 +11,8 @@ use super::lock::is_sha256;
 use super::scope::{Open, Site, Work, origin};
 use crate::diag::{At, Diagnostic};
 use crate::pipeline::{
-    Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Origin, Put, PutWhat, Run, Spanned, TreeOf, Value,
-    places,
+    Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Origin, Put, PutWhat, Run, Spanned, TreeOf,
+    Value, places,
 };
 use crate::syntax::{Entry, Node};
 
@@ -311,7 +311,9 @@ impl<'d> Expander<'d, '_> {
                 "name a program by its name alone, as `\"python3\"`; one of your own is `(file)\"tool.sh\"`, one of a \
                  step `(step)\"NAME/bin/tool\"`"
             }
-            _ if tool.starts_with('-') || tool.contains(char::is_whitespace) => "each argument is a value of its own: `run \"tool\" \"argument\"`",
+            _ if tool.starts_with('-') || tool.contains(char::is_whitespace) => {
+                "each argument is a value of its own: `run \"tool\" \"argument\"`"
+            }
             _ => return,
         };
         let fault = Diagnostic::error("pipe::bad-tool", format!("{} is no name of a tool", quoted(tool)));
@@ -334,6 +336,10 @@ impl<'d> Expander<'d, '_> {
         let mut env = BTreeMap::new();
         let mut seen: BTreeMap<&str, At> = BTreeMap::new();
         for node in open.fields.nodes("env") {
+            if node.entries.is_empty() {
+                let fault = Diagnostic::error("pipe::missing-value", "`env` names no variable");
+                self.report(open.site.scope, fault.at(node.header(), "here").help("write `env NAME=\"value\"`"));
+            }
             for entry in &node.entries {
                 if let Some(key) = &entry.key
                     && self.variable(&open.site, &key.text, key.at, &mut seen)
@@ -368,8 +374,10 @@ impl<'d> Expander<'d, '_> {
     fn variable<'n>(&mut self, site: &Site, name: &'n str, at: At, seen: &mut BTreeMap<&'n str, At>) -> bool {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit()) {
-            let fault =
-                Diagnostic::error("pipe::bad-variable", format!("{} cannot name an environment variable", quoted(name)));
+            let fault = Diagnostic::error(
+                "pipe::bad-variable",
+                format!("{} cannot name an environment variable", quoted(name)),
+            );
             let help = "a name has letters from A to Z and a to z, digits and `_`, and does not begin with a digit";
             self.report(site.scope, fault.at(at, "here").help(help));
             return false;

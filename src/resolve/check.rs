@@ -532,7 +532,10 @@ impl<'a, 'd> Checker<'a, 'd> {
             }
             "secret" if kind.takes_file() => {
                 if !eval::is_secret_name(text) {
-                    let fault = Diagnostic::error("pipe::bad-secret-name", format!("{} cannot name a secret", eval::quoted(text)));
+                    let fault = Diagnostic::error(
+                        "pipe::bad-secret-name",
+                        format!("{} cannot name a secret", eval::quoted(text)),
+                    );
                     let help = format!(
                         "a secret is named like an environment variable, with A to Z, 0 to 9 and `_`: `(secret)\"{}\"`",
                         secret_like(text)

@@ -125,7 +125,8 @@ fn checked(pattern: &str, at: At) -> Result<String, Diagnostic> {
     match filter::fault(pattern) {
         None => Ok(pattern.to_owned()),
         Some(why) => {
-            let fault = Diagnostic::error("pipe::bad-ignore-pattern", format!("{} is no pattern: {why}", quoted(pattern)));
+            let fault =
+                Diagnostic::error("pipe::bad-ignore-pattern", format!("{} is no pattern: {why}", quoted(pattern)));
             Err(fault.at(at, "it would leave nothing out").help(PATTERNS))
         }
     }

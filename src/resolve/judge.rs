@@ -330,7 +330,7 @@ impl<'d> Expander<'d, '_> {
     fn expect(&mut self, open: &Open<'d>, node: &'d Node, matrix: &Option<usize>) -> Option<Expect> {
         let inner = self.inner(open, node);
         let metric = self.value(&open.site, inner.fields.values.first()?, Kind::Text, "the metric").map(text)?;
-        let metric = self.named(open, "the metric", metric, &metric::EXPECTED, |name| {
+        let metric = self.named(open, "metric", metric, &metric::EXPECTED, |name| {
             metric::EXPECTED.contains(&name).then(|| name.to_owned())
         })?;
         if metric.value == metric::SPEED_UP && open.fields.nodes("baseline").next().is_none() {

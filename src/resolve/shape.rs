@@ -137,12 +137,16 @@ impl<'s> Shape<'s> {
         let fault = Diagnostic::error("pipe::unknown-node", format!("`{name}` cannot stand in `{}`", self.name));
         let fault = fault.at(at, "not known here");
         if self.name == "run" && matches!(name, "ignore" | "ignore-file") {
-            let help = format!("a folder with a filter is an `input`: `input (file)\"…\" as=\"NAME\" {{ {name} … }}`, at `in/NAME`");
+            let help = format!(
+                "a folder with a filter is an `input`: `input (file)\"…\" as=\"NAME\" {{ {name} … }}`, at `in/NAME`"
+            );
             return fault.help(help);
         }
         // `arg` of `step` is one level too far out.
-        let inside = |spec: &&&NodeSpec| matches!(spec.body, Body::Nodes(inner) if inner.iter().any(|n| n.name == name));
-        let deeper = self.nodes.iter().find(inside).map(|spec| format!("it stands between the braces of `{}`", spec.name));
+        let inside =
+            |spec: &&&NodeSpec| matches!(spec.body, Body::Nodes(inner) if inner.iter().any(|n| n.name == name));
+        let deeper =
+            self.nodes.iter().find(inside).map(|spec| format!("it stands between the braces of `{}`", spec.name));
         match deeper.or_else(|| self.similar(name)) {
             Some(help) => fault.help(help),
             None => fault.help("nothing stands between its braces"),
