@@ -10,11 +10,13 @@ mod render;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// More diagnostics than this help nobody; the rest are counted.
 const MOST: usize = 100;
 
 /// The text of one file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Source {
     /// As a person would write it: relative to the working folder, or `std/model` for one of ours.
     pub name: String,
@@ -186,7 +188,7 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, what: &
         return Some(format!("did you mean `{near}`?"));
     }
     if known.is_empty() {
-        return None;
+        return Some(format!("{what} none"));
     }
     Some(format!("{what}: {}", list(&known)))
 }

@@ -29,8 +29,9 @@
 pub mod diag;
 pub mod syntax;
 
-pub mod pipeline;
 pub mod stdlib;
+
+pub mod pipeline;
 
 pub mod resolve;
 

@@ -3,6 +3,9 @@
 //! `resolve` makes it, `plan` and everything below read it. Every value that can reach a key carries its
 //! [`Origin`], so that `why` can name the place in the file; origins, names and descriptions are never part
 //! of a key. This module knows nothing of KDL, of files on disk, or of processes.
+//!
+//! The types can be serialised for one purpose, the plan that `pipe` keeps for itself (`resolve::kept`): what one
+//! build wrote, no other build reads, so their shape is no format.
 
 pub mod filter;
 pub mod metric;
@@ -12,12 +15,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::filter::Filter;
 pub use crate::diag::Source;
 pub use pipe_engine::message::{Device, Dtype};
 
 /// A pipeline whose every name is resolved and every matrix expanded.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Pipeline {
     pub name: String,
     pub about: Option<String>,
@@ -30,33 +35,40 @@ pub struct Pipeline {
 }
 
 /// A parameter and the value it has in this run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Param {
     pub name: String,
     pub about: Option<String>,
     pub value: Spanned<Value>,
 }
 
+/// Bytes that travel in the binary. A name of their own, since `serde` would borrow a plain reference.
+pub type Bytes = &'static [u8];
+
+/// A reason that is written in the source.
+pub type Why = &'static str;
+
 /// Where a value was written.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Origin {
     /// Bytes `start..end` of `Pipeline::sources[source]`.
     File { source: usize, start: usize, end: usize },
     /// A flag of the command line, as it was given: `--set prompt-tokens=128`.
     Flag(String),
     /// `pipe` itself, with the reason.
-    Builtin(&'static str),
+    #[serde(skip)]
+    Builtin(Why),
 }
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spanned<T> {
     pub value: T,
     pub origin: Origin,
 }
 
 /// A plain value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     Text(String),
     Integer(i64),
@@ -81,11 +93,11 @@ impl fmt::Display for Value {
 }
 
 /// A step of the DAG by its place in [`Pipeline::steps`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StepId(pub usize);
 
 /// One point of a matrix, in the order of its axes: `engine=onnx,place=native,device=cpu`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cell(pub Vec<(String, String)>);
 
 impl Cell {
@@ -108,7 +120,7 @@ impl fmt::Display for Cell {
 }
 
 /// A matrix as it was declared, for the report's rows and for its holes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Matrix {
     pub name: String,
     pub axes: Vec<(String, Vec<String>)>,
@@ -117,7 +129,7 @@ pub struct Matrix {
 }
 
 /// One node of the DAG.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Step {
     /// `model`, `env/torch`, or `decode[engine=onnx,place=native,device=cpu]`; the first of the names that
     /// merged into this step.
@@ -148,7 +160,7 @@ impl Step {
 }
 
 /// What a result may be reused for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Class {
     /// Fixed output: the digest is written down.
     Fetch,
@@ -159,7 +171,7 @@ pub enum Class {
 }
 
 /// What a step needs while it runs; part of no key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     pub cpu: u32,
     pub memory: u64,
@@ -182,14 +194,14 @@ impl Default for Needs {
 }
 
 /// Limits and retries; part of no key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     pub timeout: Option<Duration>,
     pub retries: u32,
 }
 
 /// What a step does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Action {
     Run(Run),
     FetchFile(FetchFile),
@@ -203,7 +215,7 @@ pub enum Action {
 }
 
 /// A file or folder that a step reads.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Input {
     /// Another step's output, or a path in it (empty for all of it).
     Step { step: StepId, path: String },
@@ -211,7 +223,11 @@ pub enum Input {
     /// `name` is its last component, which is. Of a folder only what `filter` keeps counts.
     File { path: PathBuf, name: String, filter: Filter },
     /// A file that travels in the `pipe` binary.
-    Embedded { name: String, bytes: &'static [u8] },
+    Embedded {
+        name: String,
+        #[serde(with = "crate::stdlib::by_path")]
+        bytes: Bytes,
+    },
     /// All engine sources that travel in the binary, as a tree.
     EngineSources,
     /// A file that holds a secret of the user's, by name: its value is in no key, no store and no log.
@@ -219,7 +235,7 @@ pub enum Input {
 }
 
 /// A process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
     /// The first value of `run`: a tool of the host by name, or a file of an input.
     pub program: Spanned<Arg>,
@@ -235,7 +251,7 @@ pub struct Run {
 }
 
 /// One argument or environment value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Arg {
     Value(Value),
     /// Becomes the path of the input below `in/`.
@@ -247,7 +263,7 @@ pub enum Arg {
 }
 
 /// One file by its digest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FetchFile {
     /// `https:`, `http:` or `file:`; not part of the key.
     pub url: Spanned<String>,
@@ -257,7 +273,7 @@ pub struct FetchFile {
 }
 
 /// One wheel of a locked Python environment; the output is the wheel, a file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FetchWheel {
     pub package: String,
     pub version: String,
@@ -267,19 +283,19 @@ pub struct FetchWheel {
 }
 
 /// Wheels unpacked into one tree.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UnpackWheels {
     pub wheels: Vec<StepId>,
 }
 
 /// The machine's own Python packages, as a tree: the named distributions and all that they require.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HostPackages {
     pub packages: Vec<Spanned<String>>,
 }
 
 /// A tree put together of parts of others, with no process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TreeOf {
     pub puts: Vec<Put>,
     /// Libraries of the host by file name, put below `lib/` where the dynamic loader of the platform looks;
@@ -288,7 +304,7 @@ pub struct TreeOf {
 }
 
 /// One part of a [`TreeOf`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Put {
     /// Where it goes; empty: its entries go to the root.
     pub at: Spanned<String>,
@@ -296,7 +312,7 @@ pub struct Put {
 }
 
 /// What is put.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum PutWhat {
     Input(Spanned<Input>),
     /// The single file in the input folder whose name matches `pattern` (`libonnxruntime.so.*`).
@@ -310,7 +326,7 @@ pub enum PutWhat {
 
 /// A container image, made without a daemon. The output is a small tree that describes it; its layers are
 /// made from the store's trees when a runtime loads it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Image {
     /// Each layer: where in the image, and which input.
     pub layers: Vec<(Spanned<String>, Spanned<Input>)>,
@@ -319,7 +335,7 @@ pub struct Image {
 }
 
 /// Where an engine runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Place {
     Native,
     Container { image: Spanned<Input>, cpus: Spanned<u32>, memory: Spanned<u64> },
@@ -336,7 +352,7 @@ impl Place {
 }
 
 /// A measurement.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measure {
     /// A tree with `bin/ENGINE` and `lib/`.
     pub engine: Spanned<Input>,
@@ -363,14 +379,14 @@ pub struct Measure {
 }
 
 /// The warm-up rule; it changes the distribution, so it is part of the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmUp {
     pub min: u32,
     pub max: u32,
 }
 
 /// Sample until all of the first three hold, and no longer than the last.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     pub min_samples: u32,
     pub min_time: Duration,
@@ -380,7 +396,7 @@ pub struct Sampling {
 }
 
 /// A comparison of measured cells.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Compare {
     /// The measure steps it looks at, in the order of the matrix.
     pub of: Vec<StepId>,
@@ -394,7 +410,7 @@ pub struct Compare {
 }
 
 /// The gate on outputs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Parity {
     pub reference: Spanned<CellPattern>,
     pub max_abs: Option<Spanned<f64>>,
@@ -402,7 +418,7 @@ pub struct Parity {
 }
 
 /// `expect "speed-up" cell="…" min=1.0`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Expect {
     /// One of [`metric::EXPECTED`].
     pub metric: Spanned<String>,
@@ -413,7 +429,7 @@ pub struct Expect {
 }
 
 /// A result from elsewhere.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Published {
     pub label: String,
     pub source: String,
@@ -421,7 +437,7 @@ pub struct Published {
 }
 
 /// `engine=onnx place=*`: each axis it names must match, `*` stands for any text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellPattern(pub Vec<(String, String)>);
 
 impl CellPattern {

@@ -17,6 +17,7 @@ mod filters;
 mod flags;
 mod import;
 mod judge;
+pub mod kept;
 mod kind;
 mod lock;
 mod matrix;
@@ -26,6 +27,7 @@ mod scope;
 mod shape;
 pub mod table;
 mod value;
+mod witness;
 mod world;
 
 use std::path::Path;

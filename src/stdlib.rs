@@ -48,6 +48,22 @@ pub fn has_folder(path: &str) -> bool {
     FILES.iter().any(|(known, _)| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
 }
 
+/// Embedded bytes as the path that [`file`] finds them by, for whoever writes them down.
+pub mod by_path {
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
+    /// Writes the path of bytes that are embedded.
+    pub fn serialize<S: Serializer>(bytes: &&'static [u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(super::path_of(bytes).ok_or_else(|| ser::Error::custom("bytes that are not embedded"))?)
+    }
+
+    /// Reads a path back as the bytes.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<&'static [u8], D::Error> {
+        let path = String::deserialize(from)?;
+        super::file(&path).ok_or_else(|| de::Error::custom(format!("nothing is embedded at `{path}`")))
+    }
+}
+
 /// The module that defines a recipe of this name.
 pub fn home_of(recipe: &str) -> Option<&'static str> {
     let line = format!("recipe \"{recipe}\"");

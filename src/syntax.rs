@@ -5,7 +5,12 @@
 //! written in it.
 
 mod convert;
+mod format;
 mod guard;
+mod lex;
+mod tree;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::diag::{At, Diagnostic};
 
@@ -14,6 +19,9 @@ pub const MOST_BYTES: usize = 4 << 20;
 
 /// Stack for the parser, which recurses for each level of nesting; a debug build needs over 20 KiB for one.
 const STACK: usize = 64 << 20;
+
+/// Threads that parse pieces of one file; each holds the parser's tree of a piece.
+const MOST_WORKERS: usize = 4;
 
 /// One file.
 #[derive(Debug, Clone, Default)]
@@ -118,18 +126,87 @@ pub fn decode(source: usize, bytes: &[u8]) -> (String, Vec<Diagnostic>) {
 
 /// Parses text that [`decode`] passed.
 pub fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
-    let found = guard::scan(source, text);
-    if !found.is_empty() {
-        return (Document::default(), found);
-    }
+    let clean = match guard::scan(source, text) {
+        Ok(clean) => clean,
+        Err(found) => return (Document::default(), found),
+    };
+    let pieces: Vec<(usize, usize)> =
+        std::iter::once(0).chain(clean.ends.iter().copied()).zip(clean.ends.iter().copied()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(&(start, end)) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push((start, convert::parse(source, text, &clean.text, start, end)));
+        }
+        done
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS).min(pieces.len());
     let parsed = std::thread::scope(|scope| {
-        let parser = std::thread::Builder::new().stack_size(STACK);
-        parser.spawn_scoped(scope, || convert::parse(source, text)).ok()?.join().ok()
+        let start = || std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).ok();
+        // All of them start before the first is waited for.
+        let started: Vec<_> = (0..workers).map(|_| start()).collect();
+        started.into_iter().map(|worker| worker?.join().ok()).collect::<Option<Vec<_>>>()
     });
-    parsed.unwrap_or_else(|| {
+    let Some(parsed) = parsed else {
         let fault = Diagnostic::error("pipe::parser-failed", "this file could not be parsed")
             .at(At { source, start: 0, end: 1 }, "the parser gave up somewhere in this file")
             .help("take parts of the file out until it parses, and report the part that does not");
-        (Document::default(), vec![fault])
-    })
+        return (Document::default(), vec![fault]);
+    };
+    let mut parsed: Vec<_> = parsed.into_iter().flatten().collect();
+    parsed.sort_by_key(|(start, _)| *start);
+    let mut nodes = Some(Vec::new());
+    let mut found = Vec::new();
+    for (_, (more, wrong)) in parsed {
+        nodes = nodes.zip(more).map(|(mut nodes, more)| {
+            nodes.extend(more);
+            nodes
+        });
+        found.extend(wrong);
+    }
+    if nodes.is_none() {
+        found.truncate(convert::MOST_FINDINGS);
+    }
+    (Document { nodes: nodes.unwrap_or_default() }, found)
+}
+
+/// The text in its one layout, with the same comments and values; what is wrong with it where it does not parse,
+/// in source 0.
+pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
+    let (document, found) = parse(0, text);
+    if !found.is_empty() {
+        return Err(found);
+    }
+    let formatted = format::print(text);
+    if formatted == text {
+        return Ok(formatted);
+    }
+    // Whatever the printer gets wrong must not reach a person's file.
+    let (again, _) = parse(0, &formatted);
+    if same(&document.nodes, &again.nodes) {
+        return Ok(formatted);
+    }
+    let fault = Diagnostic::error("pipe::format-failed", "this file has a layout that `pipe fmt` can't keep")
+        .at(At { source: 0, start: 0, end: 1 }, "its formatted text would say something else, so it is left alone")
+        .help("format parts of the file until you find the one, and report it");
+    Err(vec![fault])
+}
+
+/// True where nodes say the same, wherever they stand.
+pub fn same(left: &[Node], right: &[Node]) -> bool {
+    let word = |word: &Option<Word>| word.as_ref().map(|word| word.text.clone());
+    let entry = |(left, right): (&Entry, &Entry)| {
+        left.literal == right.literal
+            && word(&left.key) == word(&right.key)
+            && word(&left.annotation) == word(&right.annotation)
+    };
+    let node = |(left, right): (&Node, &Node)| {
+        left.name.text == right.name.text
+            && word(&left.annotation) == word(&right.annotation)
+            && left.entries.len() == right.entries.len()
+            && left.entries.iter().zip(&right.entries).all(entry)
+            && left.children.is_some() == right.children.is_some()
+            && same(left.children(), right.children())
+    };
+    left.len() == right.len() && left.iter().zip(right).all(node)
 }

@@ -42,8 +42,8 @@ struct Live {
 }
 
 impl Store {
-    /// Removes everything that no root reaches, records for which `keep` says no, and what kept working folders and
-    /// quarantine hold. Blobs that are younger than `grace` stay. `Busy` if another process has the store open.
+    /// Removes everything that no root reaches, records for which `keep` says no, and what kept working folders,
+    /// quarantine and advice hold. Blobs that are younger than `grace` stay. `Busy` if another process has the store open.
     pub fn gc(
         &self,
         roots: &[Entry],
@@ -102,8 +102,11 @@ impl Store {
         })?;
         done.packed = packed;
         done.bytes += bytes;
-        for name in ["kept", "quarantine"] {
-            for path in children(&self.root.join(name))? {
+        for name in ["kept", "quarantine", crate::advice::FOLDER] {
+            let folder = self.root.join(name);
+            // Advice has no folder before the first of it.
+            let found = if folder.exists() { children(&folder)? } else { Vec::new() };
+            for path in found {
                 done.bytes += own_bytes(&path)?;
                 fsx::remove_tree(&path).map_err(io("remove", &path))?;
             }

@@ -11,8 +11,9 @@
 //!
 //! In reading order: `digest`, `tree` and `compose` say what content is; `frame`, `resync` and `log` keep small things;
 //! `blob` keeps large ones; `scan` and `ingest` bring things in, `walk` and `checkout` out; `stat` remembers host
-//! files; `records` is what the runner knows; `gc` and `verify` look after all of it.
+//! files; `advice` keeps what only saves time; `records` is what the runner knows; `gc` and `verify` look after all of it.
 
+mod advice;
 mod blob;
 mod checkout;
 mod compose;

@@ -8,6 +8,7 @@
 //! | `small.pack` | smaller content and all trees, as frames |
 //! | `records.log` | records, as frames |
 //! | `stat.cache` | digests of host files; may be lost |
+//! | `advice/<hex>` | what only saves time; may be lost |
 //! | `checkouts/<hex>` | folders that steps read, made once |
 //! | `locks/<hex>` | one for each key that is being worked on |
 //! | `tmp/<session>/` | scratch of one process, swept when its lock is free |

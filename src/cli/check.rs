@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use pipe_cache::Store;
 
 use super::output::{To, colour, note, print, width};
 use super::{Global, exit, load};
@@ -42,10 +43,12 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     };
     let machine = probe::probe().machine;
     let facts = resolve::Facts { os: machine.os, arch: machine.architecture, python: None };
+    // Without a store, as on a read-only disk, every file is read anew.
+    let store = load::store_path(global).ok().and_then(|path| Store::open(&path).ok());
     let mut wrong = false;
     for file in &arguments.files {
         let options = resolve::Options { sets: sets.clone() };
-        let (pipeline, diagnostics) = resolve::load(file, &options, &disk, &facts);
+        let (pipeline, diagnostics) = load::resolved(store.as_ref(), file, &options, &disk, &facts);
         wrong |= diagnostics.has_errors();
         if !diagnostics.is_empty() {
             match arguments.error_format {

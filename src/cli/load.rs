@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use pipe_cache::Store;
+use pipe_cache::{Digest, Store};
 
 use super::{Global, Level, Target, When, env, exit};
 use crate::cli::output::{To, colour, note, width};
-use crate::diag::suggest;
+use crate::diag::{Diagnostics, suggest};
 use crate::exec::site::{Asked, Site};
 use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
@@ -15,7 +15,7 @@ use crate::host::{Facts, probe};
 use crate::pipeline::{CellPattern, Input, Pipeline, inputs};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
-use crate::resolve;
+use crate::resolve::{self, kept};
 
 /// An exit code; its message has been printed.
 pub type Code = u8;
@@ -26,7 +26,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
     let env = env::all();
     let facts = probe::probe();
     let python = python_version(&store, &env);
-    let pipeline = pipeline(global, target, &facts, python)?;
+    let pipeline = pipeline(global, target, &store, &facts, python)?;
     let secret_files = secret_files(&target.secrets)?;
     known_secrets(&pipeline, &secret_files)?;
     let plan = match Plan::new(&pipeline) {
@@ -82,10 +82,16 @@ pub fn surveyed(global: &Global, target: &Target) -> Result<(Site, Survey), Code
 }
 
 /// Reads the pipeline, or prints every mistake in it.
-fn pipeline(global: &Global, target: &Target, facts: &Facts, python: Option<String>) -> Result<Pipeline, Code> {
+fn pipeline(
+    global: &Global,
+    target: &Target,
+    store: &Store,
+    facts: &Facts,
+    python: Option<String>,
+) -> Result<Pipeline, Code> {
     let options = resolve::Options { sets: sets(&target.sets)? };
     let facts = resolve::Facts { os: facts.machine.os.clone(), arch: facts.machine.architecture.clone(), python };
-    let (pipeline, diagnostics) = resolve::load(&target.file, &options, &disk()?, &facts);
+    let (pipeline, diagnostics) = resolved(Some(store), &target.file, &options, &disk()?, &facts);
     if !diagnostics.is_empty() {
         note(&diagnostics.render(colour(global.color, To::Err), width()));
     }
@@ -93,6 +99,37 @@ fn pipeline(global: &Global, target: &Target, facts: &Facts, python: Option<Stri
         Some(pipeline) if !diagnostics.has_errors() => Ok(pipeline),
         _ => Err(exit::USAGE),
     }
+}
+
+/// Reads a pipeline, from what the store keeps of it where none of its files has changed.
+pub fn resolved(
+    store: Option<&Store>,
+    path: &Path,
+    options: &resolve::Options,
+    files: &resolve::Disk,
+    facts: &resolve::Facts,
+) -> (Option<Pipeline>, Diagnostics) {
+    let Some((store, build)) = store.zip(build()) else {
+        return resolve::load(path, options, files, facts);
+    };
+    let name = Digest::of(kept::question(path, options, files, facts, &build).as_bytes());
+    if let Some(pipeline) = store.advice(&name).and_then(|bytes| kept::recall(&bytes, files)) {
+        return (Some(pipeline), Diagnostics::default());
+    }
+    let (pipeline, found, bytes) = kept::load_and_keep(path, options, files, facts);
+    if let Some(bytes) = bytes {
+        // A store that cannot take it costs time alone, and whoever has to write to it says so.
+        let _ = store.advise(&name, &bytes);
+    }
+    (pipeline, found)
+}
+
+/// Which build of `pipe` this is: its file as the system sees it, since every build writes a new one.
+fn build() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let facts = std::fs::metadata(std::env::current_exe().ok()?).ok()?;
+    let version = env!("CARGO_PKG_VERSION");
+    Some(format!("{version} {} {} {} {}.{}", facts.dev(), facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec()))
 }
 
 /// `NAME=VALUE` of every `--set`.

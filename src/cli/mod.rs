@@ -13,13 +13,18 @@ pub mod env;
 pub mod estimate;
 pub mod exit;
 pub mod explain;
+pub mod fmt;
 pub mod graph;
 pub mod load;
+pub mod log;
 pub mod output;
+pub mod past;
 pub mod plan;
 pub mod progress;
 pub mod results;
 pub mod run;
+pub mod runs;
+pub mod show;
 pub mod store;
 pub mod why;
 
@@ -95,8 +100,16 @@ enum Command {
     Graph(graph::Arguments),
     /// Explains why a step runs, or where its cached result came from
     Why(why::Arguments),
+    /// Lists the runs that the store remembers
+    Runs(runs::Arguments),
+    /// Tells what a run did, or all that is known of a key or step
+    Show(show::Arguments),
+    /// Prints what a step printed when it ran
+    Log(log::Arguments),
     /// Reads pipelines and reports every mistake in them
     Check(check::Arguments),
+    /// Brings KDL files into their one layout
+    Fmt(fmt::Arguments),
     /// Tells what this machine has, what it lacks, and how to get it
     Doctor,
     /// Looks after the store
@@ -130,7 +143,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(arguments) => plan::main(&cli.global, &arguments),
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),
         Command::Why(arguments) => why::main(&cli.global, &arguments),
+        Command::Runs(arguments) => runs::main(&cli.global, &arguments),
+        Command::Show(arguments) => show::main(&cli.global, &arguments),
+        Command::Log(arguments) => log::main(&cli.global, &arguments),
         Command::Check(arguments) => check::main(&cli.global, &arguments),
+        Command::Fmt(arguments) => fmt::main(&cli.global, &arguments),
         Command::Doctor => doctor::main(&cli.global),
         Command::Store(arguments) => store::main(&cli.global, &arguments),
         Command::Completions { shell } => {

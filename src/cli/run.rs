@@ -13,7 +13,7 @@ use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
 use crate::exec::runner::{self, Done};
 use crate::exec::site::Site;
-use crate::exec::survey::{Survey, survey};
+use crate::exec::survey::{Survey, survey_with_manifests};
 use crate::pipeline::{Action, CellPattern, StepId};
 
 /// The flags of `pipe run`.
@@ -43,7 +43,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let site = load::site(global, &arguments.target, arguments.jobs)?;
     let required = load::patterns(&arguments.require, "--require")?;
-    let survey = survey(&site).map_err(fault)?;
+    let survey = survey_with_manifests(&site).map_err(fault)?;
     if arguments.require_cached {
         require_cached(&site, &survey)?;
     }

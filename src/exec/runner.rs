@@ -22,7 +22,7 @@ use super::lookup;
 use super::outcome::{Outcome, Product, Standing};
 use super::process::Cancel;
 use super::site::Site;
-use super::survey::{Known, Look, Survey};
+use super::survey::{Known, Manifests, Survey};
 use super::{files, measuring, work, world};
 use crate::event::{Event, Listener, OutcomeKind};
 use crate::key::{self, Manifest};
@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// What became of every step.
 pub struct Done {
     pub outcomes: BTreeMap<StepId, Outcome>,
-    pub manifests: BTreeMap<StepId, (Digest, Manifest)>,
+    pub manifests: Manifests,
     pub interrupted: bool,
     pub seconds: f64,
 }
@@ -56,13 +56,13 @@ enum State {
     Done(Outcome),
 }
 
-/// Runs what the survey found missing.
+/// Runs what the survey, which has the manifests, found missing.
 pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn Listener) -> Result<Done, StoreError> {
     let (progress, heard) = unbounded_channel();
     let mut runner = Runner {
         site,
         states: BTreeMap::new(),
-        manifests: BTreeMap::new(),
+        manifests: Manifests::new(),
         work: FuturesUnordered::new(),
         free: site.slots,
         measuring: false,
@@ -79,7 +79,7 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
 struct Runner<'a> {
     site: &'a Site,
     states: BTreeMap<StepId, State>,
-    manifests: BTreeMap<StepId, (Digest, Manifest)>,
+    manifests: Manifests,
     work: FuturesUnordered<LocalBoxFuture<'a, (StepId, Outcome)>>,
     free: u32,
     measuring: bool,
@@ -94,11 +94,7 @@ struct Runner<'a> {
 impl<'a> Runner<'a> {
     /// Takes over the survey's standings: most steps are done before anything starts.
     fn begin(&mut self, survey: Survey) {
-        for (id, look) in survey.looks {
-            if let Look::Known { manifest, key, .. } = look {
-                self.manifests.insert(id, (key, manifest));
-            }
-        }
+        self.manifests = survey.manifests;
         for (id, standing) in survey.standings {
             let state = match standing {
                 Standing::Cached(product) => State::Done(Outcome::Cached(product)),

@@ -28,13 +28,17 @@ pub struct Survey {
     pub targets: Vec<StepId>,
     /// Steps that the targets need, cached ones included.
     pub needed: BTreeSet<StepId>,
+    /// What a run starts from; empty where only the standings were asked for.
+    pub manifests: Manifests,
 }
+
+/// The manifest and the key of each step that has one.
+pub type Manifests = BTreeMap<StepId, (Digest, Manifest)>;
 
 /// What a step's manifest and the store say.
 pub enum Look {
     /// The key is known.
     Known {
-        manifest: Manifest,
         key: Digest,
         found: Result<Product, Why>,
     },
@@ -78,16 +82,27 @@ impl Contents for Known<'_> {
 
 /// Looks at every step of the site's plan.
 pub fn survey(site: &Site) -> Result<Survey, StoreError> {
+    take(site, None)
+}
+
+/// The same for a run, which needs the manifests too; they take more room than all the rest.
+pub fn survey_with_manifests(site: &Site) -> Result<Survey, StoreError> {
+    let mut manifests = Manifests::new();
+    let survey = take(site, Some(&mut manifests))?;
+    Ok(Survey { manifests, ..survey })
+}
+
+fn take(site: &Site, mut manifests: Option<&mut Manifests>) -> Result<Survey, StoreError> {
     let mut looks: BTreeMap<StepId, Look> = BTreeMap::new();
     for &id in site.plan.order() {
-        let look = look(site, id, &looks)?;
+        let look = look(site, id, &looks, manifests.as_deref_mut())?;
         looks.insert(id, look);
     }
     let targets = site.plan.targets(&site.pipeline, &site.selection);
     let stops = |id: StepId| !matches!(looks[&id], Look::Behind(_) | Look::Known { found: Err(_), .. });
     let needed = site.plan.needed(&targets, stops);
     let standings = looks.iter().map(|(&id, look)| (id, standing(look, needed.contains(&id)))).collect();
-    Ok(Survey { looks, standings, targets, needed })
+    Ok(Survey { looks, standings, targets, needed, manifests: Manifests::new() })
 }
 
 fn standing(look: &Look, needed: bool) -> Standing {
@@ -101,7 +116,12 @@ fn standing(look: &Look, needed: bool) -> Standing {
     }
 }
 
-fn look(site: &Site, id: StepId, looks: &BTreeMap<StepId, Look>) -> Result<Look, StoreError> {
+fn look(
+    site: &Site,
+    id: StepId,
+    looks: &BTreeMap<StepId, Look>,
+    manifests: Option<&mut Manifests>,
+) -> Result<Look, StoreError> {
     let step = site.step(id);
     if matches!(step.action, Action::Measure(_)) && !site.selection.takes(step) {
         return Ok(Look::NotSelected);
@@ -143,7 +163,10 @@ fn look(site: &Site, id: StepId, looks: &BTreeMap<StepId, Look>) -> Result<Look,
     {
         return Ok(Look::Lacking(lack));
     }
-    Ok(Look::Known { manifest, key, found })
+    if let Some(manifests) = manifests {
+        manifests.insert(id, (key, manifest));
+    }
+    Ok(Look::Known { key, found })
 }
 
 /// True where a cell's samples are still to come.

@@ -4,13 +4,14 @@
 //! folder; who lists one asks about each path from the top down, and looks into no folder that is left out.
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use serde::{Deserialize, Serialize};
 
 /// What is left out of every folder on every machine: what version control, Python and a Mac's file browser put
 /// beside the files that a person means.
 pub const NEVER: [&str; 3] = [".git", "__pycache__", ".DS_Store"];
 
 /// The patterns of a folder, in the order in which they were written; the last that matches a path decides.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Filter {
     patterns: Vec<String>,
     /// The part of the folder that is meant, where it is not all of it: patterns are about the whole.

@@ -264,10 +264,9 @@ impl<'d> Expander<'d, '_> {
                 "pipe::no-result",
                 format!("recipe `{}` makes no step `{result}` with these parameters", recipe.name),
             );
-            self.report(
-                call.site.scope,
-                fault.at(header, "used here").at(recipe.at, "its `when` leaves its result out"),
-            );
+            let fault = fault.at(header, "used here").at(recipe.at, "its `when` leaves its result out");
+            let help = "give parameters with which the recipe makes it, or give the recipe a `when` for these";
+            self.report(call.site.scope, fault.help(help));
             return None;
         };
         let [(_, target)] = entity.targets[..] else {

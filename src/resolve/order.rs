@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use pipe_cache::Digest;
+
 use super::canonical;
 use super::scope::Slot;
 use crate::diag::Diagnostic;
@@ -17,8 +19,8 @@ pub fn order(slots: Vec<Slot<'_>>, mut actions: Vec<Option<Action>>, found: &mut
         }
     };
     let mut place: Vec<Option<StepId>> = vec![None; slots.len()];
-    let mut steps: Vec<Step> = Vec::new();
-    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    let mut steps: Vec<Step> = Vec::with_capacity(slots.len());
+    let mut known: BTreeMap<Digest, usize> = BTreeMap::new();
     let mut slots: Vec<Option<Slot<'_>>> = slots.into_iter().map(Some).collect();
     for index in order {
         let (Some(mut action), Some(slot)) = (actions[index].take(), slots[index].take()) else {
@@ -29,7 +31,9 @@ pub fn order(slots: Vec<Slot<'_>>, mut actions: Vec<Option<Action>>, found: &mut
         }
         canonical::renumber(&mut action, &|id| place[id.0].unwrap_or(id));
         // A measurement is a row of a report, so each keeps its own step; its record is found by its key.
-        let key = (slot.class != Class::Measure).then(|| canonical::text(slot.class, slot.export.as_deref(), &action));
+        // The digest of the text stands for it: of 100,000 steps the texts alone would take 40 MB.
+        let text = || canonical::text(slot.class, slot.export.as_deref(), &action);
+        let key = (slot.class != Class::Measure).then(|| Digest::of(text().as_bytes()));
         if let Some(same) = key.as_ref().and_then(|key| known.get(key)) {
             merge(&mut steps[*same], slot);
             place[index] = Some(StepId(*same));

@@ -2,32 +2,41 @@
 
 use kdl::{KdlDocument, KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 
-use super::{Document, Entry, Literal, Node, Word};
+use super::{Entry, Literal, Node, Word};
 use crate::diag::{At, Diagnostic};
 
 /// After so many the parser has lost its way.
-const MOST_FINDINGS: usize = 5;
+pub(super) const MOST_FINDINGS: usize = 5;
 
-/// Parses text that passed the guard.
-pub(super) fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
+/// The nodes of a piece, unless it does not parse, and what is wrong in it.
+pub(super) type Parsed = (Option<Vec<Node>>, Vec<Diagnostic>);
+
+/// Parses bytes `start..end` of a text as the guard has cleaned it; places are those of the text.
+pub(super) fn parse(source: usize, text: &str, clean: &str, start: usize, end: usize) -> Parsed {
     // The parser keeps a byte-order mark as a part of the first name.
-    let skip = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mark = '\u{feff}'.len_utf8();
+    let skip = if start == 0 && text.starts_with('\u{feff}') { mark } else { start };
     let mut converter = Converter { source, text, skip, found: Vec::new() };
-    match KdlDocument::parse_v2(&text[skip..]) {
+    match KdlDocument::parse_v2(clean.get(skip..end).unwrap_or_default()) {
         Ok(document) => {
             let nodes = document.nodes().iter().map(|node| converter.node(node)).collect();
-            (Document { nodes }, converter.found)
+            (Some(nodes), converter.found)
         }
         Err(error) => {
             // One slip makes the parser stumble on: only the first finding of a line is likely to be one.
-            let mut last_line = None;
+            let mut line = 0..0;
             for d in &error.diagnostics {
-                let line = text[..d.span.offset().saturating_add(skip).min(text.len())].lines().count();
-                if last_line.replace(line) != Some(line) && converter.found.len() < MOST_FINDINGS {
+                let offset = d.span.offset().saturating_add(skip).min(text.len());
+                if !line.contains(&offset) {
                     converter.syntax_error(d);
+                    line.start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
+                    line.end = text[offset..].find('\n').map_or(text.len() + 1, |at| offset + at + 1);
+                }
+                if converter.found.len() == MOST_FINDINGS {
+                    break;
                 }
             }
-            (Document::default(), converter.found)
+            (None, converter.found)
         }
     }
 }
@@ -35,6 +44,7 @@ pub(super) fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
 struct Converter<'a> {
     source: usize,
     text: &'a str,
+    /// Bytes before the piece.
     skip: usize,
     found: Vec<Diagnostic>,
 }

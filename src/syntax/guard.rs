@@ -6,6 +6,7 @@
 //! stack on the heap.
 
 use super::MOST_BYTES;
+use super::lex::{is_newline, is_space};
 use crate::diag::{At, Diagnostic};
 
 const MOST_DEPTH: usize = 64;
@@ -15,6 +16,9 @@ const MOST_TOKENS: usize = 1_000_000;
 
 /// The parser reads a block behind `/-` twice, and so one in n of them 2^n times; this bounds the sum.
 const MOST_REREADING: usize = 4_096;
+
+/// Bytes of a piece that the parser gets at once.
+const PIECE: usize = 16 << 10;
 
 /// After so many the rest is noise.
 const MOST_FINDINGS: usize = 100;
@@ -69,10 +73,21 @@ fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
     found
 }
 
-/// One linear pass over the tokens.
-pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
+/// A text as the parser gets it.
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct Clean {
+    /// Byte for byte in the same places. Comments are blanks: the parser takes a stack frame for each `*` in one.
+    /// A `;` behind a node that `/-` takes out is a line end: the parser takes no `;` for the end of such a node.
+    pub(super) text: String,
+    /// Where pieces of the text end; each is of whole nodes. The parser's own tree is large, so it is made piece
+    /// by piece.
+    pub(super) ends: Vec<usize>,
+}
+
+/// One linear pass over the tokens: the text for the parser, or what is wrong.
+pub(super) fn scan(source: usize, text: &str) -> Result<Clean, Vec<Diagnostic>> {
     if let Some(fault) = another_language(source, text) {
-        return vec![fault];
+        return Err(vec![fault]);
     }
     let mut scanner = Scanner {
         source,
@@ -81,15 +96,25 @@ pub(super) fn scan(source: usize, text: &str) -> Vec<Diagnostic> {
         blocks: Vec::new(),
         tokens: 0,
         pending: false,
+        hidden: false,
         dangling: None,
         rereading: 0,
+        clean: text.as_bytes().to_vec(),
+        ends: Vec::new(),
         found: Vec::new(),
     };
     if text.starts_with('\u{feff}') {
         scanner.at = '\u{feff}'.len_utf8();
     }
     scanner.run();
-    scanner.found
+    scanner.ends.push(text.len());
+    match scanner.found.is_empty() {
+        true => {
+            let text = String::from_utf8(scanner.clean).unwrap_or_else(|_| text.to_owned());
+            Ok(Clean { text, ends: scanner.ends })
+        }
+        false => Err(scanner.found),
+    }
 }
 
 /// True for a number of KDL without its sign.
@@ -111,7 +136,9 @@ fn is_number(word: &str) -> bool {
 /// JSON and YAML by their first line, for which the parser would list every line as a fault.
 fn another_language(source: usize, text: &str) -> Option<Diagnostic> {
     let mut lines = text.trim_start_matches('\u{feff}').split_inclusive('\n');
-    let first = lines.find(|line| !line.trim().is_empty() && !line.trim_start().starts_with(['/', '#']))?.trim();
+    // `#` begins comments of YAML, and raw strings of KDL.
+    let comment = |line: &str| line.starts_with("//") || line.starts_with('#') && !line.contains('"');
+    let first = lines.find(|line| !line.trim().is_empty() && !comment(line.trim_start()))?.trim();
     let word = first.split_whitespace().next()?;
     let name = if first.starts_with(['{', '[']) {
         "JSON"
@@ -132,6 +159,8 @@ fn another_language(source: usize, text: &str) -> Option<Diagnostic> {
 struct Block {
     start: usize,
     slashdash: bool,
+    /// `hidden` of the node that the block belongs to.
+    hidden: bool,
 }
 
 struct Scanner<'a> {
@@ -140,21 +169,25 @@ struct Scanner<'a> {
     at: usize,
     blocks: Vec<Block>,
     tokens: usize,
-    /// True after a `/-` until the node ends.
+    /// True after a `/-` until a block begins or the node ends.
     pending: bool,
+    /// True after a `/-` until the node ends.
+    hidden: bool,
     /// A `/-` that has nothing behind it yet.
     dangling: Option<usize>,
     rereading: usize,
+    /// The text for the parser.
+    clean: Vec<u8>,
+    ends: Vec<usize>,
     found: Vec<Diagnostic>,
 }
 
 impl Scanner<'_> {
     fn run(&mut self) {
-        while let Some(byte) = self.peek(0) {
-            if !byte.is_ascii_whitespace() {
-                self.tokens += 1;
-            }
-            if self.found.len() >= MOST_FINDINGS || !self.slashdash_has_something(byte) {
+        while let Some(first) = self.rest().chars().next() {
+            let blank = is_space(first) || is_newline(first);
+            self.tokens += usize::from(!blank);
+            if self.found.len() >= MOST_FINDINGS || !self.slashdash_has_something(first) {
                 return;
             }
             if self.tokens > MOST_TOKENS {
@@ -162,17 +195,29 @@ impl Scanner<'_> {
                     self.error("pipe::too-many-tokens", "this file has over a million words", self.at, self.at + 1);
                 return self.found.push(fault.help("a matrix keeps a file short: `matrix` and `for-each`"));
             }
-            let go_on = match byte {
-                b'/' => self.slash(),
-                b'"' => self.string(0),
-                b'#' => self.hash(),
-                b'[' | b']' => self.bracket(),
-                b'(' => self.annotation(),
-                b'{' => self.open(),
-                b'}' => self.close(),
-                b'\n' | b';' => {
-                    self.pending = false;
+            let go_on = match first {
+                '/' => self.slash(),
+                '"' => self.string(0),
+                '#' => self.hash(),
+                '[' | ']' => self.bracket(),
+                '(' => self.annotation(),
+                '{' => self.open(),
+                '}' => self.close(),
+                '\\' => self.backslash(),
+                ';' => {
+                    if self.hidden {
+                        self.clean[self.at] = b'\n';
+                    }
                     self.at += 1;
+                    self.end_node();
+                    true
+                }
+                _ if blank => {
+                    // The line ends between `/-` and what it comments out end no node.
+                    self.at += first.len_utf8();
+                    if is_newline(first) && self.dangling.is_none() {
+                        self.end_node();
+                    }
                     true
                 }
                 _ => self.word(),
@@ -192,6 +237,16 @@ impl Scanner<'_> {
         }
     }
 
+    /// Behind the `;` or the line end of a node.
+    fn end_node(&mut self) {
+        self.pending = false;
+        self.hidden = false;
+        let last = self.ends.last().copied().unwrap_or(0);
+        if self.blocks.is_empty() && self.at - last >= PIECE {
+            self.ends.push(self.at);
+        }
+    }
+
     fn peek(&self, ahead: usize) -> Option<u8> {
         self.text.as_bytes().get(self.at + ahead).copied()
     }
@@ -205,14 +260,15 @@ impl Scanner<'_> {
     }
 
     /// A `/-` needs something behind it; the parser takes minutes to find out that a row of them has nothing.
-    fn slashdash_has_something(&mut self, byte: u8) -> bool {
+    fn slashdash_has_something(&mut self, first: char) -> bool {
         let Some(start) = self.dangling else { return true };
         let next = self.peek(1);
-        if byte.is_ascii_whitespace() || byte == b'\\' || (byte == b'/' && matches!(next, Some(b'/' | b'*'))) {
+        if is_space(first) || is_newline(first) || first == '\\' || (first == '/' && matches!(next, Some(b'/' | b'*')))
+        {
             return true;
         }
         self.dangling = None;
-        let nothing = matches!(byte, b';' | b'}') || (byte == b'/' && next == Some(b'-'));
+        let nothing = matches!(first, ';' | '}') || (first == '/' && next == Some(b'-'));
         if nothing {
             self.nothing_commented(start);
         }
@@ -227,12 +283,22 @@ impl Scanner<'_> {
     fn slash(&mut self) -> bool {
         match self.peek(1) {
             Some(b'/') => {
-                self.at += self.rest().find('\n').unwrap_or(self.rest().len());
+                let start = self.at;
+                self.at += self.rest().find(is_newline).unwrap_or(self.rest().len());
+                self.clean[start..self.at].fill(b' ');
                 true
             }
             Some(b'*') => self.comment(),
             Some(b'-') => {
+                let parted = |c: char| is_space(c) || is_newline(c) || ";{}/".contains(c);
+                if !self.text[..self.at].ends_with(parted) && self.at > 0 && !self.text[..self.at].ends_with('\u{feff}')
+                {
+                    let fault =
+                        self.error("pipe::missing-space", "this `/-` follows without a space", self.at, self.at + 2);
+                    self.found.push(fault.help("write a space before it: `a \"kept\" /-\"taken out\"`"));
+                }
                 self.pending = true;
+                self.hidden = true;
                 self.dangling = Some(self.at);
                 self.at += 2;
                 true
@@ -241,6 +307,30 @@ impl Scanner<'_> {
                 self.at += 1;
                 true
             }
+        }
+    }
+
+    /// `\`, which takes the line end behind it out of the grammar.
+    fn backslash(&mut self) -> bool {
+        self.at += 1;
+        loop {
+            let rest = self.rest();
+            self.at += rest.find(|c| !is_space(c)).unwrap_or(rest.len());
+            let rest = self.rest();
+            if rest.starts_with("/*") {
+                if !self.comment() {
+                    return false;
+                }
+                continue;
+            }
+            if rest.starts_with("//") {
+                self.slash();
+            }
+            let rest = self.rest();
+            if let Some(end) = rest.chars().next().filter(|&c| is_newline(c)) {
+                self.at += if rest.starts_with("\r\n") { 2 } else { end.len_utf8() };
+            }
+            return true;
         }
     }
 
@@ -257,6 +347,7 @@ impl Scanner<'_> {
                     depth -= 1;
                     self.at += 2;
                     if depth == 0 {
+                        self.clean[start..self.at].fill(b' ');
                         return true;
                     }
                 }
@@ -278,6 +369,14 @@ impl Scanner<'_> {
     fn string(&mut self, hashes: usize) -> bool {
         let start = self.at - hashes;
         let multi = self.rest().starts_with("\"\"\"");
+        if multi && !self.rest()[3..].starts_with(is_newline) {
+            let message = "`\"\"\"` begins a text of several lines, and has to end its line";
+            let fault = self.error("pipe::triple-quotes", message, start, self.at + 3);
+            self.found.push(fault.help(
+                "write the text on the lines below, and the closing `\"\"\"` on a line of its own; one line of text stands in `\"`",
+            ));
+            return false;
+        }
         let quotes = if multi { "\"\"\"" } else { "\"" };
         let end = format!("{quotes}{}", "#".repeat(hashes));
         self.at += quotes.len();
@@ -342,10 +441,9 @@ impl Scanner<'_> {
 
     /// `(` opens an annotation, which is a word and `)`.
     fn annotation(&mut self) -> bool {
-        let end = self.rest()[1..].find([')', '(', '\n', ';', '{', '}', '"']).map(|end| end + 1);
-        let closed = end.is_some_and(|end| self.rest()[end..].starts_with(')'));
-        let quoted = end.is_some_and(|end| self.rest()[end..].starts_with('"'));
-        if !closed && !quoted {
+        // Comments, strings and continued lines are the parser's to judge.
+        let sign = self.rest()[1..].chars().find(|&c| is_newline(c) || ")(;{}\"#/\\".contains(c));
+        if sign.is_none_or(|sign| is_newline(sign) || "(;{}".contains(sign)) {
             let fault =
                 self.error("pipe::unclosed-annotation", "this annotation is never closed", self.at, self.at + 1);
             self.found.push(fault.help("write `)` behind its word: `(file)\"data.txt\"`"));
@@ -369,7 +467,8 @@ impl Scanner<'_> {
     }
 
     fn open(&mut self) -> bool {
-        self.blocks.push(Block { start: self.at, slashdash: self.pending });
+        let hidden = std::mem::take(&mut self.hidden);
+        self.blocks.push(Block { start: self.at, slashdash: self.pending, hidden });
         let deep = self.blocks.len() > MOST_DEPTH;
         let slashdashes = self.blocks.iter().filter(|block| block.slashdash).count();
         if self.pending {
@@ -396,12 +495,13 @@ impl Scanner<'_> {
     }
 
     fn close(&mut self) -> bool {
-        if self.blocks.pop().is_none() {
+        let Some(block) = self.blocks.pop() else {
             let fault = self.error("pipe::unopened-block", "this `}` closes nothing", self.at, self.at + 1);
             self.found.push(fault.help("take it away, or write the `{` that it belongs to"));
             return false;
-        }
+        };
         self.pending = false;
+        self.hidden = block.hidden;
         self.at += 1;
         true
     }
@@ -472,7 +572,7 @@ mod tests {
             "/- a { b } \nc (\"q\")\"d\"",
             "\"a\"=1",
         ] {
-            assert!(scan(0, text).is_empty(), "{text}: {:?}", scan(0, text));
+            assert!(scan(0, text).is_ok(), "{text}: {:?}", scan(0, text));
         }
     }
 }
