@@ -36,10 +36,12 @@ impl fmt::Debug for Secret {
 
 /// The secrets that a process is given, by name.
 pub fn names(run: &Run) -> BTreeSet<&str> {
-    let name = |input| match input {
-        &Input::Secret { ref name } => Some(name.as_str()),
-        _ => None,
-    };
+    fn name(input: &Input) -> Option<&str> {
+        match input {
+            Input::Secret { name } => Some(name),
+            _ => None,
+        }
+    }
     places(run).into_iter().filter_map(|(input, _)| name(input)).collect()
 }
 

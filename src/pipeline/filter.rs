@@ -10,45 +10,49 @@ use serde::{Deserialize, Serialize};
 /// beside the files that a person means.
 pub const NEVER: [&str; 3] = [".git", "__pycache__", ".DS_Store"];
 
-/// The patterns of a folder, in the order in which they were written; the last that matches a path decides.
+/// The patterns of a folder, in the order in which they were written; the last that matches a path decides. Most
+/// inputs have none, and there are many inputs, so that one without takes no room.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Filter {
-    patterns: Vec<String>,
+pub struct Filter(Option<Box<Patterns>>);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Patterns {
+    lines: Vec<String>,
     /// The part of the folder that is meant, where it is not all of it: patterns are about the whole.
     below: String,
 }
 
 impl Filter {
-    /// True where no pattern was written.
-    pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
-    }
-
     /// Adds patterns below those that are there.
     pub fn extend(&mut self, patterns: impl IntoIterator<Item = String>) {
-        self.patterns.extend(patterns);
+        self.0.get_or_insert_default().lines.extend(patterns);
     }
 
     /// The same patterns, for the file or folder at `path` inside the folder.
     pub fn inside(&self, path: &str) -> Filter {
-        let below = if self.below.is_empty() { path.to_owned() } else { format!("{}/{path}", self.below) };
-        Filter { patterns: self.patterns.clone(), below }
+        let inner = |patterns: &Patterns| {
+            let above = &patterns.below;
+            let below = if above.is_empty() { path.to_owned() } else { format!("{above}/{path}") };
+            Box::new(Patterns { lines: patterns.lines.clone(), below })
+        };
+        Filter(self.0.as_deref().map(inner))
     }
 
     /// True where the patterns leave out the very file or folder that is meant.
     pub fn leaves_itself_out(&self, is_folder: bool) -> bool {
-        let whole = Filter { patterns: self.patterns.clone(), below: String::new() };
-        !self.below.is_empty() && whole.leaves_out(&self.below, is_folder)
+        let Some(patterns) = self.0.as_deref().filter(|patterns| !patterns.below.is_empty()) else { return false };
+        let whole = Patterns { lines: patterns.lines.clone(), below: String::new() };
+        Filter(Some(Box::new(whole))).leaves_out(&patterns.below, is_folder)
     }
 
     /// The filter ready for use.
     pub fn matcher(&self) -> Matcher {
         let mut builder = GitignoreBuilder::new("");
-        for pattern in &self.patterns {
+        for pattern in self.0.iter().flat_map(|patterns| &patterns.lines) {
             // Each was checked where it was written; one that is wrong all the same leaves nothing out.
             let _ = builder.add_line(None, pattern);
         }
-        Matcher { patterns: builder.build().unwrap_or_else(|_| Gitignore::empty()), below: self.below.clone() }
+        Matcher { patterns: builder.build().unwrap_or_else(|_| Gitignore::empty()), below: self.0.as_ref().map(|patterns| patterns.below.clone()).unwrap_or_default() }
     }
 
     /// True where the filter leaves out what lies at `path`, or a folder above it.
