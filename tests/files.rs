@@ -5,7 +5,9 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use common::{Place, Said, passed_over, ran};
 
@@ -375,6 +377,68 @@ fn a_secret_is_read_by_its_step_and_left_nowhere() {
             }
             fs::remove_file(&key).expect("the key");
         }
+    }
+}
+
+/// The folder that holds the secrets of a running `pipe`.
+fn held(pipe: u32) -> Option<PathBuf> {
+    let place = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+    let prefix = format!("pipe-secrets-{pipe}-");
+    let entries = fs::read_dir(place).ok()?.flatten();
+    entries
+        .map(|entry| entry.path())
+        .find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)))
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        match look() {
+            Some(found) => return found,
+            None => assert!(Instant::now() < until, "{what} after 30 s"),
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn no_process_shows_a_secret_and_a_kill_leaves_none() {
+    for level in levels() {
+        let place = Place::new();
+        place.write(
+            "p.kdl",
+            "pipeline \"p\"\nstep \"s\" class=\"fetch\" { run \"sh\" \"-c\" \"sleep 60; cat $1\" \"sh\" (secret)\"HF_TOKEN\"; }\n",
+        );
+        let mut args = vec!["run", "p.kdl"];
+        if common::has_sandbox() {
+            args.extend(["--sandbox", level]);
+        }
+        let mut command = place.command(&args);
+        command.env("HF_TOKEN", SECRET).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut pipe = command.spawn().expect("pipe starts");
+        let folder = wait_for("no file with the secret", || held(pipe.id()).filter(|at| at.join("HF_TOKEN").exists()));
+        assert_eq!(folder.metadata().expect("the folder").permissions().mode() & 0o777, 0o700, "{level}");
+        // The step itself has started when its shell sleeps.
+        let own = [pipe.id(), std::process::id()];
+        let words = |id: u32, name: &str| fs::read(format!("/proc/{id}/{name}")).unwrap_or_default();
+        let all = || -> Vec<u32> {
+            let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+            entries
+                .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+                .filter(|id| !own.contains(id))
+                .collect()
+        };
+        if cfg!(target_os = "linux") {
+            wait_for("no sleep", || all().into_iter().find(|id| words(*id, "cmdline").starts_with(b"sleep\x0060")));
+        }
+        for id in all() {
+            for name in ["cmdline", "environ"] {
+                assert!(!String::from_utf8_lossy(&words(id, name)).contains(SECRET), "{level}: {name} of {id}");
+            }
+        }
+        pipe.kill().expect("a kill");
+        pipe.wait().expect("an end");
+        wait_for("the secret is left behind", || (!folder.exists()).then_some(()));
     }
 }
 

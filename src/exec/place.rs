@@ -21,6 +21,9 @@ pub const MODEL: &str = "in/model";
 pub const TOKENS: &str = "in/tokens.npy";
 pub const CUDA: &str = "in/cuda";
 
+/// Where some hosts keep the driver's libraries, out of the loader's own folders.
+pub const DRIVER_LIBRARIES: &str = "/usr/local/nvidia/lib64:/usr/local/nvidia/lib";
+
 /// Lines of an engine's log that a message shows.
 pub const TAIL: usize = 12;
 
@@ -139,8 +142,7 @@ fn spec(job: &Job<'_>, asked: &Measure, root: &Path, log: &Path) -> Result<Proce
         spec.devices = nvidia_devices();
         let seen = sandbox::seen_workdir(site.sandbox, root);
         spec.env.insert("CUDA_CACHE_PATH".to_owned(), seen.join("tmp/cuda").to_string_lossy().into_owned());
-        // Where some hosts keep the driver's libraries, out of the loader's own folders.
-        spec.env.insert("LD_LIBRARY_PATH".to_owned(), "/usr/local/nvidia/lib64:/usr/local/nvidia/lib".to_owned());
+        spec.env.insert("LD_LIBRARY_PATH".to_owned(), DRIVER_LIBRARIES.to_owned());
     }
     if site.sandbox == Sandbox::Off {
         spec.env.insert("HOME".to_owned(), root.join("tmp").to_string_lossy().into_owned());

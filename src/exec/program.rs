@@ -9,7 +9,7 @@ use pipe_cache::Entry;
 use tempfile::TempDir;
 
 use super::outcome::{Failure, Lack};
-use super::place::nvidia_devices;
+use super::place::{DRIVER_LIBRARIES, nvidia_devices};
 use super::process::redact::Redactor;
 use super::process::{self, Mount, ProcessSpec, Status};
 use super::site::Site;
@@ -208,6 +208,7 @@ fn spec(
     }
     if step.needs.gpu > 0 {
         spec.devices = nvidia_devices();
+        spec.env.entry("LD_LIBRARY_PATH".to_owned()).or_insert_with(|| DRIVER_LIBRARIES.to_owned());
     }
     spec.tool_roots = tool_roots;
     spec.network = run.network.value;

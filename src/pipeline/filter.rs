@@ -52,7 +52,10 @@ impl Filter {
             // Each was checked where it was written; one that is wrong all the same leaves nothing out.
             let _ = builder.add_line(None, pattern);
         }
-        Matcher { patterns: builder.build().unwrap_or_else(|_| Gitignore::empty()), below: self.0.as_ref().map(|patterns| patterns.below.clone()).unwrap_or_default() }
+        Matcher {
+            patterns: builder.build().unwrap_or_else(|_| Gitignore::empty()),
+            below: self.0.as_ref().map(|patterns| patterns.below.clone()).unwrap_or_default(),
+        }
     }
 
     /// True where the filter leaves out what lies at `path`, or a folder above it.

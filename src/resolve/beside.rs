@@ -51,12 +51,17 @@ enum Folder<'s> {
     Std(&'s str),
 }
 
+/// True for a file that Python may be given to run.
+pub fn is_script(input: &Input) -> bool {
+    matches!(input, Input::File { name, .. } | Input::Embedded { name, .. } if name.ends_with(".py"))
+}
+
 impl Loader<'_> {
     /// The modules beside a script and all that they import from there; none of what is no Python file.
     pub fn beside(&mut self, script: &Input) -> Rc<Vec<Module>> {
         let script = match script {
-            Input::File { path, name, .. } if name.ends_with(".py") => Script::File(path.clone()),
-            Input::Embedded { name, bytes } if name.ends_with(".py") => match stdlib::path_of(bytes) {
+            Input::File { path, .. } if is_script(script) => Script::File(path.clone()),
+            Input::Embedded { bytes, .. } if is_script(script) => match stdlib::path_of(bytes) {
                 Some(path) => Script::Std(path),
                 None => return Rc::default(),
             },

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::beside::is_script;
 use super::eval::{bad_path, not_below, quoted};
 use super::expand::Expander;
 use super::fields::Fields;
@@ -245,9 +246,12 @@ impl<'d> Expander<'d, '_> {
 
     /// Puts the Python modules that scripts import from beside them where they lie beside them when they run.
     fn bring_modules(&mut self, site: &Site, run: &mut Run) {
-        let named: Vec<(Input, String)> = places(run).into_iter().map(|(input, at)| (input.clone(), at)).collect();
+        let named = places(run);
+        if !named.iter().any(|(input, _)| is_script(input)) {
+            return;
+        }
         let mut brought: Vec<(String, Spanned<Input>)> = Vec::new();
-        for (script, at) in &named {
+        for (script, at) in named.iter().filter(|(input, _)| is_script(input)) {
             let folder = at.rsplit_once('/').map_or("", |(folder, _)| folder);
             for module in self.loader.beside(script).iter() {
                 let place = format!("{folder}/{}", module.path);

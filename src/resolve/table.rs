@@ -271,7 +271,8 @@ static ARG: NodeSpec = NodeSpec {
 static RUN: NodeSpec = NodeSpec {
     name: "run",
     doc: "The process: a tool of the host (or a file of a step) and its arguments. With a Python script \
-          `(file)\"x.py\"` come the modules beside it that it imports, and those that they import.",
+          `(file)\"x.py\"` come the modules beside it that it imports, and those that they import; data, and modules \
+          that it names only while it runs, are named with `input`.",
     values: &[value("tool", Kind::Arg, "`python3`, or `(step)\"build/bin/tool\"`")],
     rest: Some(value("argument", Kind::Arg, "text, or `(step)…`, `(file)…`, `(param)…`, `(output)…`, `(secret)…`")),
     body: Body::Nodes(&[&ARG]),
