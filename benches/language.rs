@@ -109,7 +109,7 @@ fn main() -> ExitCode {
     let text = literal_steps(10_000);
     let literal = write("literal.kdl", &text);
     // A child starts out with the resident set of who starts it, so this process stays small until the end.
-    let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: None };
+    let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), gpu: "none".to_owned(), python: None };
     let disk = Disk::new(folder.path().to_owned());
     let mut timed = |what: &str, file: &Path, command: &str, runs: usize, cold: bool, most_ms: f64, most_mib: f64| {
         let file = file.display().to_string();

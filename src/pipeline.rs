@@ -30,8 +30,17 @@ pub struct Pipeline {
     pub sources: Vec<Source>,
     pub params: Vec<Param>,
     pub matrices: Vec<Matrix>,
+    /// The named sets of values that `--profile` can choose.
+    pub profiles: Vec<Profile>,
     /// Steps in an order in which each comes after those that it reads. Equal steps are merged into one.
     pub steps: Vec<Step>,
+}
+
+/// A named set of values for parameters.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Profile {
+    pub name: String,
+    pub about: Option<String>,
 }
 
 /// A parameter and the value it has in this run.
@@ -55,6 +64,8 @@ pub enum Origin {
     File { source: usize, start: usize, end: usize },
     /// A flag of the command line, as it was given: `--set prompt-tokens=128`.
     Flag(String),
+    /// A value of the profile that a flag chose, `flag`, and its place, as in `File`.
+    Profile { flag: String, source: usize, start: usize, end: usize },
     /// `pipe` itself, with the reason.
     #[serde(skip)]
     Builtin(Why),
@@ -124,8 +135,20 @@ impl fmt::Display for Cell {
 pub struct Matrix {
     pub name: String,
     pub axes: Vec<(String, Vec<String>)>,
+    /// Every cell in order, those that are ruled out among them.
+    pub points: Vec<Cell>,
     /// Cells that the file rules out, each with its reason.
     pub excluded: Vec<(Cell, String)>,
+    /// Cells that the file adds to what the axes make, each with its reason where it gives one.
+    pub included: Vec<(Cell, Option<String>)>,
+}
+
+impl Matrix {
+    /// The reason for which the file adds this cell.
+    pub fn why_included(&self, cell: &Cell) -> Option<&str> {
+        let (_, reason) = self.included.iter().find(|(included, _)| included == cell)?;
+        reason.as_deref()
+    }
 }
 
 /// One node of the DAG.
@@ -436,7 +459,8 @@ pub struct Published {
     pub metrics: Vec<(String, f64)>,
 }
 
-/// `engine=onnx place=*`: each axis it names must match, `*` stands for any text.
+/// `engine=onnx place=* !device=cpu`: each axis it names must match, and with `!` must not; `*` stands for any
+/// text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellPattern(pub Vec<(String, String)>);
 
@@ -452,7 +476,15 @@ impl CellPattern {
 
     /// True where every axis that the pattern names matches the cell's value.
     pub fn matches(&self, cell: &Cell) -> bool {
-        self.0.iter().all(|(axis, pattern)| cell.get(axis).is_some_and(|value| glob(pattern, value)))
+        self.0.iter().all(|(axis, pattern)| match axis.strip_prefix('!') {
+            Some(axis) => cell.get(axis).is_some_and(|value| !glob(pattern, value)),
+            None => cell.get(axis).is_some_and(|value| glob(pattern, value)),
+        })
+    }
+
+    /// True where the pattern says something of this axis.
+    pub fn names(&self, axis: &str) -> bool {
+        self.0.iter().any(|(known, _)| known.trim_start_matches('!') == axis)
     }
 }
 

@@ -9,7 +9,7 @@ use petgraph::Direction;
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::pipeline::{Action, CellPattern, Pipeline, Step, StepId, reads};
+use crate::pipeline::{Action, Cell, CellPattern, Pipeline, Step, StepId, reads};
 
 /// The steps of a pipeline in order.
 #[derive(Debug)]
@@ -57,17 +57,46 @@ impl Plan {
         found.into_iter().collect()
     }
 
-    /// What a run is after when nothing else is said: steps that nobody reads, every selected measurement,
-    /// and what is given back to the user.
+    /// What `selection` leaves out: cells that it does not take, and steps without a cell that read such cells.
+    /// A comparison stays, and looks at the cells that are there.
+    pub fn left_out(&self, pipeline: &Pipeline, selection: &Selection) -> BTreeSet<StepId> {
+        let mut left = BTreeSet::new();
+        if selection.only.is_empty() {
+            return left;
+        }
+        for &id in &self.order {
+            let step = &pipeline.steps[id.0];
+            let lost = |read: &StepId| {
+                let cell = pipeline.steps[read.0].cell.as_ref();
+                left.contains(read) && cell.is_none_or(|cell| selection.rules_out(cell))
+            };
+            let out = match (&step.cell, &step.action) {
+                (Some(cell), _) => !selection.takes(cell),
+                (None, Action::Compare(_)) => false,
+                (None, _) => self.reads(id).iter().any(lost),
+            };
+            if out {
+                left.insert(id);
+            }
+        }
+        left
+    }
+
+    /// What a run is after when nothing else is said: steps that nobody reads, every measurement, and what is
+    /// given back to the user, of all that is selected.
     pub fn targets(&self, pipeline: &Pipeline, selection: &Selection) -> Vec<StepId> {
+        let left = self.left_out(pipeline, selection);
+        // A cell that is asked for by its name is made, though nothing that is left reads it.
+        let gone = |step: &Step, reader: &StepId| step.cell.is_some() && left.contains(reader);
         self.order
             .iter()
             .copied()
+            .filter(|id| !left.contains(id))
             .filter(|id| {
                 let step = &pipeline.steps[id.0];
                 match &step.action {
-                    Action::Measure(_) => selection.takes(step),
-                    _ => self.readers(*id).is_empty() || step.export.is_some(),
+                    Action::Measure(_) => true,
+                    _ => self.readers(*id).iter().all(|reader| gone(step, reader)) || step.export.is_some(),
                 }
             })
             .collect()
@@ -94,12 +123,19 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// True where `step` is no cell, or a cell that a pattern takes.
-    pub fn takes(&self, step: &Step) -> bool {
-        match &step.cell {
-            Some(cell) => self.only.is_empty() || self.only.iter().any(|pattern| pattern.matches(cell)),
-            None => true,
-        }
+    /// True for a cell that a pattern takes.
+    pub fn takes(&self, cell: &Cell) -> bool {
+        self.only.is_empty() || self.only.iter().any(|pattern| pattern.matches(cell))
+    }
+
+    /// True for a cell that differs from every pattern on an axis that it has; one that merely lacks an axis does
+    /// not, as an engine that serves every place.
+    fn rules_out(&self, cell: &Cell) -> bool {
+        let on_its_axes = |pattern: &CellPattern| {
+            let has = |axis: &str| cell.get(axis.trim_start_matches('!')).is_some();
+            CellPattern(pattern.0.iter().filter(|(axis, _)| has(axis)).cloned().collect())
+        };
+        !self.only.iter().any(|pattern| on_its_axes(pattern).matches(cell))
     }
 }
 
@@ -132,7 +168,7 @@ compare "report" of=(step)"speed"
 "#;
 
     fn pipeline() -> Pipeline {
-        let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: None };
+        let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), gpu: "none".to_owned(), python: None };
         let (pipeline, found) =
             load(Path::new("p.kdl"), &Options::default(), &Memory::default().with("p.kdl", TEXT), &facts);
         pipeline.unwrap_or_else(|| panic!("{}", found.render(false, 100)))
@@ -182,6 +218,39 @@ compare "report" of=(step)"speed"
         assert_eq!(targets(&Selection::default()), "fast report speed[way=fast] speed[way=slow]");
         assert_eq!(targets(&only("way=slow")), "fast report speed[way=slow]");
         assert_eq!(targets(&only("way=none")), "fast report");
+    }
+
+    #[test]
+    fn what_is_not_selected_is_left_out_with_what_reads_it() {
+        let text = r#"
+pipeline "p"
+matrix "sizes" { axis "size" 1 2; }
+matrix "cells" { axis "size" 1 2; axis "tool" "a" "b"; }
+step "data" for-each="sizes" { run "echo" (axis)"size"; }
+step "use" for-each="cells" { run "cat" (step)"data" (axis)"tool"; }
+step "all" { run "cat"; input (cells)"use" as="in"; }
+step "after" { run "cat" (step)"all"; }
+step "one" { run "cat" (step)"data[size=1]"; }
+step "apart" { run "true"; }
+"#;
+        let facts = Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), gpu: "none".to_owned(), python: None };
+        let (pipeline, found) =
+            load(Path::new("p.kdl"), &Options::default(), &Memory::default().with("p.kdl", text), &facts);
+        let pipeline = pipeline.unwrap_or_else(|| panic!("{}", found.render(false, 100)));
+        let plan = Plan::new(&pipeline).expect("no cycle");
+        let said = |pattern: &str| {
+            let selection = only(pattern);
+            let targets = names(&pipeline, plan.targets(&pipeline, &selection)).join(" ");
+            (targets, names(&pipeline, plan.left_out(&pipeline, &selection)).join(" "))
+        };
+        let (targets, left) = said("size=1 tool=a");
+        assert_eq!(targets, "apart one use[size=1,tool=a]");
+        assert_eq!(
+            left,
+            "after all data[size=1] data[size=2] use[size=1,tool=b] use[size=2,tool=a] use[size=2,tool=b]"
+        );
+        assert_eq!(said("!size=1").0, "apart use[size=2,tool=a] use[size=2,tool=b]");
+        assert_eq!(said("size=1").0, "apart one use[size=1,tool=a] use[size=1,tool=b]");
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Documents to a [`Pipeline`]: names, types, recipes and matrices, with every error of the files at once.
 //!
-//! In reading order: `import` reads the files, `world` finds recipes and parameters, `matrix` the cells;
-//! `check` holds every node against the `table` and every name against what is declared; `expand` unfolds
-//! recipes and cells into slots; `eval`, `build` and `judge` make their actions, with `filters` of folders and
-//! the Python modules `beside` a script; `order` sorts and merges them. Nothing here knows of plans, of keys or of the machine beyond [`Facts`], and nothing runs.
+//! In reading order: `import` reads the files, `world` finds recipes and parameters, `flags` gives those their
+//! values; `axis`, `range`, `matrix` and `product` make the cells; `check` and `rules` hold every node against the
+//! `table` and every name against what is declared; `expand` unfolds recipes and cells into slots; `eval`, `cells`,
+//! `build` and `judge` make their actions, with `filters` of folders and the Python modules `beside` a script;
+//! `order` sorts and merges them. Nothing here knows of plans, of keys or of the machine beyond [`Facts`], and
+//! nothing runs.
 
+mod axis;
 mod beside;
 mod build;
 mod canonical;
+mod cells;
 mod check;
 mod eval;
 mod expand;
@@ -22,7 +26,10 @@ mod kind;
 mod lock;
 mod matrix;
 mod order;
+mod product;
 mod python;
+mod range;
+mod rules;
 mod scope;
 mod shape;
 pub mod table;
@@ -30,28 +37,32 @@ mod value;
 mod witness;
 mod world;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use files::{Disk, FileKind, Files, Memory};
 pub use kind::Kind;
 
 use crate::diag::{At, Diagnostic, Diagnostics};
-use crate::pipeline::{Param, Pipeline, Spanned, Value};
-use crate::syntax::Entry;
+use crate::pipeline::{Param, Pipeline, Profile, Spanned, Value};
+use crate::syntax::{Entry, Node};
+use axis::Around;
 use check::Checker;
 use expand::Expander;
 use import::Loader;
 use matrix::MatrixDecl;
-use scope::{Bound, Scope, Slot, Work};
-use world::{ParamDecl, World};
+use scope::{Bound, Scope, Site, Slot, Work};
+use world::{ParamDecl, ProfileDecl, World};
 
-/// Host facts that decide what a pipeline is: markers of Python locks.
+/// Host facts that decide what a pipeline is: what `when` asks, and markers of Python locks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// `linux` or `macos`.
     pub os: String,
     /// `x86_64` or `aarch64`.
     pub arch: String,
+    /// The kind of accelerator that is there: `nvidia`, `metal` or `none`.
+    pub gpu: String,
     /// The version of `python3`, as `3.11.7`, where there is one.
     pub python: Option<String>,
 }
@@ -59,8 +70,10 @@ pub struct Facts {
 /// What the command line says about the pipeline.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// `--set NAME=VALUE`, in order; the last of a name counts.
+    /// `--set NAME=VALUE`, in order; the last of a name counts, and all of a list's.
     pub sets: Vec<(String, String)>,
+    /// `--profile NAME`.
+    pub profile: Option<String>,
 }
 
 /// Reads the pipeline at `path`; it is there only where nothing is wrong with it.
@@ -76,46 +89,47 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
     let world = World::new(&modules, &mut found);
     let main = &modules[0].document.nodes;
     let header = main.first().filter(|node| node.name.text == "pipeline");
-    let mut matrices: Vec<MatrixDecl> = Vec::new();
-    for node in main.iter().filter(|node| node.name.text == "matrix") {
-        let Some(matrix) = MatrixDecl::new(node, &mut found) else {
-            continue;
-        };
-        match matrices.iter().find(|known| known.name == matrix.name) {
-            Some(first) => found.push(world::twice("matrices", matrix.name, matrix.at, first.at)),
-            None => matrices.push(matrix),
-        }
+    let params = declared(main, "param", &mut found, |node, found| {
+        ParamDecl::new(node, node.values().skip(1).collect(), found).map(|param| (param.name, param.at, param))
+    });
+    let profiles = declared(main, "profile", &mut found, |node, _| {
+        ProfileDecl::new(node).map(|profile| (profile.name, profile.at, profile))
+    });
+    let mut matrices;
+    let mut expander = Expander {
+        world: &world,
+        modules: &modules,
+        matrices: &[],
+        loader,
+        facts,
+        scopes: vec![Scope::top()],
+        slots: Vec::new(),
+        index: Default::default(),
+        taken: 0,
+        found: Vec::new(),
+    };
+    // Parameters first: a matrix may take the values of an axis from one.
+    expander.parameters(&params, &profiles, options);
+    {
+        let site = Site { scope: 0, cell: None, of: None };
+        let holds = |when| expander.holds(&site, when);
+        let around = Around { params: &expander.scopes[0].params, holds: &holds };
+        matrices = declared(main, "matrix", &mut found, |node, found| {
+            let name = node.values().next().and_then(Entry::text)?;
+            MatrixDecl::new(node, &around, found).map(|matrix| (name, matrix.at, matrix))
+        });
     }
-    let mut params: Vec<ParamDecl> = Vec::new();
-    for node in main.iter().filter(|node| node.name.text == "param") {
-        let Some(param) = ParamDecl::new(node, node.values().nth(1), &mut found) else {
-            continue;
-        };
-        match params.iter().find(|known| known.name == param.name) {
-            Some(first) => found.push(world::twice("parameters", param.name, param.at, first.at)),
-            None => params.push(param),
-        }
-    }
+    product::products(main, &mut matrices, &mut found);
     let mut checker =
         Checker { world: &world, modules: &modules, matrices: &matrices, params: &params, found: Vec::new() };
     checker.run();
     found.append(&mut checker.found);
     if found.iter().any(|fault| fault.code == "pipe::recipe-cycle") {
         // Unfolding would not end.
-        return (None, Diagnostics::new(loader.sources, found));
+        return (None, Diagnostics::new(expander.loader.sources, found));
     }
     let checked: Vec<At> = found.iter().filter_map(place).collect();
-    let mut expander = Expander {
-        world: &world,
-        modules: &modules,
-        matrices: &matrices,
-        loader,
-        facts,
-        scopes: vec![Scope::top()],
-        slots: Vec::new(),
-        found: Vec::new(),
-    };
-    expander.parameters(&params, options);
+    expander.matrices = &matrices;
     expander.body(0, main);
     let actions = expander.build_all();
     let Expander { slots, scopes, found: more, loader, .. } = expander;
@@ -137,9 +151,44 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
         sources: loader.sources,
         params: params.iter().filter_map(|param| plain_param(param, &scopes[0])).collect(),
         matrices: matrices.iter().map(MatrixDecl::plain).collect(),
+        profiles: profiles
+            .iter()
+            .map(|profile| Profile { name: profile.name.to_owned(), about: profile.about.map(str::to_owned) })
+            .collect(),
         steps,
     };
     (Some(pipeline), diagnostics)
+}
+
+/// What the nodes of a name declare; of two that have one name, the first.
+fn declared<'d, T>(
+    nodes: &'d [Node],
+    kind: &str,
+    found: &mut Vec<Diagnostic>,
+    read: impl Fn(&'d Node, &mut Vec<Diagnostic>) -> Option<(&'d str, At, T)>,
+) -> Vec<T> {
+    let mut known: BTreeMap<&str, At> = BTreeMap::new();
+    let mut all = Vec::new();
+    for node in nodes.iter().filter(|node| node.name.text == kind) {
+        let Some((name, at, one)) = read(node, found) else {
+            continue;
+        };
+        match known.get(name) {
+            Some(first) => {
+                let what = match kind {
+                    "param" => "parameters",
+                    "profile" => "profiles",
+                    _ => "matrices",
+                };
+                found.push(world::twice(what, name, at, *first));
+            }
+            None => {
+                known.insert(name, at);
+                all.push(one);
+            }
+        }
+    }
+    all
 }
 
 /// The place of a fault.
@@ -168,7 +217,22 @@ fn plain_param(param: &ParamDecl<'_>, scope: &Scope<'_>) -> Option<Param> {
         Bound::Input(input) => {
             Spanned { value: Value::Text(flags::input_name(&input.value)), origin: input.origin.clone() }
         }
-        Bound::Step(_) | Bound::Output(_) | Bound::Absent | Bound::Wrong => return None,
+        Bound::List(items) => {
+            let text = |item: &Bound| match item {
+                Bound::Value(value) => value.value.to_string(),
+                Bound::Input(input) => flags::input_name(&input.value),
+                _ => String::new(),
+            };
+            let origin = items.iter().find_map(|item| match item {
+                Bound::Value(value) => Some(value.origin.clone()),
+                Bound::Input(input) => Some(input.origin.clone()),
+                _ => None,
+            });
+            let items: Vec<String> = items.iter().map(text).collect();
+            let value = Value::Text(items.join(","));
+            Spanned { value, origin: origin.unwrap_or_else(|| scope::origin(param.at)) }
+        }
+        Bound::Step(_) | Bound::Output(_) | Bound::Cells(_) | Bound::Absent | Bound::Wrong => return None,
     };
     Some(Param { name: param.name.to_owned(), about: param.about.map(str::to_owned), value })
 }

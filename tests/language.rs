@@ -9,7 +9,12 @@ use pipe::pipeline::{Pipeline, reads};
 use pipe::resolve::{Disk, Facts, Memory, Options, load};
 
 fn facts() -> Facts {
-    Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: Some("3.11.7".to_owned()) }
+    Facts {
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        gpu: "none".to_owned(),
+        python: Some("3.11.7".to_owned()),
+    }
 }
 
 fn root() -> PathBuf {
@@ -33,7 +38,8 @@ fn project(text: impl Into<Vec<u8>>) -> Memory {
 
 fn answer(text: impl Into<Vec<u8>>, sets: &[(&str, &str)]) -> String {
     let sets = sets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let (pipeline, diagnostics) = load(Path::new("project/case.kdl"), &Options { sets }, &project(text), &facts());
+    let (pipeline, diagnostics) =
+        load(Path::new("project/case.kdl"), &Options { sets, profile: None }, &project(text), &facts());
     assert_eq!(pipeline.is_none(), diagnostics.has_errors());
     for line in diagnostics.json_lines().lines() {
         let parsed: serde_json::Value = serde_json::from_str(line).expect("a JSON object");
@@ -255,8 +261,9 @@ fn the_main_pipeline_resolves_with_each_flag_and_on_each_host() {
     for sets in sets {
         for (os, arch) in [("linux", "x86_64"), ("linux", "aarch64"), ("macos", "aarch64")] {
             let sets = sets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let facts = Facts { os: os.to_owned(), arch: arch.to_owned(), python: None };
-            let (pipeline, diagnostics) = load(Path::new("pipelines/llm-6gb.kdl"), &Options { sets }, &files, &facts);
+            let facts = Facts { os: os.to_owned(), arch: arch.to_owned(), gpu: "none".to_owned(), python: None };
+            let (pipeline, diagnostics) =
+                load(Path::new("pipelines/llm-6gb.kdl"), &Options { sets, profile: None }, &files, &facts);
             assert!(diagnostics.is_empty(), "{}", diagnostics.render(false, 100));
             let measured = pipeline.expect("a clean file is a pipeline");
             let measured = measured.steps.iter().filter(|step| step.group == "decode").count();

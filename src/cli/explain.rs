@@ -87,13 +87,18 @@ pub fn place(pipeline: &Pipeline, origin: &Origin) -> String {
     match origin {
         Origin::Flag(flag) => flag.clone(),
         Origin::Builtin(what) => format!("pipe ({what})"),
-        Origin::File { source, start, .. } => match pipeline.sources.get(*source) {
-            Some(source) => {
-                let (line, column) = line_column(&source.text, *start);
-                format!("{}:{line}:{column}", source.name)
-            }
-            None => "?".to_owned(),
-        },
+        Origin::Profile { flag, source, start, .. } => format!("{flag} ({})", in_file(pipeline, *source, *start)),
+        Origin::File { source, start, .. } => in_file(pipeline, *source, *start),
+    }
+}
+
+fn in_file(pipeline: &Pipeline, source: usize, start: usize) -> String {
+    match pipeline.sources.get(source) {
+        Some(source) => {
+            let (line, column) = line_column(&source.text, start);
+            format!("{}:{line}:{column}", source.name)
+        }
+        None => "?".to_owned(),
     }
 }
 
@@ -175,11 +180,14 @@ mod tests {
             sources: vec![Source { name: "p.kdl".to_owned(), text: "a\nb c".into() }],
             params: Vec::new(),
             matrices: Vec::new(),
+            profiles: Vec::new(),
             steps: Vec::new(),
         };
         assert_eq!(place(&pipeline, &Origin::File { source: 0, start: 4, end: 5 }), "p.kdl:2:3");
         assert_eq!(place(&pipeline, &Origin::Flag("--set n=1".to_owned())), "--set n=1");
         assert_eq!(place(&pipeline, &Origin::Builtin("default")), "pipe (default)");
+        let profile = Origin::Profile { flag: "--profile quick".to_owned(), source: 0, start: 2, end: 3 };
+        assert_eq!(place(&pipeline, &profile), "--profile quick (p.kdl:2:1)");
         assert_eq!(place(&pipeline, &Origin::File { source: 7, start: 0, end: 0 }), "?");
     }
 

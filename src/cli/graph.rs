@@ -69,7 +69,7 @@ fn view(site: &Site, survey: &Survey) -> GraphView {
             NodeState::DependsOn(explain::some(&names, 2))
         }
         Standing::NotNeeded => NodeState::NotNeeded,
-        Standing::NotSelected => NodeState::Excluded("left out by `--only`".to_owned()),
+        Standing::NotSelected => NodeState::NotSelected,
         Standing::Unavailable(lack) => NodeState::Unavailable(lack.reason.clone()),
     };
     drawn(site, |id| state(&survey.standings[&id]))

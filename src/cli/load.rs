@@ -11,8 +11,8 @@ use crate::diag::{Diagnostics, suggest};
 use crate::exec::site::{Asked, Site};
 use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
-use crate::host::{Facts, probe};
-use crate::pipeline::{CellPattern, Input, Pipeline, inputs};
+use crate::host::{Facts, Machine, probe};
+use crate::pipeline::{CellPattern, Input, Pipeline, glob, inputs};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
 use crate::resolve::{self, kept};
@@ -43,11 +43,8 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
     let Best { sandbox, reason: sandbox_why, bubblewrap } = level(global, &store, &env, &exe, &facts)?;
     let selection = Selection { only: patterns(&target.only, "--only")? };
     for pattern in &selection.only {
-        if !pipeline.steps.iter().filter_map(|step| step.cell.as_ref()).any(|cell| pattern.matches(cell)) {
-            note(&format!(
-                "pipe: no cell matches `--only '{pattern}'`; `pipe plan {}` lists them",
-                target.file.display()
-            ));
+        if let Some(wrong) = unfit(&pipeline, pattern) {
+            note(&format!("pipe: `--only '{pattern}'`: {wrong}"));
             return Err(exit::USAGE);
         }
     }
@@ -89,8 +86,8 @@ fn pipeline(
     facts: &Facts,
     python: Option<String>,
 ) -> Result<Pipeline, Code> {
-    let options = resolve::Options { sets: sets(&target.sets)? };
-    let facts = resolve::Facts { os: facts.machine.os.clone(), arch: facts.machine.architecture.clone(), python };
+    let options = resolve::Options { sets: sets(&target.sets)?, profile: target.profile.clone() };
+    let facts = asked(&facts.machine, python);
     let (pipeline, diagnostics) = resolved(Some(store), &target.file, &options, &disk()?, &facts);
     if !diagnostics.is_empty() {
         note(&diagnostics.render(colour(global.color, To::Err), width()));
@@ -130,6 +127,16 @@ fn build() -> Option<String> {
     let facts = std::fs::metadata(std::env::current_exe().ok()?).ok()?;
     let version = env!("CARGO_PKG_VERSION");
     Some(format!("{version} {} {} {} {}.{}", facts.dev(), facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec()))
+}
+
+/// What a pipeline may ask of this machine.
+pub fn asked(machine: &Machine, python: Option<String>) -> resolve::Facts {
+    resolve::Facts {
+        os: machine.os.clone(),
+        arch: machine.architecture.clone(),
+        gpu: probe::accelerator().to_owned(),
+        python,
+    }
 }
 
 /// `NAME=VALUE` of every `--set`.
@@ -180,6 +187,40 @@ fn absolute(path: &Path, flag: &str) -> Result<PathBuf, Code> {
         note(&format!("pipe: the path of `{flag}` can't be made absolute: {error}"));
         exit::USAGE
     })
+}
+
+/// Why a pattern takes no cell of a pipeline, if it takes none.
+fn unfit(pipeline: &Pipeline, pattern: &CellPattern) -> Option<String> {
+    let cells = || pipeline.steps.iter().filter_map(|step| step.cell.as_ref());
+    if cells().any(|cell| pattern.matches(cell)) {
+        return None;
+    }
+    let points = || pipeline.matrices.iter().flat_map(|matrix| &matrix.points).chain(cells());
+    let axes: BTreeSet<&str> = points().flat_map(|cell| &cell.0).map(|(axis, _)| axis.as_str()).collect();
+    for (axis, value) in &pattern.0 {
+        let axis = axis.trim_start_matches('!');
+        if !axes.contains(axis) {
+            let help = suggest(axis, axes.iter().copied(), "there are");
+            return Some(sentence(format!("no matrix has an axis `{axis}`"), help));
+        }
+        let values: BTreeSet<&str> = points().filter_map(|cell| cell.get(axis)).collect();
+        if !values.iter().any(|known| glob(value, known)) {
+            let help = suggest(value, values.iter().copied(), "it has");
+            return Some(sentence(format!("axis `{axis}` has no value `{value}`"), help));
+        }
+    }
+    let mut excluded = pipeline.matrices.iter().flat_map(|matrix| &matrix.excluded);
+    Some(match excluded.find(|(cell, _)| pattern.matches(cell)) {
+        Some((cell, reason)) => format!("the cell {cell} is excluded: {reason}"),
+        None => "no cell has all of these values".to_owned(),
+    })
+}
+
+fn sentence(what: String, help: Option<String>) -> String {
+    match help {
+        Some(help) => format!("{what}; {help}"),
+        None => what,
+    }
 }
 
 /// The patterns of a flag.

@@ -3,8 +3,8 @@
 use clap::Args;
 use pipe_cache::Entry;
 
+use super::history::{self, Named};
 use super::output::{To, note, out};
-use super::past::{self, Named};
 use super::{Global, exit, load};
 
 /// The flags of `pipe log`.
@@ -21,7 +21,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 
 fn log(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let store = load::store(global)?;
-    let key = match past::named(&store, &arguments.name)? {
+    let key = match history::named(&store, &arguments.name)? {
         Named::Key(key) => key,
         Named::Run(run) => {
             note(&format!("pipe: `{}` is a run of many steps; name one of them:", arguments.name));
@@ -29,14 +29,14 @@ fn log(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
             return Err(exit::USAGE);
         }
     };
-    let past = past::past(&store, &key).map_err(past::fault)?;
+    let past = history::past(&store, &key).map_err(history::fault)?;
     let logs = past.record.iter().filter_map(|record| record.log.as_ref());
     let newest = logs.chain(past.sessions.iter().rev().filter_map(|session| session.log.as_ref())).next();
     let Some(Entry::File { digest, .. }) = newest else {
         note(&format!("pipe: `{}` left no log: it printed nothing, or it never ended well", arguments.name));
         return Ok(exit::DONE);
     };
-    match store.read(digest).map_err(past::fault)? {
+    match store.read(digest).map_err(history::fault)? {
         Some(bytes) => out(To::Out, &String::from_utf8_lossy(&bytes)),
         None => {
             note(&format!("pipe: the log of `{}` is no longer in the store", arguments.name));

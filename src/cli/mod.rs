@@ -15,10 +15,11 @@ pub mod exit;
 pub mod explain;
 pub mod fmt;
 pub mod graph;
+pub mod history;
 pub mod load;
 pub mod log;
 pub mod output;
-pub mod past;
+
 pub mod plan;
 pub mod progress;
 pub mod results;
@@ -79,10 +80,13 @@ pub struct Target {
     /// Gives a parameter a value, for this run
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub sets: Vec<String>,
+    /// Takes the parameters' values from a profile of the pipeline; --set beats it
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Reads a secret from a file instead of the environment variable of its name
     #[arg(long = "secret", value_name = "NAME=FILE")]
     pub secrets: Vec<String>,
-    /// Takes only cells that match, like 'engine=onnx place=*'; may be given several times
+    /// Takes only cells that match, like 'engine=onnx place=* !device=cpu'; several flags add up
     #[arg(long, value_name = "CELL-PATTERN")]
     pub only: Vec<String>,
     /// Measures again what has samples already

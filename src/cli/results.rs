@@ -97,7 +97,7 @@ pub fn write(global: &Global, site: &Site, id: StepId, comparison: &Comparison) 
     let folder = global.out.join(&site.pipeline.name);
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("the folder `{}` can't be made: {error}", folder.display()))?;
-    let name = site.step(id).group.replace(['/', '\\'], "-");
+    let name = site.step(id).name.replace(['/', '\\'], "-");
     let graph = super::graph::drawing(site);
     let files = [
         ("md", report::markdown::render(comparison)),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::history::{self, Run};
 use super::output::print;
-use super::past::{self, Run};
 use super::{Global, exit, load};
 
 /// The flags of `pipe runs`.
@@ -39,7 +39,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 
 fn list(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let store = load::store(global)?;
-    let mut runs = past::runs(&store).map_err(past::fault)?;
+    let mut runs = history::runs(&store).map_err(history::fault)?;
     if let Some(wanted) = &arguments.pipeline {
         // A pipeline is mostly called like its file; the name in the file is what counts.
         let stem = wanted.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -70,7 +70,7 @@ fn text(runs: &[Run]) -> String {
             .filter(|(count, _)| *count > 0)
             .map(|(count, state)| format!("{count} {state}"))
             .collect();
-        let (id, when) = (run.id.short(), past::when(run.record.started));
+        let (id, when) = (run.id.short(), history::when(run.record.started));
         out.push_str(&format!("{id}  {when}  {}  {}\n", run.record.pipeline, states.join(", ")));
     }
     out

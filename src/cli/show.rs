@@ -4,8 +4,8 @@ use clap::Args;
 use pipe_cache::{Digest, Entry, Store, StoreError};
 
 use super::estimate::size;
+use super::history::{self, Named, Past, Run};
 use super::output::print;
-use super::past::{self, Named, Past, Run};
 use super::progress::time;
 use super::{Global, exit, load};
 use crate::record::{Session, StepRecord};
@@ -24,17 +24,17 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 
 fn show(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let store = load::store(global)?;
-    let text = match past::named(&store, &arguments.name)? {
+    let text = match history::named(&store, &arguments.name)? {
         Named::Run(run) => Ok(of_run(&run)),
-        Named::Key(key) => past::past(&store, &key).and_then(|past| of_key(&store, &key, &past)),
+        Named::Key(key) => history::past(&store, &key).and_then(|past| of_key(&store, &key, &past)),
     };
-    print(&text.map_err(past::fault)?);
+    print(&text.map_err(history::fault)?);
     Ok(exit::DONE)
 }
 
 fn of_run(run: &Run) -> String {
     let Run { id, record } = run;
-    let mut out = format!("run {id}\n{} at {}\n\n", record.pipeline, past::when(record.started));
+    let mut out = format!("run {id}\n{} at {}\n\n", record.pipeline, history::when(record.started));
     let width = record.steps.keys().map(|name| name.chars().count()).max().unwrap_or(0).min(60);
     for (name, step) in &record.steps {
         out.push_str(&format!("  {name:width$}  {:11}  {}\n", step.state, step.key.short()));
@@ -66,7 +66,7 @@ fn of_key(store: &Store, key: &Digest, past: &Past) -> Result<String, StoreError
     }
     if let Some(manifest) = &past.manifest {
         out.push_str("\nall that the result depends on:\n");
-        let leaves = past::leaves(manifest);
+        let leaves = history::leaves(manifest);
         let width = leaves.iter().map(|(path, _)| path.chars().count()).max().unwrap_or(0).min(40);
         for (path, value) in leaves {
             out.push_str(&format!("  {path:width$}  {value}\n"));
@@ -100,7 +100,7 @@ fn samples(session: &Session) -> String {
     let mut out = format!(
         "session {} samples at {} on {}, sandbox {}\n",
         session.samples.len(),
-        past::when(session.started),
+        history::when(session.started),
         session.facts.machine.line(),
         session.sandbox.name()
     );

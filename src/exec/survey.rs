@@ -101,15 +101,18 @@ fn take(site: &Site, mut manifests: Option<&mut Manifests>) -> Result<Survey, St
     let targets = site.plan.targets(&site.pipeline, &site.selection);
     let stops = |id: StepId| !matches!(looks[&id], Look::Behind(_) | Look::Known { found: Err(_), .. });
     let needed = site.plan.needed(&targets, stops);
-    let standings = looks.iter().map(|(&id, look)| (id, standing(look, needed.contains(&id)))).collect();
+    let left = site.plan.left_out(&site.pipeline, &site.selection);
+    let standings =
+        looks.iter().map(|(&id, look)| (id, standing(look, needed.contains(&id), left.contains(&id)))).collect();
     Ok(Survey { looks, standings, targets, needed, manifests: Manifests::new() })
 }
 
-fn standing(look: &Look, needed: bool) -> Standing {
+fn standing(look: &Look, needed: bool, left_out: bool) -> Standing {
     match look {
         Look::Known { found: Ok(product), .. } => Standing::Cached(product.clone()),
         Look::Lacking(lack) => Standing::Unavailable(lack.clone()),
         Look::NotSelected => Standing::NotSelected,
+        _ if !needed && left_out => Standing::NotSelected,
         _ if !needed => Standing::NotNeeded,
         Look::Known { found: Err(why), .. } => Standing::Runs(why.clone()),
         Look::Behind(steps) => Standing::Depends(steps.clone()),
@@ -123,7 +126,7 @@ fn look(
     manifests: Option<&mut Manifests>,
 ) -> Result<Look, StoreError> {
     let step = site.step(id);
-    if matches!(step.action, Action::Measure(_)) && !site.selection.takes(step) {
+    if matches!(step.action, Action::Measure(_)) && step.cell.as_ref().is_some_and(|cell| !site.selection.takes(cell)) {
         return Ok(Look::NotSelected);
     }
     if let Action::Compare(compare) = &step.action {

@@ -27,6 +27,19 @@ pub fn probe() -> Facts {
     facts
 }
 
+/// The kind of accelerator that `when host-gpu=` asks for, by what lies there; no driver is asked.
+pub fn accelerator() -> &'static str {
+    kind_of_accelerator(&System::at(Path::new("/")), std::env::consts::OS, std::env::consts::ARCH)
+}
+
+fn kind_of_accelerator(system: &System, os: &str, architecture: &str) -> &'static str {
+    match os {
+        "macos" if architecture == "aarch64" => "metal",
+        "linux" if system.exists("/dev/nvidia0") || system.exists("/proc/driver/nvidia/version") => "nvidia",
+        _ => "none",
+    }
+}
+
 /// The files of a system, below `/` or below a folder of a test.
 #[derive(Debug)]
 pub(super) struct System {

@@ -6,7 +6,7 @@
 //! - parity first, since a cell whose outputs are wrong is no baseline, has no speed-up and can't win;
 //! - all ratios against the baseline, corrected together, then the winners, then what the file expects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::comparison::{Anchor, Budget, Comparison, Hole, Parity, Row, SamplingRule, Setup, SpeedUp, State};
 use super::gates;
@@ -16,7 +16,7 @@ use super::parity::{ParityVerdict, Tolerance, parity};
 use super::ratio::{Ratio, ratio_of_medians, verdict};
 use super::stats::{self, holm};
 use super::summary::{Summary, series, summarise};
-use crate::pipeline::{Cell, CellPattern, Matrix, Measure, Place};
+use crate::pipeline::{Cell, CellPattern, Measure, Place};
 use crate::record::{Caution, CautionCode, Session};
 
 /// The metrics that have a speed-up.
@@ -61,17 +61,27 @@ pub fn compare(input: CompareInput<'_>) -> Comparison {
 fn rows<'a>(input: &'a CompareInput<'_>) -> (Vec<Row>, Vec<Option<&'a Outputs<'a>>>) {
     let mut rows = Vec::new();
     let mut outputs = Vec::new();
-    let mut left: Vec<&CellInput<'_>> = input.cells.iter().collect();
-    for point in input.compare.matrix.iter().flat_map(points) {
-        match left.iter().position(|cell| cell.cell == Some(&point)) {
-            Some(place) => push(left.remove(place), input, &mut rows, &mut outputs),
+    // One pass each: a matrix may have tens of thousands of points.
+    let mut of_cell: BTreeMap<&Cell, usize> = BTreeMap::new();
+    for (place, cell) in input.cells.iter().enumerate() {
+        of_cell.extend(cell.cell.map(|cell| (cell, place)));
+    }
+    let excluded: BTreeMap<&Cell, &String> =
+        input.compare.matrix.iter().flat_map(|matrix| &matrix.excluded).map(|(cell, reason)| (cell, reason)).collect();
+    let mut shown = BTreeSet::new();
+    for point in input.compare.matrix.iter().flat_map(|matrix| &matrix.points) {
+        match of_cell.get(point) {
+            Some(place) => {
+                shown.insert(*place);
+                push(&input.cells[*place], input, &mut rows, &mut outputs);
+            }
             None => {
-                rows.push(row_without_step(point, input.compare.matrix.as_ref()));
+                rows.push(row_without_step(point, excluded.get(point).copied()));
                 outputs.push(None);
             }
         }
     }
-    for cell in left {
+    for (_, cell) in input.cells.iter().enumerate().filter(|(place, _)| !shown.contains(place)) {
         push(cell, input, &mut rows, &mut outputs);
     }
     for published in &input.compare.published {
@@ -93,23 +103,6 @@ fn push<'a>(
         Outcome::Measured { outputs, .. } => Some(outputs),
         _ => None,
     });
-}
-
-/// Every point of the matrix, the last axis changing fastest.
-fn points(matrix: &Matrix) -> Vec<Cell> {
-    let start = vec![Cell::default()];
-    matrix.axes.iter().fold(start, |points, (axis, values)| {
-        points
-            .iter()
-            .flat_map(|point| {
-                values.iter().map(|value| {
-                    let mut point = point.clone();
-                    point.0.push((axis.clone(), value.clone()));
-                    point
-                })
-            })
-            .collect()
-    })
 }
 
 /// `onnx native cpu`.
@@ -137,16 +130,14 @@ fn bare(label: String, cell: Option<Cell>, state: State) -> Row {
     }
 }
 
-fn row_without_step(point: Cell, matrix: Option<&Matrix>) -> Row {
-    let excluded = matrix.into_iter().flat_map(|matrix| &matrix.excluded);
-    let covers = |part: &Cell| part.0.iter().all(|(axis, value)| point.get(axis) == Some(value));
-    let state = match excluded.into_iter().find(|(part, _)| covers(part)) {
-        Some((_, reason)) => State::Excluded(Hole { reason: reason.clone(), remedy: None }),
+fn row_without_step(point: &Cell, excluded: Option<&String>) -> Row {
+    let state = match excluded {
+        Some(reason) => State::Excluded(Hole { reason: reason.clone(), remedy: None }),
         None => {
             State::NotSelected(Hole { reason: "the comparison does not look at this cell".to_owned(), remedy: None })
         }
     };
-    bare(label(&point), Some(point), state)
+    bare(label(point), Some(point.clone()), state)
 }
 
 fn row_of(input: &CellInput<'_>, all: &CompareInput<'_>) -> Row {

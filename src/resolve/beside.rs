@@ -47,7 +47,7 @@ enum Script {
 
 /// The folder of a script: what lies in it, and what is in that.
 enum Folder<'s> {
-    Real { folder: &'s Path, guarded: bool },
+    Real(&'s Path),
     Std(&'s str),
 }
 
@@ -79,9 +79,7 @@ impl Loader<'_> {
         let (folder, name) = match script {
             Script::File(path) => {
                 let Some((folder, name)) = path.parent().zip(path.file_name()) else { return Vec::new() };
-                // A file that a flag names may lie anywhere, and then what is beside it counts as well.
-                let guarded = path.starts_with(&self.root);
-                (Folder::Real { folder, guarded }, name.to_string_lossy().into_owned())
+                (Folder::Real(folder), name.to_string_lossy().into_owned())
             }
             Script::Std(path) => {
                 let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -113,7 +111,7 @@ impl Loader<'_> {
     /// The text of a Python file, and what a person calls the file.
     fn python_text(&self, folder: &Folder<'_>, path: &str) -> Option<(Arc<str>, String)> {
         match folder {
-            Folder::Real { folder, .. } => {
+            Folder::Real(folder) => {
                 let file = folder.join(path);
                 // What can't be read is told when its content is asked for.
                 let bytes = self.files.read(&file, syntax::MOST_BYTES).ok()?;
@@ -168,7 +166,7 @@ impl Loader<'_> {
 
     fn lies(&self, folder: &Folder<'_>, path: &str, kind: FileKind) -> bool {
         match folder {
-            Folder::Real { folder, .. } => self.files.kind(&folder.join(path)) == kind,
+            Folder::Real(folder) => self.files.kind(&folder.join(path)) == kind,
             Folder::Std(folder) => match kind {
                 FileKind::File => stdlib::file(&join(folder, path)).is_some(),
                 _ => stdlib::has_folder(&join(folder, path)),
@@ -180,9 +178,10 @@ impl Loader<'_> {
         let name = path.rsplit('/').next().unwrap_or(path).to_owned();
         match folder {
             Folder::Std(folder) => Some(Input::Embedded { name, bytes: stdlib::file(&join(folder, path))? }),
-            Folder::Real { folder, guarded } => {
+            Folder::Real(folder) => {
                 let target = self.files.real(&folder.join(path));
-                if *guarded && !target.starts_with(&self.root) {
+                // A script that a flag names may lie anywhere, and then what is really beside it counts as well.
+                if !self.may_read(folder, &target) && !target.starts_with(folder) {
                     let fault = Diagnostic::error(
                         "pipe::outside-project",
                         format!("the module `{path}` lies outside the project `{}`", self.root.display()),

@@ -1,6 +1,6 @@
 //! Slots into actions: processes, fetches, trees and images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::beside::is_script;
@@ -163,7 +163,8 @@ impl<'d> Expander<'d, '_> {
     }
 
     fn texts(&mut self, site: &Site, entries: &[&'d Entry], what: &str) -> Vec<Spanned<String>> {
-        entries.iter().filter_map(|entry| self.value(site, entry, Kind::Text, what).map(text)).collect()
+        let values = entries.iter().flat_map(|entry| self.values(site, entry, Kind::Text, what));
+        values.map(text).collect()
     }
 
     /// The value at `index`, as a text.
@@ -181,27 +182,35 @@ impl<'d> Expander<'d, '_> {
             return None;
         };
         let inner = Fields::new(node, &|_| false, &|when| self.holds(site, when));
-        let mut words: Vec<Spanned<Arg>> =
-            inner.values.iter().filter_map(|entry| self.arg(slot, site, entry, "an argument")).collect();
-        let sound = words.len() == inner.values.len();
+        let said: Vec<Option<Vec<Spanned<Arg>>>> =
+            inner.values.iter().map(|entry| self.args(slot, site, entry, "an argument")).collect();
+        let sound = said.iter().all(Option::is_some);
+        let mut words: Vec<Spanned<Arg>> = said.into_iter().flatten().flatten().collect();
         for arg in inner.nodes("arg") {
             words.extend(self.joined(slot, site, &arg.values().collect::<Vec<_>>()));
         }
         let mut inputs = Vec::new();
+        let mut places = BTreeSet::new();
         for node in open.fields.nodes("input") {
             let fields = self.inner(open, node);
             let name = self.needed_text(&fields, "as");
-            let input = self.input(slot, site, fields.fields.values.first()?, Kind::Input, "an input");
-            let (Some(name), Some(input)) = (name, input) else {
+            let given = self.inputs(slot, site, fields.fields.values.first()?, "an input");
+            let (Some(name), Some(given)) = (name, given) else {
                 continue;
             };
-            let Some(input) = self.filtered(site, node, input) else { continue };
+            let Some(given) = self.filtered_all(site, node, given) else { continue };
             match name.value.is_empty() || bad_path(&name.value) {
                 true => {
                     let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
                     self.report(site.scope, not_below(&name.value, at, "`in`"));
                 }
-                false => inputs.push((name.value, input)),
+                false if !places.insert(name.value.clone()) => {
+                    let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
+                    let fault =
+                        Diagnostic::error("pipe::duplicate-input", format!("two inputs lie at `in/{}`", name.value));
+                    self.report(site.scope, fault.at(at, "the second").help("give one of them another `as`"));
+                }
+                false => inputs.extend(given.into_iter().map(|(cell, input)| (below(&name.value, cell), input))),
             }
         }
         let mut outputs = Vec::new();
@@ -338,15 +347,9 @@ impl<'d> Expander<'d, '_> {
 
     fn env(&mut self, slot: usize, open: &Open<'d>) -> BTreeMap<String, Spanned<Arg>> {
         let mut env = BTreeMap::new();
-        let mut seen: BTreeMap<&str, At> = BTreeMap::new();
         for node in open.fields.nodes("env") {
-            if node.entries.is_empty() {
-                let fault = Diagnostic::error("pipe::missing-value", "`env` names no variable");
-                self.report(open.site.scope, fault.at(node.header(), "here").help("write `env NAME=\"value\"`"));
-            }
             for entry in &node.entries {
                 if let Some(key) = &entry.key
-                    && self.variable(&open.site, &key.text, key.at, &mut seen)
                     && let Some(value) = self.arg(slot, &open.site, entry, &format!("`{}`", key.text))
                 {
                     env.insert(key.text.clone(), value);
@@ -355,44 +358,12 @@ impl<'d> Expander<'d, '_> {
             let pieces: Vec<&Entry> = node.values().collect();
             if let Some((entry, pieces)) = pieces.split_first()
                 && let Some(name) = entry.text()
-                && self.variable(&open.site, name, entry.at, &mut seen)
-                && self.has_pieces(&open.site, name, entry.at, pieces)
                 && let Some(value) = self.joined(slot, &open.site, pieces)
             {
                 env.insert(name.to_owned(), value);
             }
         }
         env
-    }
-
-    fn has_pieces(&mut self, site: &Site, name: &str, at: At, pieces: &[&Entry]) -> bool {
-        if pieces.is_empty() {
-            let fault = Diagnostic::error("pipe::missing-value", format!("the variable `{name}` has no value"));
-            let help = format!("write `env {name}=\"value\"`, or the pieces of its value behind its name");
-            self.report(site.scope, fault.at(at, "a name alone").help(help));
-        }
-        !pieces.is_empty()
-    }
-
-    /// True where this can be the name of a variable and is not one of those before.
-    fn variable<'n>(&mut self, site: &Site, name: &'n str, at: At, seen: &mut BTreeMap<&'n str, At>) -> bool {
-        let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit()) {
-            let fault = Diagnostic::error(
-                "pipe::bad-variable",
-                format!("{} cannot name an environment variable", quoted(name)),
-            );
-            let help = "a name has letters from A to Z and a to z, digits and `_`, and does not begin with a digit";
-            self.report(site.scope, fault.at(at, "here").help(help));
-            return false;
-        }
-        if let Some(first) = seen.insert(name, at) {
-            let fault = Diagnostic::error("pipe::duplicate-setting", format!("the variable `{name}` is set twice"));
-            let fault = fault.at(at, "the second").at(first, "the first");
-            self.report(site.scope, fault.help("take one away"));
-            return false;
-        }
-        true
     }
 
     fn fetch(&mut self, open: &Open<'d>) -> Option<FetchFile> {
@@ -441,12 +412,12 @@ impl<'d> Expander<'d, '_> {
             }
             let put = self.put(slot, site, node, &fields);
             sound &= put.is_some();
-            puts.extend(put);
+            puts.extend(put.into_iter().flatten());
         }
         sound.then_some(TreeOf { puts, host_libraries })
     }
 
-    fn put(&mut self, slot: usize, site: &Site, node: &'d Node, fields: &Fields<'d>) -> Option<Put> {
+    fn put(&mut self, slot: usize, site: &Site, node: &'d Node, fields: &Fields<'d>) -> Option<Vec<Put>> {
         let at = self.text_at(site, fields, 0, "a path")?;
         if bad_path(&at.value) || (at.value.is_empty() && node.name.text != "put") {
             self.report(site.scope, not_below(&at.value, fields.values.first()?.at, "the tree"));
@@ -455,8 +426,13 @@ impl<'d> Expander<'d, '_> {
         let second = *fields.values.get(1)?;
         let what = match node.name.text.as_str() {
             "put" => {
-                let input = self.input(slot, site, second, Kind::Input, "what is put")?;
-                PutWhat::Input(self.filtered(site, node, input)?)
+                let given = self.inputs(slot, site, second, "what is put")?;
+                let given = self.filtered_all(site, node, given)?;
+                let put = |(cell, input)| Put {
+                    at: Spanned { value: below(&at.value, cell), origin: at.origin.clone() },
+                    what: PutWhat::Input(input),
+                };
+                return Some(given.into_iter().map(put).collect());
             }
             "match" => PutWhat::Matching {
                 folder: self.input(slot, site, second, Kind::Input, "the folder")?,
@@ -465,7 +441,7 @@ impl<'d> Expander<'d, '_> {
             "link" => PutWhat::Link(self.text_at(site, fields, 1, "the target")?),
             _ => PutWhat::Text(self.text_at(site, fields, 1, "the content")?),
         };
-        Some(Put { at, what })
+        Some(vec![Put { at, what }])
     }
 
     fn image(&mut self, slot: usize, open: &Open<'d>) -> Option<Image> {
@@ -487,16 +463,23 @@ impl<'d> Expander<'d, '_> {
         let words: Vec<&Entry> = open.fields.nodes("entrypoint").flat_map(|node| node.values()).collect();
         let entrypoint = self.texts(site, &words, "the entry point");
         let mut env = BTreeMap::new();
-        let mut seen = BTreeMap::new();
         for entry in open.fields.nodes("env").flat_map(|node| &node.entries) {
             if let Some(key) = &entry.key
-                && self.variable(site, &key.text, key.at, &mut seen)
                 && let Some(value) = self.value(site, entry, Kind::Plain, &format!("`{}`", key.text))
             {
                 env.insert(key.text.clone(), text(value));
             }
         }
         Some(Image { layers, entrypoint, env })
+    }
+}
+
+/// The path of an entry in a folder; without an entry, the folder.
+fn below(folder: &str, entry: Option<String>) -> String {
+    match entry {
+        Some(entry) if folder.is_empty() => entry,
+        Some(entry) => format!("{folder}/{entry}"),
+        None => folder.to_owned(),
     }
 }
 

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 
 use super::kind::Kind;
 use super::matrix::MatrixDecl;
+use super::rules::never_in_when;
 use super::shape::{Shape, Slot};
-use super::table::{self, Body, HOST_ARCH, HOST_OS, NodeSpec, WHEN};
+use super::table::{self, Body, HOST_FACTS, NodeSpec, WHEN};
 use super::value::{self, MEANINGS, UNITS};
 use super::world::{ParamDecl, Recipe, World, twice};
-use super::{eval, import::Module, judge};
+use super::{cells, eval, import::Module, judge, product};
 use crate::diag::{At, Diagnostic, choices, list, nearest, suggest};
 use crate::pipeline::metric;
 use crate::syntax::{Entry, Literal, Node};
 
 /// Settings whose value must stand there as it is: they decide what there is to resolve.
-const LITERAL: &[&str] = &["name", "for-each", "class", "type", "optional", "reason"];
+const LITERAL: &[&str] = &["name", "for-each", "class", "type", "optional", "many", "outside-project", "reason"];
 
 /// After so many findings, no more suggestions are looked for.
 const MANY: usize = 500;
@@ -31,13 +32,15 @@ pub struct Checker<'a, 'd> {
 }
 
 /// The names that a body sees.
-struct Names<'a, 'd> {
+pub(super) struct Names<'a, 'd> {
     module: usize,
     recipe: Option<&'a Recipe<'d>>,
     params: &'a [ParamDecl<'d>],
     steps: BTreeMap<&'d str, At>,
     /// The matrix whose axes the node has.
     matrix: Option<&'a MatrixDecl<'d>>,
+    /// It has a `for-each` whose matrix is not there, which has been told.
+    unsure: bool,
 }
 
 impl<'a, 'd> Checker<'a, 'd> {
@@ -61,13 +64,18 @@ impl<'a, 'd> Checker<'a, 'd> {
             let fault = fault.at(first.header(), "`pipeline` comes first");
             self.found.push(fault.help("begin with `pipeline \"NAME\" about=\"what it answers\"`"));
         }
-        let mut names = Names { module: 0, recipe: None, params: self.params, steps: BTreeMap::new(), matrix: None };
+        let mut names =
+            Names { module: 0, recipe: None, params: self.params, steps: BTreeMap::new(), matrix: None, unsure: false };
         self.step_names(nodes, &mut names, false);
         for (index, node) in nodes.iter().enumerate() {
             let name = node.name.text.as_str();
             if name == "pipeline" && index > 0 {
                 let fault = Diagnostic::error("pipe::duplicate-name", "`pipeline` stands once, at the top");
                 self.found.push(fault.at(node.header(), "here").help("take it away, or move it to the top"));
+            } else if name == WHEN {
+                self.when_in_file(node, &mut names);
+            } else if name == "profile" {
+                self.profile(node, &names);
             } else if let Some(spec) = table::FILE_NODES.iter().find(|spec| spec.name == name) {
                 // Recipes are checked with those of the other files.
                 if name != "recipe" || node.values().next().and_then(Entry::text).is_none() {
@@ -80,7 +88,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     fn library(&mut self, module: usize, nodes: &'d [Node]) {
-        let names = Names { module, recipe: None, params: &[], steps: BTreeMap::new(), matrix: None };
+        let names = Names { module, recipe: None, params: &[], steps: BTreeMap::new(), matrix: None, unsure: false };
         for node in nodes {
             match node.name.text.as_str() {
                 "use" => self.node(node, &Shape::of(&table::USE), &names),
@@ -105,6 +113,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             params: &recipe.params,
             steps: BTreeMap::new(),
             matrix: None,
+            unsure: false,
         };
         self.step_names(recipe.node.children(), &mut names, false);
         for param in &recipe.params {
@@ -128,6 +137,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 self.found.push(fault.at(recipe.at, "here").help("leave one; put the parts together with a `tree`"));
             }
         }
+        self.promised(recipe);
         if let Some(result) = recipe.result
             && !names.steps.contains_key(result)
         {
@@ -146,9 +156,15 @@ impl<'a, 'd> Checker<'a, 'd> {
     fn recipe_body(&mut self, nodes: &'d [Node], names: &mut Names<'a, 'd>) {
         for node in nodes {
             match node.name.text.as_str() {
+                "output" => self.node(node, &Shape::of(&table::RECIPE_OUTPUT), names),
                 WHEN => {
                     self.when(node, names);
-                    self.recipe_body(node.children(), names);
+                    let declares = |child: &&Node| matches!(child.name.text.as_str(), "param" | "output" | "result");
+                    for child in node.children().iter().filter(declares) {
+                        self.found.push(never_in_when(child, "a recipe declares it whatever its values are"));
+                    }
+                    let steps = node.children().iter().filter(|child| !declares(child));
+                    steps.for_each(|child| self.recipe_body(std::slice::from_ref(child), names));
                 }
                 "param" => self.recipe_param(node, names),
                 "result" => self.node(node, &Shape::of(&table::RESULT), names),
@@ -159,7 +175,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     /// `about` of a recipe may stand as a child, and must be a text.
-    fn about_as_child(&self, node: &Node) -> Option<Diagnostic> {
+    pub(super) fn about_as_child(&self, node: &Node) -> Option<Diagnostic> {
         let entry = node.values().next()?;
         value::literal(entry, Kind::Text, "`about`").err()
     }
@@ -198,7 +214,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     /// A node that makes a step, or one that nobody knows.
-    fn step_node(&mut self, node: &'d Node, names: &mut Names<'a, 'd>, named: bool) {
+    pub(super) fn step_node(&mut self, node: &'d Node, names: &mut Names<'a, 'd>, named: bool) {
         let name = node.name.text.as_str();
         let shape = match (table::step_node(name), self.world.recipe(names.module, name)) {
             (Some(spec), _) => Shape::of_step(spec, named),
@@ -206,26 +222,30 @@ impl<'a, 'd> Checker<'a, 'd> {
             (None, None) => return self.unknown_node(node, names),
         };
         names.matrix = self.for_each(node, names);
+        names.unsure = names.matrix.is_none() && !product::for_each(node).is_empty();
         self.node(node, &shape, names);
-        names.matrix = None;
+        (names.matrix, names.unsure) = (None, false);
     }
 
     fn for_each(&mut self, node: &'d Node, names: &Names<'a, 'd>) -> Option<&'a MatrixDecl<'d>> {
-        let entry = node.property_or_child("for-each")?;
-        let name = entry.text()?;
-        if names.recipe.is_some() {
-            let fault = Diagnostic::error("pipe::misplaced-node", "a step in a recipe has no `for-each`");
-            self.found.push(fault.at(entry.at, "here").help("write it where the recipe is used"));
-            return None;
+        for entry in product::for_each(node) {
+            let Some(name) = entry.text().filter(|_| entry.annotation.is_none()) else {
+                continue;
+            };
+            if names.recipe.is_some() {
+                let fault = Diagnostic::error("pipe::misplaced-node", "a step in a recipe has no `for-each`");
+                self.found.push(fault.at(entry.at, "here").help("write it where the recipe is used"));
+                return None;
+            }
+            let declared = || self.matrices.iter().filter(|matrix| matrix.parts.is_empty());
+            if !declared().any(|matrix| matrix.name == name) {
+                let fault = Diagnostic::error("pipe::unknown-matrix", format!("there is no matrix `{name}`"));
+                let help = suggest(name, declared().map(|m| m.name.as_str()), "there are");
+                let help = help.unwrap_or_else(|| format!("declare it: `matrix \"{name}\" {{ axis \"…\" … }}`"));
+                self.found.push(fault.at(entry.at, "not declared").help(help));
+            }
         }
-        let matrix = self.matrices.iter().find(|matrix| matrix.name == name);
-        if matrix.is_none() {
-            let fault = Diagnostic::error("pipe::unknown-matrix", format!("there is no matrix `{name}`"));
-            let help = suggest(name, self.matrices.iter().map(|m| m.name), "there are");
-            let help = help.unwrap_or_else(|| format!("declare it: `matrix \"{name}\" {{ axis \"…\" … }}`"));
-            self.found.push(fault.at(entry.at, "not declared").help(help));
-        }
-        matrix
+        product::of_node(self.matrices, node).map(|matrix| &self.matrices[matrix])
     }
 
     fn unknown_node(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
@@ -266,6 +286,12 @@ impl<'a, 'd> Checker<'a, 'd> {
                 self.found.push(fault.at(node.header(), "not in it").help(shape.how_to(spec)));
             }
         }
+        self.variables(node);
+        if shape.metrics && !node.children().iter().any(|child| shape.setting(&child.name.text).is_none()) {
+            let fault = Diagnostic::error("pipe::missing-node", format!("`{}` has no figure", shape.name));
+            let help = "write each as a name and a number between its braces: `images-per-second 265`";
+            self.found.push(fault.at(node.header(), "what was published?").help(help));
+        }
         for setting in shape.settings.iter().filter(|setting| setting.required) {
             if node.property(setting.name).is_none() && !has(node, setting.name) {
                 self.found.push(shape.missing(setting, node.header()));
@@ -274,7 +300,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     /// Values and properties.
-    fn header(&mut self, node: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
+    pub(super) fn header(&mut self, node: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
         if let Some(word) = &node.annotation {
             let fault = Diagnostic::error("pipe::misplaced-annotation", "a node has no annotation");
             let help = format!("write `({})` before the value that it belongs to", word.text);
@@ -292,7 +318,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             seen.push(text);
             match (shape.setting(text), shape.open) {
                 (Some(slot), _) => self.slot(entry, slot, names),
-                (None, Some(kind)) => self.entry(entry, kind, &format!("`{text}`"), names),
+                (None, Some(kind)) => self.entry(entry, kind, &format!("`{text}`"), false, names),
                 (None, None) => self.found.push(shape.unknown_setting(text, key.at)),
             }
         }
@@ -317,7 +343,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             if LITERAL.contains(&spec.name) {
                 self.name(entry, &what, shape.names_things);
             } else {
-                self.entry(entry, spec.kind, &what, names);
+                self.entry(entry, spec.kind, &what, spec.spreads, names);
                 self.choice(entry, &what, spec.choices);
             }
         }
@@ -367,7 +393,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 Err(fault) => self.found.push(fault),
             }
         } else {
-            self.entry(entry, slot.kind, &what, names);
+            self.entry(entry, slot.kind, &what, slot.many && slot.recipe.is_some(), names);
         }
         if slot.kind == Kind::Text {
             self.choice(entry, &what, &slot.choices);
@@ -400,6 +426,10 @@ impl<'a, 'd> Checker<'a, 'd> {
         for child in nodes {
             if child.name.text == WHEN {
                 self.when(child, names);
+                for inner in child.children().iter().filter(|inner| inner.name.text == "for-each") {
+                    let why = "which cells there are does not depend on values: exclude some in the matrix";
+                    self.found.push(never_in_when(inner, why));
+                }
                 self.children(child.children(), shape, names, &mut BTreeMap::new(), true);
                 continue;
             }
@@ -455,19 +485,27 @@ impl<'a, 'd> Checker<'a, 'd> {
         }
     }
 
-    /// `retry 2`: one value, and nothing else.
+    /// `retry 2`: one value, and nothing else; `flags "-a" "-b"`: any number where it is a list.
     fn setting_child(&mut self, child: &'d Node, slot: &Slot<'_>, names: &Names<'a, 'd>) {
         let values: Vec<&Entry> = child.values().collect();
-        if let Some(entry) = values.first() {
-            self.slot(entry, slot, names);
-        }
-        let extra = child.entries.iter().find(|e| e.key.is_some()).or(values.get(1).copied());
+        let taken = if slot.many { values.len() } else { 1 };
+        values.iter().take(taken).for_each(|entry| self.slot(entry, slot, names));
+        let extra = child.entries.iter().find(|e| e.key.is_some()).or(values.get(taken).copied());
         let filter = slot.kind.takes_file() && slot.name != "default";
         if filter {
             self.children(child.children(), &Shape::of(&table::FILTER), names, &mut BTreeMap::new(), true);
         }
-        let empty = child.children().is_empty() || filter;
-        if values.is_empty() || extra.is_some() || !empty {
+        let inner = !filter && !child.children().is_empty();
+        if slot.name == "for-each" && values.is_empty() {
+            let fault = Diagnostic::error("pipe::missing-value", "`for-each` names no matrix");
+            self.found.push(fault.at(child.header(), "here").help("write `for-each \"MATRIX\"`"));
+        } else if slot.many && (extra.is_some() || inner) {
+            let fault =
+                Diagnostic::error("pipe::too-many-values", format!("`{}` has values and nothing else", slot.name));
+            let at = extra.map_or_else(|| child.header(), |entry| entry.at);
+            let help = format!("write `{} {} {}`", slot.name, slot.kind.example(), slot.kind.example());
+            self.found.push(fault.at(at, "here").help(help));
+        } else if !slot.many && (values.is_empty() || extra.is_some() || inner) {
             let fault = Diagnostic::error("pipe::missing-value", format!("`{}` has exactly one value", slot.name));
             let at = extra.map_or_else(|| child.header(), |entry| entry.at);
             self.found.push(fault.at(at, "here").help(format!("write `{} {}`", slot.name, slot.kind.example())));
@@ -475,7 +513,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     /// One value with its annotation.
-    fn entry(&mut self, entry: &'d Entry, kind: Kind, what: &str, names: &Names<'a, 'd>) {
+    fn entry(&mut self, entry: &'d Entry, kind: Kind, what: &str, spreads: bool, names: &Names<'a, 'd>) {
         let Some(word) = &entry.annotation else {
             if kind.takes_plain() {
                 self.found.extend(value::literal(entry, kind, what).err());
@@ -502,16 +540,29 @@ impl<'a, 'd> Checker<'a, 'd> {
         let Some(text) = entry.text() else {
             let found = entry.literal.describe();
             let fault =
-                Diagnostic::error("pipe::wrong-type", format!("`({annotation})` stands before a name in quotes"));
-            return self
-                .found
-                .push(fault.at(entry.at, format!("this is {found}")).help(format!("write `({annotation})\"NAME\"`")));
+                Diagnostic::error("pipe::wrong-type", format!("`({annotation})` stands before a text in quotes"));
+            let text = if annotation == "range" { "1..8" } else { "NAME" };
+            let help = format!("write `({annotation})\"{text}\"`");
+            return self.found.push(fault.at(entry.at, format!("this is {found}")).help(help));
         };
         match annotation {
-            "param" => self.param_reference(entry, text, kind, what, names),
+            "param" => self.param_reference(entry, text, kind, what, spreads, names),
             "axis" => self.axis_reference(entry, text, kind, what, names),
-            "step" if kind.takes_step() => {
-                let name = text.split('/').next().unwrap_or_default();
+            "range" if kind == Kind::Points => {}
+            "cells" if !kind.takes_cells() => {
+                let fault =
+                    Diagnostic::error("pipe::misplaced-cells", format!("{what} is one thing, and cells are many"));
+                let help = format!(
+                    "`(cells)` stands in `input`, `put` and `compare of=`; choose one: `(step)\"{text}\"` with all axes \
+                     in the brackets"
+                );
+                self.found.push(fault.at(entry.at, "several cells").help(help));
+            }
+            "step" | "cells" if kind.takes_step() => {
+                let name = match cells::read(text, entry.at) {
+                    Ok(named) => named.name,
+                    Err(fault) => return self.found.push(fault),
+                };
                 let param =
                     names.params.iter().any(|p| p.name == name && (p.kind.takes_step() || p.kind == Kind::File));
                 let known = names.steps.contains_key(name) || (param && names.recipe.is_some());
@@ -524,7 +575,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             }
             "file" if kind.takes_file() => {}
             "output" if kind == Kind::Arg => {}
-            "builtin" if matches!(kind, Kind::Input | Kind::Arg) => {
+            "builtin" if matches!(kind, Kind::Input | Kind::Inputs | Kind::Arg) => {
                 if text != "engine-sources" {
                     let fault = Diagnostic::error("pipe::unknown-value", format!("nothing built in is named `{text}`"));
                     self.found.push(fault.at(entry.at, "here").help("there is `engine-sources`"));
@@ -543,16 +594,30 @@ impl<'a, 'd> Checker<'a, 'd> {
                     self.found.push(fault.at(entry.at, "here").help(help));
                 }
             }
+            "range" => {
+                let help = "a range stands for the values of an axis: `axis \"batch\" (range)\"1..32\" step=\"*2\"`";
+                self.found.push(value::wrong_type(entry, kind, what).help(help));
+            }
             _ => self.found.push(value::wrong_type(entry, kind, what)),
         }
     }
 
-    fn param_reference(&mut self, entry: &Entry, text: &str, kind: Kind, what: &str, names: &Names<'a, 'd>) {
+    fn param_reference(
+        &mut self,
+        entry: &Entry,
+        text: &str,
+        kind: Kind,
+        what: &str,
+        spreads: bool,
+        names: &Names<'a, 'd>,
+    ) {
         let Some(param) = names.params.iter().find(|param| param.name == text) else {
             let known: Vec<&str> = names.params.iter().map(|param| param.name).collect();
             return self.found.push(eval::unknown_param(text, entry.at, known));
         };
-        if !kind.accepts(param.kind) {
+        if param.many && !spreads {
+            self.found.push(eval::list_here(text, entry.at, what).at(param.at, "declared here"));
+        } else if !kind.accepts(param.kind) {
             let message = format!("{what} is {}, but parameter `{text}` is {}", kind.describe(), param.kind.describe());
             let fault =
                 Diagnostic::error("pipe::wrong-type", message).at(entry.at, "used here").at(param.at, "declared here");
@@ -562,6 +627,9 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     fn axis_reference(&mut self, entry: &Entry, text: &str, kind: Kind, what: &str, names: &Names<'a, 'd>) {
         let Some(matrix) = names.matrix else {
+            if names.unsure {
+                return;
+            }
             return self.found.push(eval::no_axis_here(text, entry.at, names.recipe.is_some()));
         };
         if matrix.axis(text).is_none() {
@@ -574,7 +642,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     /// A `when`: the parameters and axes that it names, and the values that they can have.
-    fn when(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
+    pub(super) fn when(&mut self, node: &'d Node, names: &Names<'a, 'd>) {
         if node.entries.is_empty() {
             let fault = Diagnostic::error("pipe::missing-value", "`when` says not when");
             self.found.push(
@@ -609,14 +677,26 @@ impl<'a, 'd> Checker<'a, 'd> {
                     }
                     Err(fault) => self.found.push(fault),
                 }
-            } else if ![HOST_OS, HOST_ARCH].contains(&name) {
+            } else if let Some((_, answers)) = HOST_FACTS.iter().find(|(fact, _)| *fact == name) {
+                let wrong = entry.key.is_some() && entry.text().is_none_or(|text| !answers.contains(&text));
+                if wrong || entry.annotation.is_some() {
+                    let written = entry.text().unwrap_or("this");
+                    let fault = Diagnostic::error("pipe::not-a-choice", format!("`{name}` is never `{written}`"));
+                    self.found.push(fault.at(entry.at, "never so").help(choices(written, answers)));
+                }
+            } else if !names.unsure {
                 let fault = Diagnostic::error(
                     "pipe::unknown-parameter",
                     format!("there is no parameter or axis `{name}` here"),
                 );
                 let axes = names.matrix.iter().flat_map(|matrix| matrix.axes.iter().map(|axis| axis.name));
-                let known: Vec<&str> =
-                    names.params.iter().map(|p| p.name).chain(axes).chain([HOST_OS, HOST_ARCH]).collect();
+                let known: Vec<&str> = names
+                    .params
+                    .iter()
+                    .map(|p| p.name)
+                    .chain(axes)
+                    .chain(HOST_FACTS.iter().map(|(fact, _)| *fact))
+                    .collect();
                 self.found.push(fault.at(at, "not known").maybe_help(suggest(name, known, "there are")));
             }
         }

@@ -3,11 +3,11 @@
 use super::expand::Expander;
 use super::files::FileKind;
 use super::kind::Kind;
-use super::scope::{Bound, Ref, Site, Target, Work, origin, place};
-use super::table::{HOST_ARCH, HOST_OS, WHEN};
-use super::value;
-use crate::diag::{At, Diagnostic, list, suggest};
-use crate::pipeline::{Arg, Cell, Class, Input, Origin, Spanned, StepId, Value};
+use super::scope::{Bound, Ref, Site, Work, origin, place};
+use super::table::{HOST_ARCH, HOST_GPU, HOST_OS, WHEN};
+use super::{cells, value};
+use crate::diag::{At, Diagnostic, suggest};
+use crate::pipeline::{Arg, Class, Input, Origin, Spanned, Value};
 use crate::syntax::{Entry, Literal, Node};
 
 impl<'d> Expander<'d, '_> {
@@ -18,6 +18,10 @@ impl<'d> Expander<'d, '_> {
             Some("param") => self.bind_param(site, entry, text, kind, what),
             Some("axis") => self.bind_axis(site, entry, text, kind, what),
             Some("step") => self.bind_step(site, entry, text),
+            Some("cells") => match self.bind_step(site, entry, text) {
+                Bound::Step(wanted) => Bound::Cells(wanted),
+                other => other,
+            },
             Some("file") => {
                 let home = &self.modules[self.scopes[site.scope].module].home;
                 match self.loader.file(home, entry) {
@@ -38,7 +42,7 @@ impl<'d> Expander<'d, '_> {
         }
     }
 
-    fn refuse(&mut self, site: &Site, fault: Diagnostic) -> Bound {
+    pub fn refuse(&mut self, site: &Site, fault: Diagnostic) -> Bound {
         self.report(site.scope, fault);
         Bound::Wrong
     }
@@ -52,6 +56,7 @@ impl<'d> Expander<'d, '_> {
             Bound::Value(spanned) => self.fit(site, spanned, entry, kind, what),
             Bound::Step(_) if !kind.takes_step() => self.refuse(site, value::wrong_type(entry, kind, what)),
             Bound::Input(_) if !kind.takes_file() => self.refuse(site, value::wrong_type(entry, kind, what)),
+            Bound::List(_) => self.refuse(site, list_here(text, entry.at, what)),
             bound => bound,
         }
     }
@@ -61,10 +66,8 @@ impl<'d> Expander<'d, '_> {
             return self.refuse(site, no_axis_here(text, entry.at, self.scopes[site.scope].instance.is_some()));
         };
         let matrix = &self.matrices[matrix];
-        let value = matrix.axis(text).zip(cell.get(text)).and_then(|(axis, value)| {
-            let (text, at) = axis.values.iter().find(|(known, _)| known == value)?;
-            Some(Spanned { value: Value::Text(text.clone()), origin: origin(*at) })
-        });
+        let value = matrix.axis(text).zip(cell.get(text)).and_then(|(axis, value)| axis.value(value));
+        let value = value.map(|known| Spanned { value: known.value.clone(), origin: known.origin.clone() });
         match value {
             Some(spanned) => self.fit(site, spanned, entry, kind, what),
             None => {
@@ -78,6 +81,7 @@ impl<'d> Expander<'d, '_> {
     fn fit(&mut self, site: &Site, spanned: Spanned<Value>, entry: &'d Entry, kind: Kind, what: &str) -> Bound {
         let Spanned { value, origin } = spanned;
         let text = value.to_string();
+        let axis = entry.annotated() == Some("axis");
         let value = match (kind, value) {
             (Kind::Any | Kind::Plain | Kind::Arg, value) => Some(value),
             (Kind::Text, value @ Value::Text(_)) => Some(value),
@@ -87,8 +91,9 @@ impl<'d> Expander<'d, '_> {
             (Kind::Bool, value @ Value::Bool(_)) => Some(value),
             (Kind::Size, value @ Value::Bytes(_)) => Some(value),
             (Kind::Time, value @ Value::Time(_)) => Some(value),
-            // An axis holds texts; a number among them is meant as one.
-            (kind, Value::Text(text)) if entry.annotated() == Some("axis") => value::from_flag(&text, kind),
+            // A cell is named by texts: what an axis holds can be read from them too.
+            (Kind::Text, _) if axis => Some(Value::Text(text.clone())),
+            (kind, Value::Text(text)) if axis => value::from_flag(&text, kind),
             _ => None,
         };
         match value {
@@ -108,7 +113,11 @@ impl<'d> Expander<'d, '_> {
     }
 
     fn bind_step(&mut self, site: &Site, entry: &'d Entry, text: &str) -> Bound {
-        let (name, path) = text.split_once('/').unwrap_or((text, ""));
+        let named = match cells::read(text, entry.at) {
+            Ok(named) => named,
+            Err(fault) => return self.refuse(site, fault),
+        };
+        let (name, path) = (named.name, named.path);
         if bad_path(path) {
             return self.refuse(site, not_below(path, entry.at, "the step's output"));
         }
@@ -116,24 +125,26 @@ impl<'d> Expander<'d, '_> {
         if !scope.names.contains_key(name) {
             // A parameter that holds a step or a file is named like a step inside its recipe.
             return match scope.params.get(name).cloned() {
-                Some(Bound::Step(inner)) => Bound::Step(Ref { path: join(&inner.path, path), at: entry.at, ..inner }),
+                Some(Bound::Step(inner)) if named.pattern.is_none() => {
+                    Bound::Step(Ref { path: join(&inner.path, path), at: entry.at, ..inner })
+                }
+                Some(Bound::Step(_) | Bound::Input(_)) if named.pattern.is_some() => {
+                    self.refuse(site, cells::none(name, entry.at))
+                }
                 Some(Bound::Input(inner)) => self.inside_file(site, inner, path, entry),
+                Some(Bound::List(_)) => self.refuse(site, list_here(name, entry.at, "this")),
                 Some(Bound::Absent) => Bound::Absent,
                 Some(Bound::Wrong) => Bound::Wrong,
-                _ => {
-                    let known: Vec<&str> = scope.names.keys().copied().collect();
-                    let fault = unknown_step(name, entry.at, known);
-                    self.refuse(site, fault)
-                }
+                _ => self.refuse(site, absent_step(name, entry.at)),
             };
         }
-        let cell = site.cell.clone();
         Bound::Step(Ref {
             scope: site.scope,
             name: name.to_owned(),
             path: path.to_owned(),
-            cell,
+            cell: site.cell.clone(),
             of: site.of,
+            chosen: named.pattern,
             at: entry.at,
         })
     }
@@ -166,11 +177,38 @@ impl<'d> Expander<'d, '_> {
         match self.bind(site, entry, kind, what) {
             Bound::Value(value) => Some(value),
             Bound::Absent | Bound::Wrong => None,
-            Bound::Input(_) | Bound::Step(_) | Bound::Output(_) => {
+            Bound::Input(_) | Bound::Step(_) | Bound::Output(_) | Bound::List(_) | Bound::Cells(_) => {
                 self.report(site.scope, value::wrong_type(entry, kind, what));
                 None
             }
         }
+    }
+
+    /// What an entry means where several values may stand: a list parameter gives all of its own.
+    pub fn spread(&mut self, site: &Site, entry: &'d Entry, kind: Kind, what: &str) -> Vec<Bound> {
+        let named = entry.text().filter(|_| entry.annotated() == Some("param"));
+        let list = named.and_then(|name| self.scopes[site.scope].params.get(name));
+        let Some(Bound::List(items)) = list.cloned() else {
+            return vec![self.bind(site, entry, kind, what)];
+        };
+        let one = |item| match item {
+            Bound::Value(value) => self.fit(site, value, entry, kind, what),
+            item => item,
+        };
+        items.into_iter().map(one).collect()
+    }
+
+    /// The plain values for which an entry stands: one, or those of a list.
+    pub fn values(&mut self, site: &Site, entry: &'d Entry, kind: Kind, what: &str) -> Vec<Spanned<Value>> {
+        let mut values = Vec::new();
+        for bound in self.spread(site, entry, kind, what) {
+            match bound {
+                Bound::Value(value) => values.push(value),
+                Bound::Absent | Bound::Wrong => {}
+                _ => self.report(site.scope, value::wrong_type(entry, kind, what)),
+            }
+        }
+        values
     }
 
     /// A step or a file, with the step recorded as one that slot `reader` reads.
@@ -186,7 +224,7 @@ impl<'d> Expander<'d, '_> {
             Bound::Input(input) => self.allowed(reader, site, entry, input),
             Bound::Step(wanted) => self.step_input(reader, site, &wanted),
             Bound::Absent | Bound::Wrong => None,
-            Bound::Value(_) | Bound::Output(_) => {
+            Bound::Value(_) | Bound::Output(_) | Bound::List(_) | Bound::Cells(_) => {
                 self.report(site.scope, value::wrong_type(entry, kind, what));
                 None
             }
@@ -227,15 +265,27 @@ impl<'d> Expander<'d, '_> {
         None
     }
 
-    fn step_input(&mut self, reader: usize, site: &Site, wanted: &Ref) -> Option<Spanned<Input>> {
-        let (slot, path) = self.resolve(site, wanted)?;
-        self.slots[reader].reads.push((slot, wanted.at));
-        Some(Spanned { value: Input::Step { step: StepId(slot), path }, origin: origin(wanted.at) })
-    }
-
     /// A piece of a command line.
     pub fn arg(&mut self, reader: usize, site: &Site, entry: &'d Entry, what: &str) -> Option<Spanned<Arg>> {
-        match self.bind(site, entry, Kind::Arg, what) {
+        let bound = self.bind(site, entry, Kind::Arg, what);
+        self.arg_of(reader, site, entry, what, bound)
+    }
+
+    /// The pieces of a command line for which an entry stands: one, or those of a list.
+    pub fn args(&mut self, reader: usize, site: &Site, entry: &'d Entry, what: &str) -> Option<Vec<Spanned<Arg>>> {
+        let bounds = self.spread(site, entry, Kind::Arg, what);
+        bounds.into_iter().map(|bound| self.arg_of(reader, site, entry, what, bound)).collect()
+    }
+
+    fn arg_of(
+        &mut self,
+        reader: usize,
+        site: &Site,
+        entry: &'d Entry,
+        what: &str,
+        bound: Bound,
+    ) -> Option<Spanned<Arg>> {
+        match bound {
             Bound::Value(value) => Some(Spanned { value: Arg::Value(value.value), origin: value.origin }),
             Bound::Input(input) => {
                 let input = self.allowed(reader, site, entry, input)?;
@@ -259,63 +309,23 @@ impl<'d> Expander<'d, '_> {
                 self.report(site.scope, fault.at(entry.at, "used here").help(help));
                 None
             }
+            Bound::List(_) | Bound::Cells(_) => {
+                self.report(site.scope, value::wrong_type(entry, Kind::Arg, what));
+                None
+            }
             Bound::Wrong => None,
         }
-    }
-
-    /// The slot that a reference means, and the path in its output.
-    pub fn resolve(&mut self, site: &Site, wanted: &Ref) -> Option<(usize, String)> {
-        let scope = &self.scopes[wanted.scope];
-        let Some(entity) = scope.names.get(wanted.name.as_str()) else {
-            // The name was there when the reference was made; only a duplicate that was reported removes it.
-            return None;
-        };
-        // Cells of one matrix are made in one order, so the same number is the same cell.
-        if let (Some((matrix, index)), Some(of)) = (wanted.of, entity.matrix)
-            && matrix == of
-        {
-            let (_, target) = entity.targets.get(index)?;
-            return target.map(|slot| (slot, wanted.path.clone()));
-        }
-        let agrees = |cell: &Cell| {
-            let from = wanted.cell.as_deref();
-            from.is_none_or(|from| cell.0.iter().all(|(axis, value)| from.get(axis).is_none_or(|v| v == value)))
-        };
-        let found: Vec<&(Option<_>, Target)> =
-            entity.targets.iter().filter(|(cell, _)| cell.as_deref().is_none_or(agrees)).collect();
-        if let [(_, target)] = found[..] {
-            return target.map(|slot| (slot, wanted.path.clone()));
-        }
-        let name = &wanted.name;
-        // The cell stands in the label, so that the same fault in each of many cells is told once.
-        let from = wanted.cell.as_ref().map(|cell| format!(" in the cell {cell}")).unwrap_or_default();
-        let fault = if found.is_empty() {
-            let fault = Diagnostic::error(
-                "pipe::no-such-cell",
-                format!("no cell of `{name}` agrees with the cell that uses it"),
-            );
-            let fault = fault.at(wanted.at, format!("used{from}"));
-            fault.help(
-                "their matrices share an axis but not this value of it: exclude the cell here, or add the value there",
-            )
-        } else {
-            let cells: Vec<String> =
-                found.iter().filter_map(|(cell, _)| cell.as_ref()).map(|cell| format!("{name}[{cell}]")).collect();
-            let fault =
-                Diagnostic::error("pipe::ambiguous-step", format!("`{name}` has several cells, and none is chosen"));
-            let fault = fault.at(wanted.at, format!("which of them{from}?"));
-            fault.help(format!("use it in a step with a `for-each` over the same axes; there are {}", list(&cells)))
-        };
-        let fault = fault.at(entity.at, "one step for each cell");
-        self.report(site.scope, fault);
-        None
     }
 
     /// Decides a `when`: every parameter or axis that it names has the value, or is given.
     pub fn holds(&self, site: &Site, when: &'d Node) -> bool {
         debug_assert_eq!(when.name.text, WHEN);
         when.entries.iter().all(|entry| match &entry.key {
-            None => entry.text().is_some_and(|name| !matches!(self.known(site, name), None | Some(Bound::Absent))),
+            None => entry.text().is_some_and(|name| match self.known(site, name) {
+                None | Some(Bound::Absent) => false,
+                Some(Bound::List(items)) => !items.is_empty(),
+                Some(_) => true,
+            }),
             Some(key) => match self.known(site, &key.text) {
                 Some(Bound::Absent) => entry.literal == Literal::Null,
                 Some(Bound::Value(known)) => {
@@ -332,6 +342,7 @@ impl<'d> Expander<'d, '_> {
         let text = axis.or(match name {
             HOST_OS => Some(self.facts.os.as_str()),
             HOST_ARCH => Some(self.facts.arch.as_str()),
+            HOST_GPU => Some(self.facts.gpu.as_str()),
             _ => None,
         });
         match text {
@@ -357,10 +368,25 @@ pub fn unknown_param(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
     fault.at(at, "not declared").help(help.unwrap_or_else(|| format!("declare it: `param \"{name}\" …`")))
 }
 
+/// "`flags` is a list".
+pub fn list_here(name: &str, at: At, what: &str) -> Diagnostic {
+    let fault = Diagnostic::error("pipe::list-here", format!("{what} is one value, and `{name}` is a list"));
+    let help = "a list can stand where any number of values can: behind `run`, `tools` and `entrypoint`, in an axis, or \
+                as a list parameter of a recipe";
+    fault.at(at, "a list").help(help)
+}
+
 /// "there is no step `x`".
 pub fn unknown_step(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
     let fault = Diagnostic::error("pipe::unknown-step", format!("there is no step `{name}`"));
     fault.at(at, "no step of this name").maybe_help(suggest(name, known, "there are"))
+}
+
+/// "step `x` is not made": one that is declared, or the checker would have told.
+pub fn absent_step(name: &str, at: At) -> Diagnostic {
+    let fault = Diagnostic::error("pipe::absent-step", format!("step `{name}` is not made with these values"));
+    let help = format!("its `when` does not hold: put what uses `{name}` into the same `when`");
+    fault.at(at, "used here").help(help)
 }
 
 /// "there is no axis here".

@@ -7,11 +7,10 @@ use std::rc::Rc;
 
 use super::fields::{Fields, flatten};
 use super::import::{Loader, Module};
-use super::lock;
 use super::scope::{Bound, Entity, Matrices, Open, Ref, Scope, Site, Slot, Target, Work, origin, place};
 use super::table::{self, STEP_SETTINGS};
 use super::world::{ParamDecl, Preset, World, twice};
-use super::{Facts, kind::Kind};
+use super::{Facts, cells, kind::Kind, lock, product};
 use crate::diag::{At, Diagnostic, Label};
 use crate::pipeline::{Action, Cell, Class, FetchWheel, Limits, Needs, StepId, UnpackWheels};
 use crate::syntax::{Entry, Node};
@@ -28,6 +27,10 @@ pub struct Expander<'d, 'f> {
     pub facts: &'d Facts,
     pub scopes: Vec<Scope<'d>>,
     pub slots: Vec<Slot<'d>>,
+    /// Cells by what they have on some axes, for references that were looked up.
+    pub index: cells::Index,
+    /// How many inputs were taken by `(cells)`.
+    pub taken: usize,
     pub found: Vec<Diagnostic>,
 }
 
@@ -76,10 +79,11 @@ impl<'d> Expander<'d, '_> {
 
     /// One node as one step, or as one for each cell of its matrix.
     fn step(&mut self, scope: usize, node: &'d Node, at: At, text: &str) -> Entity {
-        let matrix = node.property_or_child("for-each").and_then(Entry::text);
-        let matrix = matrix.and_then(|name| self.matrices.iter().position(|m| m.name == name));
+        let matrix = product::of_node(self.matrices, node);
         let cells: Vec<Option<Rc<Cell>>> = match matrix {
             Some(matrix) => self.matrices[matrix].cells.iter().cloned().map(Some).collect(),
+            // Of matrices that are not there, or have no product, the checker has told.
+            None if !product::for_each(node).is_empty() => Vec::new(),
             None => vec![None],
         };
         let (name, group) = self.full_name(scope, text);
@@ -87,9 +91,17 @@ impl<'d> Expander<'d, '_> {
         for (index, cell) in cells.into_iter().enumerate() {
             let name = cell.as_ref().map_or_else(|| name.clone(), |cell| format!("{name}[{cell}]"));
             let site = Site { scope, cell: cell.clone(), of: matrix.map(|matrix| (matrix, index)) };
-            targets.push((cell, self.call(Call { node, at, name, group: group.clone(), site })));
+            let target = self.call(Call { node, at, name, group: group.clone(), site });
+            let reason = matrix.and_then(|matrix| self.matrices[matrix].reasons.get(&index));
+            if let (Some(slot), Some(reason)) = (target, reason) {
+                let about = &mut self.slots[slot].about;
+                *about = Some(about.take().map_or_else(|| reason.clone(), |about| format!("{about} ({reason})")));
+            }
+            targets.push((cell, target));
         }
-        Entity { at, matrix, targets }
+        let recipe = self.world.recipe(self.scopes[scope].module, &node.name.text);
+        let outputs = recipe.map(|recipe| self.world.recipes[recipe].outputs.iter().map(|o| (*o).to_owned()).collect());
+        Entity { at, matrix, targets, outputs: outputs.unwrap_or_default() }
     }
 
     /// A step's name for people, with and without its cell.
@@ -141,6 +153,7 @@ impl<'d> Expander<'d, '_> {
             limits: Limits::default(),
             work: Work::Node(call.node),
             reads: Vec::new(),
+            outputs: None,
             name: call.name,
             group: call.group,
         };
@@ -202,6 +215,7 @@ impl<'d> Expander<'d, '_> {
                 limits: Limits { timeout: None, retries: 2 },
                 work: Work::Ready(Box::new(action)),
                 reads: Vec::new(),
+                outputs: None,
             };
             wheels.push((self.slots.len(), package.at));
             self.slots.push(slot);
@@ -239,15 +253,14 @@ impl<'d> Expander<'d, '_> {
         });
         let mut sound = true;
         for param in &recipe.params {
-            let bound = match fields.setting(param.name) {
-                Some(entry) => {
-                    let bound = self.given(&call.site, param, entry);
-                    match fields.setting_node(param.name) {
-                        Some(node) => self.filtered_bound(&call.site, node, bound),
-                        None => bound,
-                    }
-                }
-                None => self.preset(scope, param, &call, recipe.name),
+            let bound = match (param.many, fields.setting(param.name)) {
+                (true, _) => self.list(scope, param, &fields, &call, recipe.name),
+                (false, Some(entry)) => self.given(&call.site, param, entry),
+                (false, None) => self.preset(scope, param, &call, recipe.name),
+            };
+            let bound = match fields.setting_node(param.name) {
+                Some(node) => self.filtered_bound(&call.site, node, bound),
+                None => bound,
             };
             let inside = Site { scope, cell: None, of: None };
             let bound = self.filtered_bound(&inside, param.node, bound);
@@ -300,20 +313,58 @@ impl<'d> Expander<'d, '_> {
                     Bound::Wrong
                 }
             },
-            Bound::Value(value) => match param.refuse(&value.value) {
-                None => bound,
-                Some((code, message, help)) => {
-                    let at = place(&value.origin).unwrap_or(entry.at);
-                    let mut fault = Diagnostic::error(code, message).at(at, "here").maybe_help(help);
-                    if at != entry.at {
-                        fault = fault.at(entry.at, "used here");
-                    }
-                    self.report(site.scope, fault);
-                    Bound::Wrong
-                }
-            },
-            _ => bound,
+            _ => self.fitting_value(site, param, entry, bound),
         }
+    }
+
+    /// A value that a call gives, unless it is none of the parameter's choices or out of its bounds.
+    pub fn fitting_value(&mut self, site: &Site, param: &ParamDecl<'d>, entry: &'d Entry, bound: Bound) -> Bound {
+        let Bound::Value(value) = &bound else {
+            return bound;
+        };
+        let Some((code, message, help)) = param.refuse(&value.value) else {
+            return bound;
+        };
+        let at = place(&value.origin).unwrap_or(entry.at);
+        let mut fault = Diagnostic::error(code, message).at(at, "here").maybe_help(help);
+        if at != entry.at {
+            fault = fault.at(entry.at, "used here");
+        }
+        self.refuse(site, fault)
+    }
+
+    /// A list parameter: what the call gives, else its default, else nothing where it may be left out.
+    fn list(
+        &mut self,
+        scope: usize,
+        param: &ParamDecl<'d>,
+        fields: &Fields<'d>,
+        call: &Call<'d>,
+        recipe: &str,
+    ) -> Bound {
+        let (site, entries) = match (fields.list(param.name), param.default) {
+            (Some(entries), _) => (call.site.clone(), entries),
+            (None, Preset::None) if param.optional => return Bound::List(Vec::new()),
+            (None, Preset::None | Preset::Step(_)) => {
+                return match self.preset(scope, param, call, recipe) {
+                    Bound::Wrong => Bound::Wrong,
+                    one => Bound::List(vec![one]),
+                };
+            }
+            (None, Preset::Value(_)) => (Site { scope, cell: None, of: None }, param.values.clone()),
+        };
+        let mut items = Vec::new();
+        for entry in entries {
+            for bound in self.spread(&site, entry, param.kind, &format!("a value of `{}`", param.name)) {
+                match self.fitting_value(&site, param, entry, bound) {
+                    // An optional parameter of the caller that was not given adds nothing.
+                    Bound::Absent => {}
+                    Bound::Wrong => return Bound::Wrong,
+                    bound => items.push(bound),
+                }
+            }
+        }
+        Bound::List(items)
     }
 
     /// A parameter that the call leaves out.
@@ -324,7 +375,7 @@ impl<'d> Expander<'d, '_> {
             Preset::Step(node) => {
                 let (name, group) = self.full_name(scope, param.name);
                 let target = self.call(Call { node, at: param.at, name, group, site });
-                let entity = Entity { at: param.at, matrix: None, targets: vec![(None, target)] };
+                let entity = Entity { at: param.at, matrix: None, targets: vec![(None, target)], outputs: Vec::new() };
                 self.scopes[scope].names.insert(param.name, entity);
                 Bound::Step(Ref {
                     scope,
@@ -332,6 +383,7 @@ impl<'d> Expander<'d, '_> {
                     path: String::new(),
                     cell: None,
                     of: None,
+                    chosen: None,
                     at: param.at,
                 })
             }
@@ -365,9 +417,5 @@ pub fn missing_param(recipe: &str, param: &ParamDecl<'_>, at: At) -> Diagnostic 
     let fault =
         Diagnostic::error("pipe::missing-parameter", format!("`{recipe}` needs `{name}`, {}", param.kind.describe()));
     let about = param.about.map(|about| format!(" ({about})")).unwrap_or_default();
-    let example = match param.choices.first() {
-        Some(choice) => format!("\"{choice}\""),
-        None => param.kind.example().to_owned(),
-    };
-    fault.at(at, format!("`{name}` is not given")).help(format!("write `{name}={example}`{about}"))
+    fault.at(at, format!("`{name}` is not given")).help(format!("write `{name}={}`{about}", param.example()))
 }

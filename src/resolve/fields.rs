@@ -10,7 +10,8 @@ use crate::syntax::{Entry, Node};
 pub struct Fields<'d> {
     pub values: Vec<&'d Entry>,
     settings: Vec<(&'d str, &'d Entry)>,
-    /// Settings that are written as children: what stands between their braces belongs to their value.
+    /// Settings written as a child: lists may be without a value, and what stands between the braces of one belongs
+    /// to its value.
     setting_nodes: Vec<&'d Node>,
     nodes: Vec<&'d Node>,
 }
@@ -40,7 +41,7 @@ impl<'d> Fields<'d> {
                     self.take(child.children(), setting, holds);
                 }
             } else if setting(&child.name.text) {
-                self.settings.extend(child.values().next().map(|entry| (child.name.text.as_str(), entry)));
+                self.settings.extend(child.values().map(|entry| (child.name.text.as_str(), entry)));
                 self.setting_nodes.push(child);
             } else {
                 self.nodes.push(child);
@@ -51,6 +52,13 @@ impl<'d> Fields<'d> {
     /// The setting of this name.
     pub fn setting(&self, name: &str) -> Option<&'d Entry> {
         self.settings.iter().find(|(known, _)| *known == name).map(|(_, entry)| *entry)
+    }
+
+    /// All values of a setting that may be a list, where it is given; what stands in several `when`s adds up.
+    pub fn list(&self, name: &str) -> Option<Vec<&'d Entry>> {
+        let entries: Vec<&'d Entry> =
+            self.settings.iter().filter(|(known, _)| *known == name).map(|(_, entry)| *entry).collect();
+        (!entries.is_empty() || self.setting_node(name).is_some()).then_some(entries)
     }
 
     /// The child that a setting is written as, where it is no property.

@@ -19,15 +19,30 @@ impl<'d> Expander<'d, '_> {
         match bound {
             Bound::Input(input) => self.filtered(site, node, input).map_or(Bound::Wrong, Bound::Input),
             Bound::Wrong | Bound::Absent => bound,
-            Bound::Value(_) | Bound::Step(_) | Bound::Output(_) => match self.filters(site, node).first() {
-                None => bound,
-                Some(first) => {
-                    let what = if matches!(bound, Bound::Step(_)) { "a step" } else { "a value" };
-                    self.no_folder(site, first, &format!("this is {what}"));
-                    Bound::Wrong
+            Bound::List(items) => {
+                Bound::List(items.into_iter().map(|item| self.filtered_bound(site, node, item)).collect())
+            }
+            Bound::Value(_) | Bound::Step(_) | Bound::Cells(_) | Bound::Output(_) => {
+                match self.filters(site, node).first() {
+                    None => bound,
+                    Some(first) => {
+                        let what = if matches!(bound, Bound::Step(_) | Bound::Cells(_)) { "a step" } else { "a value" };
+                        self.no_folder(site, first, &format!("this is {what}"));
+                        Bound::Wrong
+                    }
                 }
-            },
+            }
         }
+    }
+
+    /// The same for each of several inputs.
+    pub fn filtered_all(
+        &mut self,
+        site: &Site,
+        node: &'d Node,
+        given: Vec<(Option<String>, Spanned<Input>)>,
+    ) -> Option<Vec<(Option<String>, Spanned<Input>)>> {
+        given.into_iter().map(|(cell, input)| Some((cell, self.filtered(site, node, input)?))).collect()
     }
 
     /// The input with the filter that stands between the braces of `node`.

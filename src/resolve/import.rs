@@ -32,8 +32,10 @@ pub enum Home {
 /// All files of a pipeline.
 pub struct Loader<'f> {
     pub(super) files: &'f dyn Files,
-    /// Nothing above it is read.
+    /// Nothing outside of it is read, unless a `use` says so.
     pub(super) root: PathBuf,
+    /// The projects of files that a `use` takes from outside; they may read what lies in theirs.
+    pub(super) others: Vec<PathBuf>,
     pub sources: Vec<Source>,
     /// The main file is the first.
     pub modules: Vec<Module>,
@@ -50,11 +52,11 @@ impl<'f> Loader<'f> {
     pub fn load(main: &Path, files: &'f dyn Files) -> Loader<'f> {
         let real = files.real(main);
         let folder = real.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
-        let root = folder.ancestors().find(|dir| files.kind(&dir.join(".git")) != FileKind::Missing);
-        let root = root.map_or_else(|| folder.clone(), Path::to_owned);
+        let root = project(files, &folder);
         let mut loader = Loader {
             files,
             root,
+            others: Vec::new(),
             sources: Vec::new(),
             modules: Vec::new(),
             known: Vec::new(),
@@ -97,18 +99,18 @@ impl<'f> Loader<'f> {
         self.sources.push(Source { name, text: Arc::from(text) });
         self.found.extend(found);
         let index = self.modules.len();
-        let wanted: Vec<(String, At)> = document
+        let wanted: Vec<(String, bool, At)> = document
             .nodes
             .iter()
             .filter(|node| node.name.text == "use")
-            .flat_map(|node| node.values())
-            .filter_map(|entry| Some((entry.text()?.to_owned(), entry.at)))
+            .flat_map(|node| node.values().map(|entry| (entry, node.truth("outside-project"))))
+            .filter_map(|(entry, outside)| Some((entry.text()?.to_owned(), outside, entry.at)))
             .collect();
         self.modules.push(Module { source, home, document, uses: Vec::new() });
         self.known.push(id);
         stack.push(index);
-        for (path, at) in wanted {
-            if let Some(used) = self.used(index, &path, at, stack) {
+        for (path, outside, at) in wanted {
+            if let Some(used) = self.used(index, &path, outside, at, stack) {
                 self.modules[index].uses.push((used, at));
             }
         }
@@ -117,7 +119,7 @@ impl<'f> Loader<'f> {
     }
 
     /// The module behind `use "path"`.
-    fn used(&mut self, from: usize, path: &str, at: At, stack: &mut Vec<usize>) -> Option<usize> {
+    fn used(&mut self, from: usize, path: &str, outside: bool, at: At, stack: &mut Vec<usize>) -> Option<usize> {
         if path.starts_with("std/") || path == "std" {
             let Some(text) = stdlib::module(path) else {
                 let fault =
@@ -133,10 +135,22 @@ impl<'f> Loader<'f> {
             self.found.push(fault.at(at, "here"));
             return None;
         };
-        let target = match self.place(&real, path, at) {
+        if outside {
+            let target = self.files.real(&real.join(path));
+            let folder = target.parent().unwrap_or(&target);
+            if !self.may_read(&real, &target) {
+                self.others.push(project(self.files, folder));
+            }
+        }
+        let found = if outside { self.there(&real, path, at) } else { self.place(&real, path, at) };
+        let target = match found {
             Ok(target) => target,
             Err(fault) => {
-                self.found.push(fault);
+                // The way out is another one than for a file that a step reads.
+                let help = (fault.code == "pipe::outside-project").then(|| {
+                    format!("say that you mean it, `use \"{path}\" outside-project=#true`, or copy it into the project")
+                });
+                self.found.push(fault.maybe_help(help));
                 return None;
             }
         };
@@ -189,7 +203,7 @@ impl<'f> Loader<'f> {
     /// The real path of `path` beside a file in `folder`, which must be there and inside the project.
     fn place(&self, folder: &Path, path: &str, at: At) -> Result<PathBuf, Diagnostic> {
         let target = self.files.real(&folder.join(path));
-        if !target.starts_with(&self.root) {
+        if !self.may_read(folder, &target) {
             let fault = Diagnostic::error(
                 "pipe::outside-project",
                 format!("`{path}` lies outside the project `{}`", self.root.display()),
@@ -197,6 +211,19 @@ impl<'f> Loader<'f> {
             let fault = fault.at(at, format!("this is `{}`", target.display()));
             return Err(fault.help("copy it into the project: a pipeline must not depend on what lies around it"));
         }
+        self.there(folder, path, at)
+    }
+
+    /// True inside the project, and for a file from another project inside that.
+    pub(super) fn may_read(&self, folder: &Path, target: &Path) -> bool {
+        let together = |root: &PathBuf| folder.starts_with(root) && target.starts_with(root);
+        // A project around ours opens nothing to our own files.
+        target.starts_with(&self.root) || (!folder.starts_with(&self.root) && self.others.iter().any(together))
+    }
+
+    /// The real path of what lies beside a file in `folder`, wherever that is.
+    fn there(&self, folder: &Path, path: &str, at: At) -> Result<PathBuf, Diagnostic> {
+        let target = self.files.real(&folder.join(path));
         if self.files.kind(&target) == FileKind::Missing {
             let fault = Diagnostic::error("pipe::missing-path", format!("`{path}` is not there"));
             let fault = fault.at(at, format!("looked for `{}`", target.display()));
@@ -265,6 +292,12 @@ impl<'f> Loader<'f> {
             None => Ok((source, text)),
         }
     }
+}
+
+/// The root of the project around a folder: the nearest one with `.git`, else itself.
+fn project(files: &dyn Files, folder: &Path) -> PathBuf {
+    let root = folder.ancestors().find(|dir| files.kind(&dir.join(".git")) != FileKind::Missing);
+    root.unwrap_or(folder).to_owned()
 }
 
 fn last(path: &str) -> String {

@@ -1,22 +1,30 @@
 //! Slots into actions: measurements and their comparison.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::build::{as_time, text};
+use super::cells;
 use super::expand::Expander;
 use super::kind::Kind;
-use super::scope::{Open, Target, origin, place};
+use super::scope::{Open, Ref, Target, origin, place};
 use super::value;
 use crate::diag::{At, Diagnostic, choices, list, nearest};
 use crate::pipeline::metric::{self, Metric, Unit};
 use crate::pipeline::{
-    CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Parity, Place, Published, Sampling, Spanned,
-    StepId, Value, WarmUp,
+    Cell, CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Parity, Place, Published, Sampling,
+    Spanned, StepId, Value, WarmUp,
 };
 use crate::syntax::{Entry, Node};
 
 /// Axis, value, and the places of both.
 type Pairs = Vec<(String, String, At, At)>;
+
+/// What is compared, and so what patterns can mean.
+struct Compared {
+    matrix: Option<usize>,
+    cells: Vec<Rc<Cell>>,
+}
 
 impl<'d> Expander<'d, '_> {
     /// A `measure` node.
@@ -179,15 +187,32 @@ impl<'d> Expander<'d, '_> {
             self.missing(open, "of", Kind::Step);
             return None;
         };
-        let name = entry.text().unwrap_or_default();
-        let scope = &self.scopes[open.site.scope];
-        let Some(entity) = scope.names.get(name).cloned() else {
-            let known: Vec<&str> = scope.names.keys().copied().collect();
-            self.report(open.site.scope, super::eval::unknown_step(name, entry.at, known));
+        let named = match cells::read(entry.text().unwrap_or_default(), entry.at) {
+            Ok(named) => named,
+            Err(fault) => {
+                self.report(open.site.scope, fault);
+                return None;
+            }
+        };
+        let name = named.name;
+        let Some(entity) = self.scopes[open.site.scope].names.get(name).cloned() else {
+            self.report(open.site.scope, super::eval::absent_step(name, entry.at));
             return None;
         };
-        let targets: Vec<Target> = entity.targets.iter().map(|(_, target)| *target).collect();
-        let of: Vec<StepId> = targets.iter().flatten().map(|slot| StepId(*slot)).collect();
+        if !named.path.is_empty() {
+            let fault = Diagnostic::error("pipe::bad-path", "a comparison looks at measurements, not at paths in them");
+            self.report(open.site.scope, fault.at(entry.at, "here").help(format!("write `(step)\"{name}\"`")));
+            return None;
+        }
+        let some = entry.annotated() == Some("cells") || named.pattern.is_some();
+        let places = match some {
+            true => self.compared(open, entry, name, named.pattern)?,
+            false => (0..entity.targets.len()).collect(),
+        };
+        let chosen: Vec<&(Option<Rc<Cell>>, Target)> = places.iter().map(|place| &entity.targets[*place]).collect();
+        let of: Vec<StepId> = chosen.iter().filter_map(|(_, target)| target.map(StepId)).collect();
+        let compared =
+            Compared { matrix: entity.matrix, cells: chosen.iter().filter_map(|(cell, _)| cell.clone()).collect() };
         if let Some(other) = of.iter().find(|id| !self.is_measure(id.0)) {
             let fault = Diagnostic::error("pipe::not-a-measurement", format!("`{name}` measures nothing"));
             let at = self.slots[other.0].at;
@@ -197,28 +222,54 @@ impl<'d> Expander<'d, '_> {
         }
         self.slots[slot].reads = of.iter().map(|id| (id.0, entry.at)).collect();
         let baseline = match open.fields.nodes("baseline").next() {
-            Some(node) => self.baseline(open, node, &entity.matrix),
+            Some(node) => self.baseline(open, node, &compared),
             None => None,
         };
         let parity = match open.fields.nodes("parity").next() {
-            Some(node) => self.parity(open, node, &entity.matrix),
+            Some(node) => self.parity(open, node, &compared),
             None => None,
         };
         let nodes: Vec<&Node> = open.fields.nodes("expect").collect();
-        let expects = nodes.into_iter().filter_map(|node| self.expect(open, node, &entity.matrix)).collect();
+        let expects = nodes.into_iter().filter_map(|node| self.expect(open, node, &compared)).collect();
         let nodes: Vec<&Node> = open.fields.nodes("published").collect();
         let published = nodes.into_iter().filter_map(|node| self.published(open, node)).collect();
-        let matrix = entity.matrix.map(|m| self.matrices[m].plain());
+        let matrix = compared.matrix.map(|m| self.matrices[m].plain());
         let group = of.first().map_or_else(|| name.to_owned(), |id| self.slots[id.0].group.clone());
         // A cell that could not be made has been reported; the comparison would be of less than was asked for.
-        (of.len() == targets.len()).then_some(Compare { of, group, matrix, baseline, parity, expects, published })
+        (of.len() == places.len()).then_some(Compare { of, group, matrix, baseline, parity, expects, published })
+    }
+
+    /// The cells that `of` chooses.
+    fn compared(
+        &mut self,
+        open: &Open<'d>,
+        entry: &'d Entry,
+        name: &str,
+        chosen: Option<CellPattern>,
+    ) -> Option<Vec<usize>> {
+        let wanted = Ref {
+            scope: open.site.scope,
+            name: name.to_owned(),
+            path: String::new(),
+            cell: open.site.cell.clone(),
+            of: open.site.of,
+            chosen,
+            at: entry.at,
+        };
+        let places = self.fitting(&open.site, &wanted)?;
+        if places.is_empty() {
+            let fault = self.no_cell(&wanted, &self.scopes[wanted.scope].names[name]);
+            self.report(open.site.scope, fault);
+            return None;
+        }
+        Some(places)
     }
 
     fn is_measure(&self, slot: usize) -> bool {
         self.slots[slot].class == Class::Measure
     }
 
-    fn baseline(&mut self, open: &Open<'d>, node: &'d Node, matrix: &Option<usize>) -> Option<Spanned<CellPattern>> {
+    fn baseline(&mut self, open: &Open<'d>, node: &'d Node, compared: &Compared) -> Option<Spanned<CellPattern>> {
         let mut pairs = Vec::new();
         for entry in &node.entries {
             let Some(key) = &entry.key else { continue };
@@ -226,7 +277,7 @@ impl<'d> Expander<'d, '_> {
                 pairs.push((key.text.clone(), value.value.to_string(), key.at, entry.at));
             }
         }
-        self.one_cell(open, node.header(), "baseline", pairs, matrix)
+        self.one_cell(open, node.header(), "baseline", pairs, compared)
     }
 
     /// A pattern that must mean exactly one cell.
@@ -236,12 +287,12 @@ impl<'d> Expander<'d, '_> {
         at: At,
         what: &str,
         pairs: Pairs,
-        matrix: &Option<usize>,
+        compared: &Compared,
     ) -> Option<Spanned<CellPattern>> {
-        let pattern = self.pattern(open, at, pairs, matrix)?;
-        let matrix = &self.matrices[(*matrix)?];
+        let pattern = self.pattern(open, at, pairs, compared)?;
+        let matrix = &self.matrices[compared.matrix?];
         let matching: Vec<String> =
-            matrix.cells.iter().filter(|cell| pattern.value.matches(cell)).map(|cell| cell.to_string()).collect();
+            compared.cells.iter().filter(|cell| pattern.value.matches(cell)).map(|cell| cell.to_string()).collect();
         if matching.len() == 1 {
             return Some(pattern);
         }
@@ -252,8 +303,12 @@ impl<'d> Expander<'d, '_> {
             );
             fault.at(at, "name more axes").help(format!("for example `{first}`; it fits {}", list(&matching)))
         } else {
-            let excluded = matrix.excluded.iter().find(|(cell, _)| pattern.value.matches(cell));
-            let why = excluded.map(|(_, reason)| format!("the matrix excludes it: {reason}"));
+            let left = matrix.cells.iter().any(|cell| pattern.value.matches(cell));
+            let excluded = matrix.why_excluded(|cell| pattern.value.matches(cell));
+            let why = match excluded {
+                _ if left => Some("`of` leaves it out".to_owned()),
+                reason => reason.map(|reason| format!("the matrix excludes it: {reason}")),
+            };
             let fault = Diagnostic::error("pipe::no-such-cell", format!("no cell fits this {what}"));
             fault
                 .at(at, why.unwrap_or_else(|| "no cell has all these values".to_owned()))
@@ -264,14 +319,8 @@ impl<'d> Expander<'d, '_> {
     }
 
     /// Pairs as a pattern, with every axis and value known.
-    fn pattern(
-        &mut self,
-        open: &Open<'d>,
-        at: At,
-        pairs: Pairs,
-        matrix: &Option<usize>,
-    ) -> Option<Spanned<CellPattern>> {
-        let Some(matrix) = matrix.map(|m| &self.matrices[m]) else {
+    fn pattern(&mut self, open: &Open<'d>, at: At, pairs: Pairs, compared: &Compared) -> Option<Spanned<CellPattern>> {
+        let Some(matrix) = compared.matrix.map(|m| &self.matrices[m]) else {
             if pairs.is_empty() {
                 return Some(Spanned { value: CellPattern(Vec::new()), origin: origin(at) });
             }
@@ -282,6 +331,7 @@ impl<'d> Expander<'d, '_> {
         };
         let mut sound = true;
         for (axis, value, axis_at, value_at) in &pairs {
+            let axis = axis.trim_start_matches('!');
             let wild = value.contains('*') && matrix.axis(axis).is_some();
             if let Some(fault) = (!wild).then(|| matrix.known(axis, *axis_at, value, *value_at).err()).flatten() {
                 self.report(open.site.scope, fault);
@@ -307,14 +357,14 @@ impl<'d> Expander<'d, '_> {
         }
     }
 
-    fn parity(&mut self, open: &Open<'d>, node: &'d Node, matrix: &Option<usize>) -> Option<Parity> {
+    fn parity(&mut self, open: &Open<'d>, node: &'d Node, compared: &Compared) -> Option<Parity> {
         let inner = self.inner(open, node);
         let Some(entry) = inner.fields.setting("reference") else {
             self.missing(&inner, "reference", Kind::Text);
             return None;
         };
         let (at, pairs) = self.written(&inner, entry, "`reference`")?;
-        let reference = self.one_cell(open, at, "reference", pairs, matrix);
+        let reference = self.one_cell(open, at, "reference", pairs, compared);
         let mut bound = |name: &str| {
             let value = self.setting(&inner, name, Kind::Float)?;
             float(&value.value).map(|n| Spanned { value: n, origin: value.origin })
@@ -327,7 +377,7 @@ impl<'d> Expander<'d, '_> {
         Some(Parity { reference: reference?, max_abs, max_rel })
     }
 
-    fn expect(&mut self, open: &Open<'d>, node: &'d Node, matrix: &Option<usize>) -> Option<Expect> {
+    fn expect(&mut self, open: &Open<'d>, node: &'d Node, compared: &Compared) -> Option<Expect> {
         let inner = self.inner(open, node);
         let metric = self.value(&open.site, inner.fields.values.first()?, Kind::Text, "the metric").map(text)?;
         let metric = self.named(open, "metric", metric, &metric::EXPECTED, |name| {
@@ -344,7 +394,7 @@ impl<'d> Expander<'d, '_> {
             Some(entry) => self.written(&inner, entry, "`cell`")?,
             None => (node.header(), Vec::new()),
         };
-        let cell = self.pattern(open, at, pairs, matrix);
+        let cell = self.pattern(open, at, pairs, compared);
         let mut bound = |name: &str| {
             let value = self.setting(&inner, name, kind)?;
             let number = amount(&value.value)?;

@@ -75,7 +75,12 @@ recipe "greet" { param "text" type="string"; step "it" { run "echo" (param)"text
     }
 
     fn facts() -> Facts {
-        Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: Some("3.11.2".to_owned()) }
+        Facts {
+            os: "linux".to_owned(),
+            arch: "x86_64".to_owned(),
+            gpu: "none".to_owned(),
+            python: Some("3.11.2".to_owned()),
+        }
     }
 
     fn kept() -> (Pipeline, Vec<u8>) {

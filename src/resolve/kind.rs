@@ -18,6 +18,12 @@ pub enum Kind {
     Step,
     /// A step's output or a file.
     Input,
+    /// The same, or many: all cells of a step.
+    Inputs,
+    /// A step, or some of its cells.
+    Cells,
+    /// Values of an axis: a value, a range, or a parameter.
+    Points,
     /// Any value that is no file and no step.
     Plain,
     /// A piece of a command line.
@@ -61,7 +67,9 @@ impl Kind {
             Kind::File => "a file",
             Kind::Step => "a step",
             Kind::Input => "a step or a file",
-            Kind::Plain | Kind::Any => "a value",
+            Kind::Inputs => "a step, its cells or a file",
+            Kind::Cells => "a step or its cells",
+            Kind::Plain | Kind::Any | Kind::Points => "a value",
             Kind::Arg => "an argument",
         }
     }
@@ -69,7 +77,7 @@ impl Kind {
     /// How to write one.
     pub fn example(self) -> &'static str {
         match self {
-            Kind::Text | Kind::Plain | Kind::Arg | Kind::Any => "\"text\"",
+            Kind::Text | Kind::Plain | Kind::Arg | Kind::Any | Kind::Points => "\"text\"",
             Kind::Int => "4",
             Kind::Float => "0.5",
             Kind::Bool => "#true",
@@ -77,8 +85,8 @@ impl Kind {
             Kind::Time => "(s)30",
             Kind::Percent => "(percent)2",
             Kind::File => "(file)\"data.txt\"",
-            Kind::Step => "(step)\"model\"",
-            Kind::Input => "(step)\"model\"",
+            Kind::Step | Kind::Cells => "(step)\"model\"",
+            Kind::Input | Kind::Inputs => "(step)\"model\"",
         }
     }
 
@@ -94,17 +102,22 @@ impl Kind {
 
     /// True where `(step)` may stand.
     pub fn takes_step(self) -> bool {
-        matches!(self, Kind::Step | Kind::Input | Kind::Arg | Kind::Any)
+        matches!(self, Kind::Step | Kind::Input | Kind::Inputs | Kind::Cells | Kind::Arg | Kind::Any)
     }
 
     /// True where `(file)` may stand.
     pub fn takes_file(self) -> bool {
-        matches!(self, Kind::File | Kind::Input | Kind::Arg | Kind::Any)
+        matches!(self, Kind::File | Kind::Input | Kind::Inputs | Kind::Arg | Kind::Any)
+    }
+
+    /// True where `(cells)` may stand.
+    pub fn takes_cells(self) -> bool {
+        matches!(self, Kind::Inputs | Kind::Cells)
     }
 
     /// True where a plain value may stand.
     pub fn takes_plain(self) -> bool {
-        !matches!(self, Kind::File | Kind::Step | Kind::Input)
+        !matches!(self, Kind::File | Kind::Step | Kind::Input | Kind::Inputs | Kind::Cells)
     }
 
     /// True where a parameter of kind `given` may stand for one of kind `self`.
@@ -112,10 +125,11 @@ impl Kind {
         match (self, given) {
             (_, Kind::Any) | (Kind::Any, _) => true,
             (Kind::Float, Kind::Int) => true,
-            (Kind::Plain, given) => given.takes_plain(),
+            (Kind::Plain | Kind::Points, given) => given.takes_plain(),
             // A step or a file turns out to be the one or the other only when the recipe is used.
             (Kind::Arg, _) => true,
-            (Kind::Input, Kind::Step | Kind::File | Kind::Input) => true,
+            (Kind::Input | Kind::Inputs, Kind::Step | Kind::File | Kind::Input) => true,
+            (Kind::Cells, Kind::Step) => true,
             (wanted, given) => wanted == given,
         }
     }

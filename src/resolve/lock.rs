@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     fn facts(os: &str, python: &str) -> Facts {
-        Facts { os: os.to_owned(), arch: "x86_64".to_owned(), python: Some(python.to_owned()) }
+        Facts { os: os.to_owned(), arch: "x86_64".to_owned(), gpu: "none".to_owned(), python: Some(python.to_owned()) }
     }
 
     #[test]

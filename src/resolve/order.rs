@@ -30,10 +30,11 @@ pub fn order(slots: Vec<Slot<'_>>, mut actions: Vec<Option<Action>>, found: &mut
             continue;
         }
         canonical::renumber(&mut action, &|id| place[id.0].unwrap_or(id));
-        // A measurement is a row of a report, so each keeps its own step; its record is found by its key.
+        // A measurement is a row of a report, and a comparison a report of its own, so each keeps its own step.
+        let own = slot.class == Class::Measure || matches!(action, Action::Compare(_));
         // The digest of the text stands for it: of 100,000 steps the texts alone would take 40 MB.
         let text = || canonical::text(slot.class, slot.export.as_deref(), &action);
-        let key = (slot.class != Class::Measure).then(|| Digest::of(text().as_bytes()));
+        let key = (!own).then(|| Digest::of(text().as_bytes()));
         if let Some(same) = key.as_ref().and_then(|key| known.get(key)) {
             merge(&mut steps[*same], slot);
             place[index] = Some(StepId(*same));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::fields::Fields;
 use super::matrix::MatrixDecl;
 use crate::diag::{At, Label};
-use crate::pipeline::{Action, Cell, Class, Input, Limits, Needs, Origin, Spanned, Value};
+use crate::pipeline::{Action, Cell, CellPattern, Class, Input, Limits, Needs, Origin, Spanned, Value};
 use crate::syntax::Node;
 
 /// One set of names: the pipeline's, or those inside one use of a recipe.
@@ -36,6 +36,10 @@ pub enum Bound {
     Step(Ref),
     /// A path below `out/`.
     Output(String),
+    /// The values of a list parameter.
+    List(Vec<Bound>),
+    /// Cells of a step, each on its own.
+    Cells(Ref),
     /// It is optional and not given.
     Absent,
     /// It could not be found out, which has been reported.
@@ -53,6 +57,8 @@ pub struct Ref {
     pub cell: Option<Rc<Cell>>,
     /// The matrix of that cell, and its number there.
     pub of: Option<(usize, usize)>,
+    /// What stands in brackets behind the name: the cells that are meant, on the axes that it names.
+    pub chosen: Option<CellPattern>,
     pub at: At,
 }
 
@@ -62,6 +68,8 @@ pub struct Entity {
     pub at: At,
     pub matrix: Option<usize>,
     pub targets: Vec<(Option<Rc<Cell>>, Target)>,
+    /// Its outputs, where the recipe that makes it names them; empty: anything may be there.
+    pub outputs: Vec<String>,
 }
 
 /// The slot of a step; `None` where it could not be made, which has been reported.
@@ -84,6 +92,8 @@ pub struct Slot<'d> {
     pub work: Work<'d>,
     /// The slots that it reads, and where it says so.
     pub reads: Vec<(usize, At)>,
+    /// The outputs that it declares, once somebody asked.
+    pub outputs: Option<Rc<[String]>>,
 }
 
 /// What a slot becomes an action of.
@@ -112,7 +122,9 @@ pub fn origin(at: At) -> Origin {
 /// The place of an origin, where it is in a file.
 pub fn place(origin: &Origin) -> Option<At> {
     match origin {
-        Origin::File { source, start, end } => Some(At { source: *source, start: *start, end: *end }),
+        Origin::File { source, start, end } | Origin::Profile { source, start, end, .. } => {
+            Some(At { source: *source, start: *start, end: *end })
+        }
         Origin::Flag(_) | Origin::Builtin(_) => None,
     }
 }

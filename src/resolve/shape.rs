@@ -28,6 +28,8 @@ pub struct Slot<'s> {
     pub name: &'s str,
     pub kind: Kind,
     pub required: bool,
+    /// It takes several values, as a child.
+    pub many: bool,
     pub choices: Vec<String>,
     pub doc: &'s str,
     /// The recipe whose parameter it is.
@@ -45,11 +47,11 @@ impl<'s> Shape<'s> {
             open: spec.open,
             nodes: match spec.body {
                 Body::Nodes(nodes) => nodes.to_vec(),
-                Body::Recipe | Body::Metrics => Vec::new(),
+                Body::Recipe | Body::Metrics | Body::Profile => Vec::new(),
             },
             metrics: is_metrics(spec),
             names_things: !matches!(spec.name, "package" | "run"),
-            partial: matches!(spec.body, Body::Recipe),
+            partial: matches!(spec.body, Body::Recipe | Body::Profile),
         }
     }
 
@@ -65,12 +67,19 @@ impl<'s> Shape<'s> {
 
     /// A use of a recipe.
     pub fn of_recipe(recipe: &'s Recipe<'_>, named: bool) -> Shape<'s> {
-        let name =
-            ValueSpec { name: "name", kind: Kind::Text, required: true, choices: &[], doc: "the name of the step" };
+        let name = ValueSpec {
+            name: "name",
+            kind: Kind::Text,
+            required: true,
+            spreads: false,
+            choices: &[],
+            doc: "the name of the step",
+        };
         let params = recipe.params.iter().map(|param| Slot {
             name: param.name,
             kind: param.kind,
             required: matches!(param.default, Preset::None) && !param.optional,
+            many: param.many,
             choices: param.choices.iter().map(Value::to_string).collect(),
             doc: param.about.unwrap_or_default(),
             recipe: Some(recipe.name),
@@ -167,6 +176,7 @@ impl<'s> Slot<'s> {
             name: setting.name,
             kind: setting.kind,
             required: setting.required,
+            many: setting.many,
             choices: setting.choices.iter().map(|&choice| choice.to_owned()).collect(),
             doc: setting.doc,
             recipe: None,

@@ -35,6 +35,8 @@ pub enum Body {
     Recipe,
     /// Names of the user's choice, each with one number.
     Metrics,
+    /// Names of the pipeline's parameters, each with its value or values.
+    Profile,
 }
 
 /// A value without a name.
@@ -45,6 +47,8 @@ pub struct ValueSpec {
     pub required: bool,
     /// What it may be; empty: anything of its kind.
     pub choices: &'static [&'static str],
+    /// A list parameter may stand here, and gives several values.
+    pub spreads: bool,
     pub doc: &'static str,
 }
 
@@ -54,25 +58,36 @@ pub struct Setting {
     pub name: &'static str,
     pub kind: Kind,
     pub required: bool,
+    /// Takes several values, written as a child: `for-each "a" "b"`.
+    pub many: bool,
     /// What it may be; empty: anything of its kind.
     pub choices: &'static [&'static str],
     pub doc: &'static str,
 }
 
 const fn value(name: &'static str, kind: Kind, doc: &'static str) -> ValueSpec {
-    ValueSpec { name, kind, required: true, choices: &[], doc }
+    ValueSpec { name, kind, required: true, spreads: false, choices: &[], doc }
+}
+
+/// Values of which a list parameter gives several.
+const fn values(name: &'static str, kind: Kind, doc: &'static str) -> ValueSpec {
+    ValueSpec { name, kind, required: true, spreads: true, choices: &[], doc }
 }
 
 const fn setting(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
-    Setting { name, kind, required: false, choices: &[], doc }
+    Setting { name, kind, required: false, many: false, choices: &[], doc }
 }
 
 const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
-    Setting { name, kind, required: true, choices: &[], doc }
+    Setting { name, kind, required: true, many: false, choices: &[], doc }
+}
+
+const fn many(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
+    Setting { name, kind, required: false, many: true, choices: &[], doc }
 }
 
 const fn choice(name: &'static str, choices: &'static [&'static str], doc: &'static str) -> Setting {
-    Setting { name, kind: Kind::Text, required: false, choices, doc }
+    Setting { name, kind: Kind::Text, required: false, many: false, choices, doc }
 }
 
 /// The start of every entry; the rest is named by `..NODE`.
@@ -93,18 +108,23 @@ const NAME: ValueSpec = value("name", Kind::Text, "the name of the step");
 /// Settings of everything that makes a step, calls of recipes included.
 pub const STEP_SETTINGS: &[Setting] = &[
     setting("about", Kind::Text, "what the step is for, in one line"),
-    setting("for-each", Kind::Text, "a matrix: one step for each of its cells"),
+    many(
+        "for-each",
+        Kind::Text,
+        "a matrix: one step for each of its cells. Several, as a child `for-each \"cells\" \"sizes\"`, make one step \
+         for each combination of their cells; an axis that they share has the same value in all",
+    ),
     setting("export", Kind::Text, "a folder name below `out/PIPELINE/` to which the output is given back"),
 ];
 
 /// Nodes of a file, and their order does not matter, but that `pipeline` comes first.
-pub const FILE_NODES: &[&NodeSpec] = &[&PIPELINE, &USE, &PARAM, &MATRIX, &RECIPE];
+pub const FILE_NODES: &[&NodeSpec] = &[&PIPELINE, &USE, &PARAM, &PROFILE, &MATRIX, &RECIPE];
 
 /// Nodes that make a step, in files and in recipes.
 pub const STEP_NODES: &[&NodeSpec] = &[&STEP, &FETCH, &WHEELS, &HOST_PACKAGES, &TREE, &IMAGE, &MEASURE, &COMPARE];
 
 /// Nodes of a recipe's body that make no step.
-pub const RECIPE_NODES: &[&NodeSpec] = &[&RECIPE_PARAM, &RESULT];
+pub const RECIPE_NODES: &[&NodeSpec] = &[&RECIPE_PARAM, &RESULT, &RECIPE_OUTPUT];
 
 /// `when` holds its children only where a parameter or axis has a value; it may stand in every body.
 pub const WHEN: &str = "when";
@@ -114,6 +134,13 @@ pub const HOST_OS: &str = "host-os";
 
 /// What `when` may ask of the machine: `x86_64` or `aarch64`.
 pub const HOST_ARCH: &str = "host-arch";
+
+/// What `when` may ask of the machine: its accelerator, `nvidia`, `metal` or `none`.
+pub const HOST_GPU: &str = "host-gpu";
+
+/// What `when` may ask of the machine, and the answers that there are.
+pub const HOST_FACTS: &[(&str, &[&str])] =
+    &[(HOST_OS, &["linux", "macos"]), (HOST_ARCH, &["x86_64", "aarch64"]), (HOST_GPU, &["nvidia", "metal", "none"])];
 
 pub static PIPELINE: NodeSpec = NodeSpec {
     name: "pipeline",
@@ -127,6 +154,12 @@ pub static USE: NodeSpec = NodeSpec {
     name: "use",
     doc: "Makes the recipes of other files known: `std/…` for ours, else a path from this file.",
     rest: Some(value("file", Kind::Text, "`std/model`, or `recipes/mine.kdl`")),
+    settings: &[setting(
+        "outside-project",
+        Kind::Bool,
+        "`#true`: the file may lie outside the project (the nearest folder with `.git`, else the pipeline's own); \
+         `(file)` in it then means what lies in its own project",
+    )],
     repeats: true,
     ..NODE
 };
@@ -160,15 +193,20 @@ pub static FILTER: NodeSpec = NodeSpec { name: "a folder", body: Body::Nodes(&[&
 
 pub static PARAM: NodeSpec = NodeSpec {
     name: "param",
-    doc: "A value that `--set NAME=VALUE` can change; used as `(param)\"NAME\"`.",
+    doc: "A value that `--set NAME=VALUE` and `--profile` can change; used as `(param)\"NAME\"`. With `many=#true` it \
+          is a list: `param \"flags\" \"-a\" \"-b\" many=#true`. A list spreads where any number of values may stand \
+          (`run`, `tools`, `entrypoint`, an axis, a list parameter of a recipe); `--set flags=-a,-b` sets it, several \
+          `--set` of one list add up, and a comma that belongs to a value is written `\\,`.",
     values: &[
         value("name", Kind::Text, "its name"),
         ValueSpec { required: false, ..value("value", Kind::Any, "its value where no flag sets it") },
     ],
+    rest: Some(value("value", Kind::Any, "further values of a list")),
     settings: &[
         setting("about", Kind::Text, "what it changes, in one line"),
         choice("type", Kind::PARAM_TYPES, "what it takes; else the type of its value"),
         setting("optional", Kind::Bool, "true: it may be left out"),
+        setting("many", Kind::Bool, "true: it is a list; choices and bounds hold for each value of it"),
         setting("min", Kind::Plain, "the smallest value allowed"),
         setting("max", Kind::Plain, "the largest value allowed"),
     ],
@@ -177,16 +215,30 @@ pub static PARAM: NodeSpec = NodeSpec {
     ..NODE
 };
 
+pub static PROFILE: NodeSpec = NodeSpec {
+    name: "profile",
+    doc: "A named set of values for parameters, `profile \"quick\" { size \"test\"; prompt-tokens 16; }`, which \
+          `--profile quick` chooses. `--set` beats the profile, and the profile beats the file. `pipe check` holds \
+          every profile against the parameters, whether or not it is chosen.",
+    values: &[value("name", Kind::Text, "its name")],
+    settings: &[setting("about", Kind::Text, "what it is for, in one line")],
+    body: Body::Profile,
+    repeats: true,
+    ..NODE
+};
+
 /// A parameter of a recipe; a body of its own may hold one step that serves as default.
 pub static RECIPE_PARAM: NodeSpec = NodeSpec {
     name: "param",
-    doc: "A parameter of the recipe; a step node inside it is its default.",
+    doc: "A parameter of the recipe; a step node inside it is its default. With `many=#true` it is a list: a call \
+          gives it as a child, `flags \"-a\" \"-b\"` (as a property it has one value), and `(param)\"flags\"` spreads it.",
     values: &[value("name", Kind::Text, "its name")],
     settings: &[
         setting("about", Kind::Text, "what it changes, in one line"),
         choice("type", Kind::PARAM_TYPES, "what it takes; else the type of its default"),
-        setting("default", Kind::Any, "its value where a call gives none"),
+        many("default", Kind::Any, "its value where a call gives none; of a list, as a child, several"),
         setting("optional", Kind::Bool, "true: it may be left out"),
+        setting("many", Kind::Bool, "true: it is a list; choices and bounds hold for each value of it"),
         setting("min", Kind::Plain, "the smallest value allowed"),
         setting("max", Kind::Plain, "the largest value allowed"),
     ],
@@ -203,6 +255,17 @@ pub static RESULT: NodeSpec = NodeSpec {
     ..NODE
 };
 
+/// What a recipe promises of its result.
+pub static RECIPE_OUTPUT: NodeSpec = NodeSpec {
+    name: "output",
+    doc: "A file or folder that the result of the recipe has. Where a recipe names any, `(step)\"NAME/PATH\"` of a use \
+          of it must name one of them, a folder around one, or what lies below one.",
+    rest: Some(value("path", Kind::Text, "a path in the result")),
+    settings: &[setting("about", Kind::Text, "what it is, in one line")],
+    repeats: true,
+    ..NODE
+};
+
 pub static RECIPE: NodeSpec = NodeSpec {
     name: "recipe",
     doc: "Makes a new node name of a few steps and their parameters.",
@@ -215,17 +278,40 @@ pub static RECIPE: NodeSpec = NodeSpec {
 
 static AXIS: NodeSpec = NodeSpec {
     name: "axis",
-    doc: "One dimension of the matrix, and its values.",
+    doc: "One dimension of the matrix, and its values. A range of whole numbers, both ends included, is written \
+          `(range)\"1..32\"`, with `step=\"*2\"` each twice the one before, with `step=\"+4\"` four more. \
+          `(param)\"batches\"` stands for the values of a list parameter of the pipeline. A value becomes part of the \
+          names of cells; numbers are written there in their shortest form, so 1.0 and 1 are one value.",
     values: &[value("name", Kind::Text, "its name; used as `(axis)\"NAME\"`")],
-    rest: Some(value("value", Kind::Plain, "a value")),
+    rest: Some(values("value", Kind::Points, "a value, `(range)\"1..8\"` or `(param)\"LIST\"`")),
+    settings: &[setting("step", Kind::Text, "of a range: `*N` or `+N`; `+1` unless said")],
     repeats: true,
-    required: true,
+    ..NODE
+};
+
+static ZIP: NodeSpec = NodeSpec {
+    name: "zip",
+    doc: "Axes that advance together, instead of each value with each: `zip { axis \"batch\" 1 8; axis \"threads\" 1 2; }` \
+          makes two points. All have equally many values.",
+    body: Body::Nodes(&[&AXIS]),
+    repeats: true,
+    ..NODE
+};
+
+static INCLUDE: NodeSpec = NodeSpec {
+    name: "include",
+    doc: "Adds one cell: `include engine=\"onnx\" device=\"npu\" reason=\"…\"`. All axes are named; a value need not stand \
+          on its axis. It beats `exclude`.",
+    settings: &[setting("reason", Kind::Text, "why it is there")],
+    open: Some(Kind::Plain),
+    repeats: true,
     ..NODE
 };
 
 static EXCLUDE: NodeSpec = NodeSpec {
     name: "exclude",
-    doc: "Rules out the cells that have all these values, with the reason that the report shows.",
+    doc: "Rules out the cells that have all these values, with the reason that the report shows. Like `include`, it \
+          may stand in a `when` on facts of the host: `when host-gpu=\"none\" { exclude …; }`.",
     settings: &[required("reason", Kind::Text, "why these cells make no sense")],
     open: Some(Kind::Plain),
     repeats: true,
@@ -234,9 +320,11 @@ static EXCLUDE: NodeSpec = NodeSpec {
 
 pub static MATRIX: NodeSpec = NodeSpec {
     name: "matrix",
-    doc: "The product of its axes; a step with `for-each` is made once for each cell.",
+    doc: "The product of its axes; a step with `for-each` is made once for each cell. Inside that step \
+          `(step)\"other\"` is the cell of `other` that agrees on the axes of both, `(step)\"other[engine=onnx]\"` \
+          chooses one, and `(cells)\"other[engine=*]\"` takes all that match.",
     values: &[value("name", Kind::Text, "its name")],
-    body: Body::Nodes(&[&AXIS, &EXCLUDE]),
+    body: Body::Nodes(&[&AXIS, &ZIP, &EXCLUDE, &INCLUDE]),
     repeats: true,
     ..NODE
 };
@@ -274,7 +362,7 @@ static RUN: NodeSpec = NodeSpec {
           `(file)\"x.py\"` come the modules beside it that it imports, and those that they import; data, and modules \
           that it names only while it runs, are named with `input`.",
     values: &[value("tool", Kind::Arg, "`python3`, or `(step)\"build/bin/tool\"`")],
-    rest: Some(value("argument", Kind::Arg, "text, or `(step)…`, `(file)…`, `(param)…`, `(output)…`, `(secret)…`")),
+    rest: Some(values("argument", Kind::Arg, "text, or `(step)…`, `(file)…`, `(param)…`, `(output)…`, `(secret)…`")),
     body: Body::Nodes(&[&ARG]),
     required: true,
     ..NODE
@@ -282,8 +370,15 @@ static RUN: NodeSpec = NodeSpec {
 
 static INPUT: NodeSpec = NodeSpec {
     name: "input",
-    doc: "Something that the step reads and that is no argument; it lies at `in/AS`.",
-    values: &[value("source", Kind::Input, "`(step)\"x/a.txt\"`, `(file)\"a.txt\"` or `(secret)\"HF_TOKEN\"`")],
+    doc: "Something that the step reads and that is no argument; it lies at `in/AS`. `(cells)\"decode[engine=onnx]\"` \
+          gives a folder with one entry for each cell that matches, named by it: `in/AS/engine=onnx,place=native`. \
+          What the brackets leave open agrees with the cell of the step that reads; `[engine=*]` takes all. In the \
+          name of an entry `/` and `%` of a value are written `%2F` and `%25`.",
+    values: &[value(
+        "source",
+        Kind::Inputs,
+        "`(step)\"x/a.txt\"`, `(file)\"a.txt\"`, `(cells)\"x/a.txt\"` or `(secret)\"HF_TOKEN\"`",
+    )],
     settings: &[required("as", Kind::Text, "its path below `in/`")],
     body: Body::Nodes(&[&IGNORE, &IGNORE_FILE]),
     repeats: true,
@@ -312,7 +407,7 @@ static ENV: NodeSpec = NodeSpec {
 static TOOLS: NodeSpec = NodeSpec {
     name: "tools",
     doc: "Further tools of the host that the process starts.",
-    rest: Some(value("tool", Kind::Text, "`cc`")),
+    rest: Some(values("tool", Kind::Text, "`cc`")),
     repeats: true,
     ..NODE
 };
@@ -383,10 +478,11 @@ pub static HOST_PACKAGES: NodeSpec = NodeSpec {
 
 static PUT: NodeSpec = NodeSpec {
     name: "put",
-    doc: "Puts a file or folder at a path; at `\"\"`, the entries of a folder go to the root.",
+    doc: "Puts a file or folder at a path; at `\"\"`, the entries of a folder go to the root. `(cells)…` puts a folder \
+          with one entry for each cell, as for `input`.",
     values: &[
         value("at", Kind::Text, "the path in the tree"),
-        value("source", Kind::Input, "`(step)\"env/torch/lib/libc10.so\"`"),
+        value("source", Kind::Inputs, "`(step)\"env/torch/lib/libc10.so\"`"),
     ],
     body: Body::Nodes(&[&IGNORE, &IGNORE_FILE]),
     repeats: true,
@@ -454,7 +550,7 @@ static LAYER: NodeSpec = NodeSpec {
 static ENTRYPOINT: NodeSpec = NodeSpec {
     name: "entrypoint",
     doc: "The program that the image starts, with its arguments.",
-    rest: Some(value("word", Kind::Text, "`/bin/tool`")),
+    rest: Some(values("word", Kind::Text, "`/bin/tool`")),
     ..NODE
 };
 
@@ -577,9 +673,13 @@ static PUBLISHED: NodeSpec = NodeSpec {
 
 pub static COMPARE: NodeSpec = NodeSpec {
     name: "compare",
-    doc: "Compares all cells of a measurement, and makes the report.",
+    doc: "Compares all cells of a measurement, and makes the report. `of=(cells)\"decode[place=native]\"` looks at some.",
     values: &[NAME],
-    settings: &[required("of", Kind::Step, "the measurement: `(step)\"decode\"`")],
+    settings: &[required(
+        "of",
+        Kind::Cells,
+        "the measurement: `(step)\"decode\"`, or `(cells)\"decode[place=native]\"`",
+    )],
     body: Body::Nodes(&[&BASELINE, &PARITY, &EXPECT, &PUBLISHED]),
     repeats: true,
     ..NODE

@@ -8,7 +8,7 @@ use crate::pipeline::Value;
 use crate::syntax::{Entry, Literal};
 
 /// Annotations that say what a text means, in the order in which messages list them.
-pub const MEANINGS: &[&str] = &["step", "param", "axis", "file", "output", "secret", "builtin"];
+pub const MEANINGS: &[&str] = &["step", "cells", "param", "axis", "file", "output", "range", "secret", "builtin"];
 
 /// Annotations that are units.
 pub const UNITS: &[&str] = &["KiB", "MiB", "GiB", "ms", "s", "min", "h", "percent"];
@@ -67,7 +67,7 @@ pub fn kind_of(entry: &Entry) -> Option<Kind> {
 }
 
 fn plain(entry: &Entry, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
-    let free = matches!(kind, Kind::Plain | Kind::Arg | Kind::Any);
+    let free = matches!(kind, Kind::Plain | Kind::Points | Kind::Arg | Kind::Any);
     match (&entry.literal, kind) {
         (Literal::Text(text), Kind::Text) => Ok(Value::Text(text.clone())),
         (Literal::Integer(n), Kind::Int) => Ok(Value::Integer(*n)),
@@ -174,6 +174,8 @@ fn fitting(kind: Kind, literal: &Literal) -> String {
 pub fn wrong_type(entry: &Entry, kind: Kind, what: &str) -> Diagnostic {
     let found = match entry.annotated() {
         Some("step") => "a step",
+        Some("cells") => "cells of a step",
+        Some("range") => "a range",
         Some("file") => "a file",
         Some("output") => "a path in the output",
         Some("builtin") => "something built in",
@@ -190,8 +192,8 @@ fn mend(entry: &Entry, kind: Kind) -> String {
         (Literal::Text(text), Kind::Int) if text.parse::<i64>().is_ok() => Some(text.clone()),
         (Literal::Text(text), Kind::Float) if text.parse::<f64>().is_ok_and(f64::is_finite) => Some(text.clone()),
         (Literal::Text(text), Kind::Bool) if text == "true" || text == "false" => Some(format!("#{text}")),
-        (Literal::Text(text), Kind::Step) => Some(format!("(step)\"{text}\"")),
-        (Literal::Text(text), Kind::Input) => Some(format!("(step)\"{text}\"` or `(file)\"{text}\"")),
+        (Literal::Text(text), Kind::Step | Kind::Cells) => Some(format!("(step)\"{text}\"")),
+        (Literal::Text(text), Kind::Input | Kind::Inputs) => Some(format!("(step)\"{text}\"` or `(file)\"{text}\"")),
         (Literal::Text(text), Kind::File) => Some(format!("(file)\"{text}\"")),
         (Literal::Integer(n), Kind::Text) => Some(format!("\"{n}\"")),
         (Literal::Float(x), Kind::Text) => Some(format!("\"{x}\"")),

@@ -8,7 +8,7 @@ use super::table::{self, RECIPE_NODES};
 use super::value;
 use crate::diag::{At, Diagnostic};
 use crate::pipeline::Value;
-use crate::syntax::{Entry, Node};
+use crate::syntax::{Entry, Literal, Node, Word};
 
 /// All recipes, and which of them each module sees.
 pub struct World<'d> {
@@ -25,6 +25,8 @@ pub struct Recipe<'d> {
     pub params: Vec<ParamDecl<'d>>,
     /// The name of the step that is the result.
     pub result: Option<&'d str>,
+    /// What its result has, where it says so.
+    pub outputs: Vec<&'d str>,
 }
 
 /// A parameter as it was declared.
@@ -35,7 +37,11 @@ pub struct ParamDecl<'d> {
     pub kind: Kind,
     pub node: &'d Node,
     pub default: Preset<'d>,
+    /// All values of the default, where it is a list.
+    pub values: Vec<&'d Entry>,
     pub optional: bool,
+    /// It is a list; everything else said here holds for each value of it.
+    pub many: bool,
     pub choices: Vec<Value>,
     pub min: Option<f64>,
     pub max: Option<f64>,
@@ -48,6 +54,15 @@ pub enum Preset<'d> {
     Value(&'d Entry),
     /// A step of its own.
     Step(&'d Node),
+}
+
+/// A profile as it was written.
+pub struct ProfileDecl<'d> {
+    pub name: &'d str,
+    pub at: At,
+    pub about: Option<&'d str>,
+    /// The parameters that it sets, each with its values.
+    pub values: Vec<(&'d Word, Vec<&'d Entry>)>,
 }
 
 impl<'d> World<'d> {
@@ -116,7 +131,7 @@ impl<'d> Recipe<'d> {
         }
         let mut params: Vec<ParamDecl> = Vec::new();
         for child in node.children().iter().filter(|child| child.name.text == "param") {
-            let Some(param) = ParamDecl::new(child, child.property_or_child("default"), found) else {
+            let Some(param) = ParamDecl::new(child, child.values_of("default"), found) else {
                 continue;
             };
             if table::STEP_SETTINGS.iter().any(|setting| setting.name == param.name) {
@@ -133,7 +148,9 @@ impl<'d> Recipe<'d> {
         }
         let result = node.children().iter().find(|child| child.name.text == "result");
         let result = result.and_then(|node| node.values().next()).and_then(Entry::text);
-        Some(Recipe { name: text, module, node, at: name.at, params, result })
+        let outputs = node.children().iter().filter(|child| child.name.text == "output");
+        let outputs = outputs.flat_map(|child| child.values()).filter_map(Entry::text).collect();
+        Some(Recipe { name: text, module, node, at: name.at, params, result, outputs })
     }
 
     /// The parameter of this name.
@@ -154,11 +171,40 @@ impl Node {
         let child = || self.children().iter().find(|child| child.name.text == name);
         self.property(name).or_else(|| child().and_then(|child| child.values().next()))
     }
+
+    /// True where a setting says `#true`.
+    pub(super) fn truth(&self, name: &str) -> bool {
+        self.property_or_child(name).is_some_and(|entry| entry.literal == Literal::Bool(true))
+    }
+
+    /// All values of a setting: one where it is a property, any number where it is a child.
+    pub(super) fn values_of(&self, name: &str) -> Vec<&Entry> {
+        if let Some(entry) = self.property(name) {
+            return vec![entry];
+        }
+        let child = self.children().iter().find(|child| child.name.text == name);
+        child.map(|child| child.values().collect()).unwrap_or_default()
+    }
+}
+
+impl<'d> ProfileDecl<'d> {
+    /// Reads a `profile` node.
+    pub fn new(node: &'d Node) -> Option<ProfileDecl<'d>> {
+        let name = node.values().next()?;
+        let named = |child: &&Node| child.name.text != "about" && child.name.text != table::WHEN;
+        let children = node.children().iter().filter(named);
+        Some(ProfileDecl {
+            name: name.text()?,
+            at: name.at,
+            about: node.property_or_child("about").and_then(Entry::text),
+            values: children.map(|child| (&child.name, child.values().collect())).collect(),
+        })
+    }
 }
 
 impl<'d> ParamDecl<'d> {
-    /// Reads a `param` node whose preset value is `preset`.
-    pub fn new(node: &'d Node, preset: Option<&'d Entry>, found: &mut Vec<Diagnostic>) -> Option<ParamDecl<'d>> {
+    /// Reads a `param` node whose preset values are `presets`.
+    pub fn new(node: &'d Node, presets: Vec<&'d Entry>, found: &mut Vec<Diagnostic>) -> Option<ParamDecl<'d>> {
         let name = node.values().next()?;
         let text = name.text()?;
         let what = format!("`{text}`");
@@ -166,7 +212,14 @@ impl<'d> ParamDecl<'d> {
             let settings = table::RECIPE_PARAM.settings.iter().any(|setting| setting.name == child.name.text);
             !settings && !matches!(child.name.text.as_str(), "choices" | "ignore" | "ignore-file")
         });
-        let default = match (preset, steps) {
+        let many = node.truth("many");
+        if let (false, Some(second)) = (many, presets.get(1)) {
+            let fault =
+                Diagnostic::error("pipe::several-values", format!("parameter {what} has {} values", presets.len()));
+            let fault = fault.at(second.at, "one is enough, unless it is a list").at(name.at, "declared here");
+            found.push(fault.help("say `many=#true` to make it a list, or leave one value"));
+        }
+        let default = match (presets.first().copied(), steps) {
             (Some(entry), _) => Preset::Value(entry),
             (None, Some(node)) => Preset::Step(node),
             (None, None) => Preset::None,
@@ -195,10 +248,10 @@ impl<'d> ParamDecl<'d> {
                 None
             }
         };
-        if let Preset::Value(entry) = default
-            && entry.annotated().is_none_or(|unit| value::UNITS.contains(&unit))
-        {
-            plain(entry, &what);
+        for entry in &presets {
+            if entry.annotated().is_none_or(|unit| value::UNITS.contains(&unit)) {
+                plain(entry, &what);
+            }
         }
         let choices: Vec<Value> = node
             .children()
@@ -212,10 +265,31 @@ impl<'d> ParamDecl<'d> {
             plain(entry, &format!("`{key}` of {what}")).and_then(|value| number(&value))
         };
         let (min, max) = (bound("min"), bound("max"));
-        let optional =
-            node.property_or_child("optional").is_some_and(|e| e.literal == crate::syntax::Literal::Bool(true));
+        let optional = node.truth("optional");
         let about = node.property_or_child("about").and_then(Entry::text);
-        Some(ParamDecl { name: text, at: name.at, about, kind, node, default, optional, choices, min, max })
+        Some(ParamDecl {
+            name: text,
+            at: name.at,
+            about,
+            kind,
+            node,
+            default,
+            values: presets,
+            optional,
+            many,
+            choices,
+            min,
+            max,
+        })
+    }
+
+    /// How to write a value of it.
+    pub fn example(&self) -> String {
+        match (self.choices.first(), self.kind) {
+            (Some(choice), Kind::Text) => format!("\"{choice}\""),
+            (Some(choice), _) => choice.to_string(),
+            (None, kind) => kind.example().to_owned(),
+        }
     }
 
     /// What is wrong with a value of the right kind, if anything.

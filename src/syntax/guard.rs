@@ -572,7 +572,7 @@ mod tests {
             "/- a { b } \nc (\"q\")\"d\"",
             "\"a\"=1",
         ] {
-            assert!(scan(0, text).is_ok(), "{text}: {:?}", scan(0, text));
+            assert!(scan(0, text).err().is_none(), "{text}: {:?}", scan(0, text).err());
         }
     }
 }

@@ -58,23 +58,32 @@ fn matrix() -> Matrix {
     let excluded = |pairs: &[(&str, &str)], reason: &str| (cell(pairs), reason.to_owned());
     let coreml = "CoreML is part of macOS; a Linux container cannot reach it";
     let metal = "Metal is part of macOS; a Linux container cannot reach it";
-    Matrix {
-        name: "cells".into(),
-        axes: vec![
-            axis("engine", &["torch", "onnx"]),
-            axis("place", &["native", "container"]),
-            axis("device", &["cpu", "mps", "coreml", "cuda"]),
-        ],
-        excluded: vec![
-            excluded(
-                &[("engine", "onnx"), ("device", "mps")],
-                "ONNX Runtime reaches Apple GPUs through CoreML: device coreml",
-            ),
-            excluded(&[("engine", "torch"), ("device", "coreml")], "CoreML is an ONNX Runtime provider"),
-            excluded(&[("place", "container"), ("device", "mps")], metal),
-            excluded(&[("place", "container"), ("device", "coreml")], coreml),
-        ],
-    }
+    let rules = [
+        excluded(
+            &[("engine", "onnx"), ("device", "mps")],
+            "ONNX Runtime reaches Apple GPUs through CoreML: device coreml",
+        ),
+        excluded(&[("engine", "torch"), ("device", "coreml")], "CoreML is an ONNX Runtime provider"),
+        excluded(&[("place", "container"), ("device", "mps")], metal),
+        excluded(&[("place", "container"), ("device", "coreml")], coreml),
+    ];
+    let axes = vec![
+        axis("engine", &["torch", "onnx"]),
+        axis("place", &["native", "container"]),
+        axis("device", &["cpu", "mps", "coreml", "cuda"]),
+    ];
+    let points = axes.iter().fold(vec![Cell::default()], |points, (axis, values)| {
+        let with = |point: &Cell, value: &String| {
+            Cell(point.0.iter().cloned().chain([(axis.clone(), value.clone())]).collect())
+        };
+        points.iter().flat_map(|point| values.iter().map(move |value| with(point, value))).collect()
+    });
+    let rule = |point: &Cell| {
+        let covers = |part: &Cell| part.0.iter().all(|(axis, value)| point.get(axis) == Some(value));
+        rules.iter().find(|(part, _)| covers(part)).map(|(_, reason)| (point.clone(), reason.clone()))
+    };
+    let excluded = points.iter().filter_map(rule).collect();
+    Matrix { name: "cells".into(), axes, points, excluded, included: Vec::new() }
 }
 
 fn cell(pairs: &[(&str, &str)]) -> Cell {

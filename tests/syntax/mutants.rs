@@ -12,7 +12,12 @@ use super::texts::{corpus, mutant_bytes};
 const MUTANTS: u64 = 20_000;
 
 fn facts() -> Facts {
-    Facts { os: "linux".to_owned(), arch: "x86_64".to_owned(), python: Some("3.11.7".to_owned()) }
+    Facts {
+        os: "linux".to_owned(),
+        arch: "x86_64".to_owned(),
+        gpu: "none".to_owned(),
+        python: Some("3.11.7".to_owned()),
+    }
 }
 
 /// Reads bytes as `pipe check` does, and holds what is found against what must be true of it; true where it
