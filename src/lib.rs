@@ -50,4 +50,6 @@ pub mod exec;
 
 pub mod report;
 
+pub mod lsp;
+
 pub mod cli;

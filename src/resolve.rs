@@ -32,6 +32,7 @@ mod range;
 mod rules;
 mod scope;
 mod shape;
+pub mod symbols;
 pub mod table;
 mod value;
 mod witness;
@@ -42,6 +43,7 @@ use std::path::Path;
 
 pub use files::{Disk, FileKind, Files, Memory};
 pub use kind::Kind;
+pub use value::{MEANINGS, UNITS};
 
 use crate::diag::{At, Diagnostic, Diagnostics};
 use crate::pipeline::{Param, Pipeline, Profile, Spanned, Value};

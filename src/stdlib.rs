@@ -48,6 +48,11 @@ pub fn has_folder(path: &str) -> bool {
     FILES.iter().any(|(known, _)| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
 }
 
+/// All files that recipes name, by their paths there.
+pub fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    FILES.iter().copied()
+}
+
 /// Embedded bytes as the path that [`file`] finds them by, for whoever writes them down.
 pub mod by_path {
     use serde::{Deserialize, Deserializer, Serializer, de, ser};
@@ -70,14 +75,18 @@ pub fn home_of(recipe: &str) -> Option<&'static str> {
     MODULES.iter().find(|(_, text)| text.lines().any(|l| l.starts_with(&line))).map(|(name, _)| *name)
 }
 
-/// The recipe whose name is nearest to `name`, and its module.
-pub fn nearest_recipe(name: &str) -> Option<(&'static str, &'static str)> {
-    let names = MODULES.iter().flat_map(|(module, text)| {
+/// All recipes: the module, and the name.
+pub fn recipes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MODULES.iter().flat_map(|(module, text)| {
         text.lines()
             .filter_map(|line| line.strip_prefix("recipe \"")?.split('"').next())
             .map(move |name| (*module, name))
-    });
-    let names: Vec<(&str, &str)> = names.collect();
+    })
+}
+
+/// The recipe whose name is nearest to `name`, and its module.
+pub fn nearest_recipe(name: &str) -> Option<(&'static str, &'static str)> {
+    let names: Vec<(&str, &str)> = recipes().collect();
     let near = crate::diag::nearest(name, names.iter().map(|(_, recipe)| *recipe))?;
     names.into_iter().find(|(_, recipe)| *recipe == near)
 }

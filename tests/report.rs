@@ -116,7 +116,8 @@ fn pages_need_no_network_and_are_the_same_for_a_cached_run() {
         // For looking at: the pictures of a test run stay in the target folder.
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         std::fs::write(folder.join(format!("{name}.html")), &page).expect("the page can be written");
-        let picture = graph::svg::render(&fixture::graph(&first, false)).expect("the graph can be drawn");
+        let picture = graph::svg::render(&fixture::graph(&first, false), graph::svg::Style { rows: true })
+            .expect("the graph can be drawn");
         std::fs::write(folder.join(format!("{name}.svg")), picture).expect("the picture can be written");
     }
 }

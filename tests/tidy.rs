@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules in reading order; each may use only those above it.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
     "diag", "syntax", "stdlib", "pipeline", "resolve", "plan", "host", "record", "key", "event", "measure", "exec",
-    "report", "cli",
+    "report", "lsp", "cli",
 ];
 
 /// Dependency → the modules that may name it.
-const OWNERS: [(&str, &[&str]); 13] = [
+const OWNERS: [(&str, &[&str]); 16] = [
     ("kdl::", &["syntax"]),
     ("postcard::", &["resolve"]),
     ("petgraph::", &["plan"]),
@@ -22,6 +22,9 @@ const OWNERS: [(&str, &[&str]); 13] = [
     ("maud::", &["report"]),
     ("comfy_table::", &["report"]),
     ("nvml_wrapper::", &["host"]),
+    ("lsp_server::", &["lsp"]),
+    ("lsp_types::", &["lsp"]),
+    ("url::", &["lsp"]),
     ("similar::", &["cli"]),
     ("ignore::", &["pipeline/filter"]),
     ("memchr::", &["exec/process"]),

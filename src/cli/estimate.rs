@@ -46,7 +46,7 @@ pub fn estimate(site: &Site, survey: &Survey) -> Estimate {
 }
 
 /// Step name → seconds, from the records of this pipeline's last run.
-fn seconds_before(site: &Site) -> BTreeMap<String, f64> {
+pub fn seconds_before(site: &Site) -> BTreeMap<String, f64> {
     let Ok(Some(bytes)) = site.store.last(Kind::Run, &crate::exec::lookup::run_key(&site.pipeline.name)) else {
         return BTreeMap::new();
     };

@@ -16,10 +16,11 @@ pub mod explain;
 pub mod fmt;
 pub mod graph;
 pub mod history;
+pub mod known;
 pub mod load;
 pub mod log;
+pub mod lsp;
 pub mod output;
-
 pub mod plan;
 pub mod progress;
 pub mod results;
@@ -100,7 +101,7 @@ enum Command {
     Run(run::Arguments),
     /// Says what would run and why, and runs nothing
     Plan(plan::Arguments),
-    /// Draws the steps, coloured by whether they are cached
+    /// Draws the steps: a tree, a page to explore, a picture, or text for other tools
     Graph(graph::Arguments),
     /// Explains why a step runs, or where its cached result came from
     Why(why::Arguments),
@@ -118,6 +119,8 @@ enum Command {
     Doctor,
     /// Looks after the store
     Store(store::Arguments),
+    /// Serves an editor: diagnostics, completion, hover, rename, over standard input and output
+    Lsp(lsp::Arguments),
     /// Prints a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Starts a step's process (for `pipe` itself)
@@ -153,6 +156,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::main(&cli.global, &arguments),
         Command::Fmt(arguments) => fmt::main(&cli.global, &arguments),
         Command::Doctor => doctor::main(&cli.global),
+        Command::Lsp(arguments) => lsp::main(&cli.global, &arguments),
         Command::Store(arguments) => store::main(&cli.global, &arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -58,7 +58,7 @@ fn file(site: &Site, path: &Path) -> Result<Entry, Lack> {
     let store = &site.store;
     let taken = store.hash_file(path).and_then(|entry| {
         let executable = matches!(entry, Entry::File { executable: true, .. });
-        if store.contains(&entry) { Ok(entry) } else { store.put_file(path, executable) }
+        if site.asked.only_kept || store.contains(&entry) { Ok(entry) } else { store.put_file(path, executable) }
     });
     taken.map_err(|error| Lack::new(error.to_string(), "mend the file, and run again"))
 }
@@ -68,9 +68,9 @@ fn folder(site: &Site, path: &Path, filter: &Filter) -> Result<Entry, Lack> {
     let matcher = filter.matcher();
     let keeps = |path: &str, is_folder: bool| matcher.keeps(path, is_folder);
     let store = &site.store;
-    let taken = store
-        .hash_part(path, &keeps)
-        .and_then(|entry| if store.contains(&entry) { Ok(entry) } else { store.put_part(path, &keeps) });
+    let taken = store.hash_part(path, &keeps).and_then(|entry| {
+        if site.asked.only_kept || store.contains(&entry) { Ok(entry) } else { store.put_part(path, &keeps) }
+    });
     taken.map_err(|error| {
         let leave = |inner: &str| format!("mend it, or leave it out: `ignore \"/{inner}\"` where the folder is named");
         match &error {

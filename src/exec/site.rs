@@ -44,6 +44,9 @@ pub struct Site {
 /// Answers of the host, asked for once.
 #[derive(Default)]
 pub struct Asked {
+    /// No process starts, no runtime is asked and no file of the user's is stored: what the store keeps of earlier
+    /// answers counts alone. An editor surveys so.
+    pub only_kept: bool,
     pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,

@@ -71,20 +71,36 @@ pub fn tool(site: &Site, name: &str) -> Result<Tool, Lack> {
     if let Some(known) = site.asked.tools.borrow().get(name) {
         return known.clone();
     }
-    let found = find_tool(&site.store, &site.env, name);
+    let found = match site.asked.only_kept {
+        true => kept_tool(&site.store, &site.env, name).ok_or_else(|| unasked(&format!("`{name}`"))),
+        false => find_tool(&site.store, &site.env, name),
+    };
     site.asked.tools.borrow_mut().insert(name.to_owned(), found.clone());
     found
 }
 
+/// What only a run or a plan would ask.
+fn unasked(what: &str) -> Lack {
+    Lack::new(format!("{what} was not asked yet"), "`pipe plan` asks")
+}
+
+fn tool_note(name: &str) -> Digest {
+    Digest::derive("pipe 2026 tool v1", name.as_bytes())
+}
+
+/// The tool as the store keeps it, where nothing about it has changed.
+fn kept_tool(store: &Store, env: &BTreeMap<String, String>, name: &str) -> Option<Tool> {
+    let bytes = store.last(Kind::Probe, &tool_note(name)).ok().flatten()?;
+    let found = serde_json::from_slice::<Found>(&bytes).ok()?;
+    found.is_current(&tool_env(env)).then_some(found.tool)
+}
+
 fn find_tool(store: &Store, env: &BTreeMap<String, String>, name: &str) -> Result<Tool, Lack> {
-    let env = tool_env(env);
-    let note = Digest::derive("pipe 2026 tool v1", name.as_bytes());
-    let kept = store.last(Kind::Probe, &note).ok().flatten();
-    if let Some(found) = kept.and_then(|bytes| serde_json::from_slice::<Found>(&bytes).ok())
-        && found.is_current(&env)
-    {
-        return Ok(found.tool);
+    if let Some(tool) = kept_tool(store, env, name) {
+        return Ok(tool);
     }
+    let env = tool_env(env);
+    let note = tool_note(name);
     let found = tools::find(name, &env).map_err(|error| Lack::new(error.to_string(), tools::remedy(name)))?;
     // An answer that can't be kept costs a process the next time, and nothing else.
     let _ = store.append(Kind::Probe, &note, &serde_json::to_vec(&found).unwrap_or_default());
@@ -93,7 +109,15 @@ fn find_tool(store: &Store, env: &BTreeMap<String, String>, name: &str) -> Resul
 
 /// The version of the host's Python, by which a lock's markers are judged.
 pub fn python_version(store: &Store, env: &BTreeMap<String, String>) -> Option<String> {
-    let tool = find_tool(store, env, "python3").ok()?;
+    find_tool(store, env, "python3").ok().and_then(|tool| version_of(&tool))
+}
+
+/// The same as the store keeps it; no process starts.
+pub fn kept_python_version(store: &Store, env: &BTreeMap<String, String>) -> Option<String> {
+    kept_tool(store, env, "python3").and_then(|tool| version_of(&tool))
+}
+
+fn version_of(tool: &Tool) -> Option<String> {
     tool.version.split_whitespace().last().map(str::to_owned)
 }
 
@@ -119,6 +143,9 @@ pub fn packages(site: &Site, asked: &HostPackages) -> Result<Inventory, Lack> {
         && kept.is_current(&python.real, &names)
     {
         return Ok(kept);
+    }
+    if site.asked.only_kept {
+        return Err(unasked("this machine's Python"));
     }
     let inventory = host_packages::inventory(&python.real, &names, &tool_env(&site.env))
         .map_err(|error| Lack::new(error.to_string(), format!("python3 -m pip install {}", names.join(" "))))?;
@@ -205,6 +232,10 @@ pub fn runtime(site: &Site) -> Result<crate::host::Runtime, Lack> {
     if let Some(known) = &*site.asked.runtime.borrow() {
         return known.clone();
     }
+    if site.asked.only_kept {
+        let kept = super::lookup::remembered_runtime(site).ok().flatten();
+        return kept.ok_or_else(|| unasked("the container runtime"));
+    }
     let answer = contained::ask(&hints(&site.env));
     if let Ok(runtime) = &answer {
         let bytes = serde_json::to_vec(runtime).unwrap_or_default();
@@ -242,15 +273,12 @@ pub struct Best {
 /// Tries sandboxes from the strictest down; asked once for a store as long as kernel, user and `bwrap` are the
 /// same. A failure is not kept: it is tried again by every run, until something was installed.
 pub fn best_sandbox(store: &Store, env: &BTreeMap<String, String>, exe: &Path, kernel: &str) -> Result<Best, Lack> {
-    let bwrap = search(env, "bwrap");
-    let stamp = format!("{kernel} {:?} {}", bwrap, rustix::process::geteuid().as_raw());
-    let note = Digest::derive("pipe 2026 sandbox v1", stamp.as_bytes());
-    let kept = store.last(Kind::Probe, &note).ok().flatten();
-    if let Some(kept) = kept.and_then(|bytes| serde_json::from_slice::<KeptProbe>(&bytes).ok())
-        && kept.stamp == stamp
-    {
-        return Ok(Best { sandbox: kept.sandbox, reason: kept.reason, bubblewrap: kept.bubblewrap });
+    if let Some(best) = kept_sandbox(store, env, kernel) {
+        return Ok(best);
     }
+    let bwrap = search(env, "bwrap");
+    let stamp = sandbox_stamp(&bwrap, kernel);
+    let note = Digest::derive("pipe 2026 sandbox v1", stamp.as_bytes());
     let scratch = store.workdir().map_err(|error| Lack::new(error.to_string(), "check the store"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -263,6 +291,19 @@ pub fn best_sandbox(store: &Store, env: &BTreeMap<String, String>, exe: &Path, k
         KeptProbe { stamp, sandbox: probe.sandbox, reason: probe.reason.clone(), bubblewrap: probe.bubblewrap.clone() };
     let _ = store.append(Kind::Probe, &note, &serde_json::to_vec(&kept).unwrap_or_default());
     Ok(Best { sandbox: probe.sandbox, reason: probe.reason, bubblewrap: probe.bubblewrap })
+}
+
+fn sandbox_stamp(bwrap: &Option<PathBuf>, kernel: &str) -> String {
+    format!("{kernel} {bwrap:?} {}", rustix::process::geteuid().as_raw())
+}
+
+/// The strictest sandbox as the store keeps it; nothing is tried.
+pub fn kept_sandbox(store: &Store, env: &BTreeMap<String, String>, kernel: &str) -> Option<Best> {
+    let stamp = sandbox_stamp(&search(env, "bwrap"), kernel);
+    let note = Digest::derive("pipe 2026 sandbox v1", stamp.as_bytes());
+    let bytes = store.last(Kind::Probe, &note).ok().flatten()?;
+    let kept = serde_json::from_slice::<KeptProbe>(&bytes).ok().filter(|kept| kept.stamp == stamp)?;
+    Some(Best { sandbox: kept.sandbox, reason: kept.reason, bubblewrap: kept.bubblewrap })
 }
 
 fn search(env: &BTreeMap<String, String>, name: &str) -> Option<PathBuf> {

@@ -1,5 +1,9 @@
 //! Numbers as a person reads them: three significant digits and a unit that fits.
 
+use std::time::Duration;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use crate::measure::metric::Unit;
 use crate::measure::stats::Interval;
 
@@ -21,6 +25,29 @@ pub fn three(x: f64) -> String {
 /// Text without control characters, new lines apart: an engine's message may hold escape codes.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
+/// Columns that text takes in a terminal or in a fixed-width font.
+pub fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// One line of text cut to so many columns, with `…` where something went.
+pub fn cut(text: &str, most: usize) -> String {
+    let text = plain(text).replace('\n', " ");
+    if text.width() <= most {
+        return text;
+    }
+    let mut short = String::new();
+    let mut taken = 1;
+    for c in text.chars() {
+        taken += c.width().unwrap_or(0);
+        if taken > most {
+            break;
+        }
+        short.push(c);
+    }
+    short + "…"
 }
 
 /// A count with a comma between thousands: `2,995`.
@@ -67,6 +94,19 @@ const SIZES: [(f64, &str); 5] =
 /// Nanoseconds: `29.9 ms`.
 pub fn time(ns: f64) -> String {
     scaled(ns, &TIMES)
+}
+
+/// How long something took, for a person who waited: `820 ms`, `12.3 s`, `4 min 06 s`.
+pub fn lasted(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 0.9995 {
+        format!("{:.0} ms", seconds * 1e3)
+    } else if seconds < 59.95 {
+        format!("{seconds:.1} s")
+    } else {
+        let whole = seconds.round() as u64;
+        format!("{} min {:02} s", whole / 60, whole % 60)
+    }
 }
 
 /// Bytes: `812 MiB`.
@@ -153,5 +193,8 @@ mod tests {
         assert_eq!([0.0, 8.1e-5, 0.42].map(error), ["0", "8.1e-5", "0.42"]);
         assert_eq!([6 << 30, 1_500 << 20].map(size), ["6 GiB", "1.46 GiB"]);
         assert_eq!([0.001, 1e-7].map(bound), ["0.001", "1e-7"]);
+        assert_eq!([cut("abcdef", 4), cut("a\nb", 3), cut("模型模型", 5)], ["abc…", "a b", "模型…"]);
+        let waits = [0, 820, 999, 1_000, 12_340, 59_940, 59_960, 245_900].map(|ms| lasted(Duration::from_millis(ms)));
+        assert_eq!(waits, ["0 ms", "820 ms", "999 ms", "1.0 s", "12.3 s", "59.9 s", "1 min 00 s", "4 min 06 s"]);
     }
 }

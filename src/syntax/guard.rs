@@ -74,7 +74,7 @@ fn characters(source: usize, text: &str) -> Vec<Diagnostic> {
 }
 
 /// A text as the parser gets it.
-#[cfg_attr(test, derive(Debug))]
+#[derive(Debug)]
 pub(super) struct Clean {
     /// Byte for byte in the same places. Comments are blanks: the parser takes a stack frame for each `*` in one.
     /// A `;` behind a node that `/-` takes out is a line end: the parser takes no `;` for the end of such a node.

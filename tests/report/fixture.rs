@@ -334,17 +334,11 @@ pub fn graph(comparison: &Comparison, seen_before: bool) -> GraphView {
     let state = || if seen_before { NodeState::Cached } else { NodeState::Runs("never run".into()) };
     let mut add = |name: &str, class: Class, state: NodeState, cell: Option<Cell>, reads: &[usize]| {
         let to = view.nodes.len();
-        view.nodes.push(Node {
-            id: format!("s{to}"),
-            name: name.to_owned(),
-            group: name.split('[').next().unwrap_or_default().to_owned(),
-            recipe: None,
-            class,
-            state,
-            detail: seen_before.then(|| "1.2 GiB".to_owned()),
-            cell,
-            count: 1,
-        });
+        let mut node = Node::new(format!("s{to}"), name, class, state);
+        node.group = name.split('[').next().unwrap_or_default().to_owned();
+        node.detail = seen_before.then(|| "1.2 GiB".to_owned());
+        node.cell = cell;
+        view.nodes.push(node);
         view.edges.extend(reads.iter().map(|&from| Edge { from, to }));
         to
     };

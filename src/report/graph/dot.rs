@@ -2,50 +2,59 @@
 
 use std::fmt::Write;
 
-use super::fold::{Fold, fold};
-use super::{GraphView, NodeState, class_name};
+use super::walk::{Dialect, Words, fill, write};
+use super::{GraphView, Node};
 
-/// Renders the graph, wheels folded.
+struct Dot;
+
+/// Renders the graph.
 pub fn render(view: &GraphView) -> String {
-    let view = fold(view, Fold::PICTURE);
-    let mut out = format!("digraph {} {{\n", quoted(&view.title));
-    out.push_str("  rankdir=LR;\n  node [shape=box, style=\"rounded,filled\", fontname=\"monospace\"];\n");
-    for (place, node) in view.nodes.iter().enumerate() {
-        let label = format!("{}\n{} {}", node.title(), class_name(node.class), node.state.name());
-        let tip = format!("{} {}", node.name, node.state.sentence());
-        // Writing to a string can't fail.
-        let _ = writeln!(
-            out,
-            "  n{place} [label={}, tooltip={}, fillcolor=\"{}\", class=\"{}\"];",
-            quoted(label.trim_end()),
-            quoted(tip.trim_end()),
-            fill(&node.state),
-            node.state.class()
-        );
-    }
-    for edge in &view.edges {
-        let _ = writeln!(out, "  n{} -> n{};", edge.from, edge.to);
-    }
-    out.push_str("}\n");
-    out
+    write(view, &Dot)
 }
 
-/// A light fill for each state, shared with Mermaid.
-pub(super) fn fill(state: &NodeState) -> &'static str {
-    match state {
-        NodeState::Cached => "#d5f0dc",
-        NodeState::Runs(_) => "#ffe3b3",
-        NodeState::DependsOn(_) => "#d3e5fb",
-        NodeState::NotNeeded | NodeState::NotSelected | NodeState::Excluded(_) => "#eeeeee",
-        NodeState::Unavailable(_) => "#e4e0ec",
-        NodeState::Failed(_) => "#f9d0d0",
-        NodeState::Plain => "#ffffff",
+// Writing to a string can't fail.
+impl Dialect for Dot {
+    fn begin(&self, out: &mut String, view: &GraphView) {
+        let _ = writeln!(out, "digraph {} {{", quoted(&view.title));
+        out.push_str("  rankdir=LR;\n");
+        out.push_str("  node [shape=box, style=\"rounded,filled\", fontname=\"monospace\", fontcolor=\"#111111\"];\n");
+    }
+
+    fn node(&self, out: &mut String, place: usize, node: &Node, words: &Words) {
+        let _ = writeln!(
+            out,
+            "  n{place} [label={}, tooltip={}, fillcolor=\"{}\", class=\"{}\"{}];",
+            quoted(&format!("{}\n{}", words.title, words.under)),
+            quoted(&words.sentence),
+            fill(&node.state),
+            node.state.class(),
+            if node.focus { ", penwidth=3" } else { "" },
+        );
+    }
+
+    fn edge(&self, out: &mut String, from: usize, to: usize) {
+        let _ = writeln!(out, "  n{from} -> n{to};");
+    }
+
+    fn end(&self, out: &mut String, _: &GraphView) {
+        out.push_str("}\n");
     }
 }
 
 fn quoted(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("\"{escaped}\"")
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 #[cfg(test)]

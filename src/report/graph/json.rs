@@ -1,4 +1,4 @@
-//! The graph as JSON, every step by itself: `schema` is `pipe-graph/1`.
+//! The graph as JSON: `schema` is `pipe-graph/1`. Every step stands by itself, unless groups were asked for.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{GraphView, class_name};
 pub const SCHEMA: &str = "pipe-graph/1";
 
 /// The whole graph.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Graph {
     pub schema: String,
     pub pipeline: String,
@@ -18,7 +18,7 @@ pub struct Graph {
     pub edges: Vec<EdgeJson>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeJson {
     pub id: String,
     pub name: String,
@@ -31,6 +31,16 @@ pub struct NodeJson {
     pub reason: Option<String>,
     pub detail: Option<String>,
     pub cell: Option<BTreeMap<String, String>>,
+    /// How many steps this stands for, and which, where it was folded.
+    pub count: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<String>,
+    /// How long it took; where `estimated`, an earlier run with other inputs.
+    pub seconds: Option<f64>,
+    pub estimated: Option<bool>,
+    /// Size of the output in the store.
+    pub bytes: Option<u64>,
+    pub key: Option<String>,
 }
 
 /// `to` reads what `from` made; both are ids.
@@ -52,6 +62,12 @@ pub fn render(view: &GraphView) -> Result<String, serde_json::Error> {
         reason: node.state.reason().map(str::to_owned),
         detail: node.detail.clone(),
         cell: node.cell.as_ref().map(|cell| cell.0.iter().cloned().collect()),
+        count: node.count,
+        steps: node.members.iter().map(|member| member.name.clone()).collect(),
+        seconds: node.past.took.map(|took| took.time.as_secs_f64()),
+        estimated: node.past.took.map(|took| !took.exact),
+        bytes: node.past.bytes,
+        key: node.past.key.clone(),
     });
     let id = |place: usize| view.nodes.get(place).map(|node| node.id.clone());
     let edges = view.edges.iter().filter_map(|edge| Some(EdgeJson { from: id(edge.from)?, to: id(edge.to)? }));
@@ -66,6 +82,7 @@ pub fn render(view: &GraphView) -> Result<String, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fold::{Collapse, fold};
     use super::super::tests::example;
     use super::*;
 
@@ -74,6 +91,13 @@ mod tests {
         let view = example();
         let graph: Graph = serde_json::from_str(&render(&view).unwrap()).unwrap();
         assert_eq!((graph.nodes.len(), graph.edges.len()), (view.nodes.len(), view.edges.len()));
+        assert!(graph.nodes.iter().all(|node| node.count == 1 && node.steps.is_empty()));
         assert_eq!(graph.nodes[41].reason.as_deref(), Some("`opset` 20 → 21 (pipelines/llm-6gb.kdl:31:5)"));
+    }
+
+    #[test]
+    fn a_folded_node_names_its_steps() {
+        let graph: Graph = serde_json::from_str(&render(&fold(&example(), Collapse::Cells)).unwrap()).unwrap();
+        assert_eq!((graph.nodes[0].count, graph.nodes[0].steps[38].as_str()), (39, "env"));
     }
 }

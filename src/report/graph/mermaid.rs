@@ -3,41 +3,53 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::dot::fill;
-use super::fold::{Fold, fold};
-use super::{GraphView, class_name};
+use super::walk::{Dialect, Words, fill, write};
+use super::{GraphView, Node};
 
-/// Renders the graph, wheels folded.
+struct Mermaid;
+
+/// Renders the graph.
 pub fn render(view: &GraphView) -> String {
-    let view = fold(view, Fold::PICTURE);
-    let mut out = String::from("flowchart LR\n");
-    let mut classes = BTreeMap::new();
-    for (place, node) in view.nodes.iter().enumerate() {
-        let class = node.state.class();
-        classes.insert(class, fill(&node.state));
-        let under = format!("{} {}", class_name(node.class), node.state.name());
-        // Writing to a string can't fail.
-        let _ = writeln!(out, "  n{place}[\"{}<br>{}\"]:::{class}", escaped(&node.title()), escaped(under.trim_end()));
+    write(view, &Mermaid)
+}
+
+// Writing to a string can't fail.
+impl Dialect for Mermaid {
+    fn begin(&self, out: &mut String, _: &GraphView) {
+        out.push_str("flowchart LR\n");
     }
-    for edge in &view.edges {
-        let _ = writeln!(out, "  n{} --> n{}", edge.from, edge.to);
+
+    fn node(&self, out: &mut String, place: usize, node: &Node, words: &Words) {
+        let (title, under) = (escaped(&words.title), escaped(&words.under));
+        let _ = writeln!(out, "  n{place}[\"{title}<br>{under}\"]:::{}", node.state.class());
+        if node.focus {
+            let _ = writeln!(out, "  style n{place} stroke-width:3px");
+        }
     }
-    for (class, fill) in classes {
-        let _ = writeln!(out, "  classDef {class} fill:{fill},stroke:#888,color:#111");
+
+    fn edge(&self, out: &mut String, from: usize, to: usize) {
+        let _ = writeln!(out, "  n{from} --> n{to}");
     }
-    out
+
+    fn end(&self, out: &mut String, view: &GraphView) {
+        let classes: BTreeMap<&str, &str> =
+            view.nodes.iter().map(|node| (node.state.class(), fill(&node.state))).collect();
+        for (class, fill) in classes {
+            let _ = writeln!(out, "  classDef {class} fill:{fill},stroke:#777,color:#111");
+        }
+    }
 }
 
 /// Mermaid's own escapes: quotes would end the label, `#` begins an escape, and angle brackets are HTML.
 fn escaped(text: &str) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '"' => out.push_str("#quot;"),
             '#' => out.push_str("#35;"),
             '<' => out.push_str("#lt;"),
             '>' => out.push_str("#gt;"),
-            '\n' | '\r' => out.push(' '),
+            c if c.is_control() => out.push(' '),
             _ => out.push(c),
         }
     }

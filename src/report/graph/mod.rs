@@ -1,16 +1,29 @@
-//! The DAG as a picture or text. Whoever has a plan fills a [`GraphView`]; this module knows nothing of plans.
+//! The DAG as a picture or text.
 //!
-//! In reading order: the view itself; [`fold`] collapses what is shown better as one; then one file for each
-//! format.
+//! In reading order: the view itself; [`planned`] makes one of a plan; [`focus`] keeps what is asked for; [`fold`]
+//! collapses what is shown better as one; then the formats. [`dot`] and [`mermaid`] share [`walk`]; [`svg`] and the
+//! page, [`page`], share [`rows`], [`block`], [`layout`] and [`palette`]. Nothing here knows of stores or of records.
 
+use std::time::Duration;
+
+use super::units;
 use crate::pipeline::{Cell, Class};
 
+mod block;
 pub mod dot;
+pub mod focus;
 pub mod fold;
 pub mod json;
+mod layout;
 pub mod mermaid;
+pub mod page;
+mod palette;
+pub mod planned;
+mod rows;
+mod settle;
 pub mod svg;
 pub mod tree;
+mod walk;
 
 /// What there is to draw.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,6 +51,42 @@ pub struct Node {
     pub cell: Option<Cell>,
     /// How many steps this node stands for; 1 unless it was folded.
     pub count: u32,
+    /// True where `--focus` names it.
+    pub focus: bool,
+    /// What the store knows of it, as far as somebody asked.
+    pub past: Past,
+    /// The steps that were folded into this one, in the order of the pipeline; none unless it was folded.
+    pub members: Vec<Node>,
+}
+
+/// What records say of a step.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Past {
+    pub took: Option<Took>,
+    /// Size of the output in the store.
+    pub bytes: Option<u64>,
+    pub key: Option<String>,
+    /// What would change that this host can't do the step.
+    pub remedy: Option<String>,
+    pub log: Option<Log>,
+}
+
+/// How long a step took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Took {
+    pub time: Duration,
+    /// False where the figure is that of an earlier run, with other inputs.
+    pub exact: bool,
+}
+
+/// The end of what a step printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub tail: Vec<String>,
+    /// How many lines came before these.
+    pub before: usize,
+    /// What shows all of it.
+    pub command: String,
 }
 
 /// `to` reads what `from` made; both are places in [`GraphView::nodes`].
@@ -123,7 +172,53 @@ pub fn class_name(class: Class) -> &'static str {
     }
 }
 
+impl Took {
+    /// `12.3 s`, `~12.3 s`.
+    pub fn short(self) -> String {
+        let time = units::lasted(self.time);
+        if self.exact { time } else { format!("~{time}") }
+    }
+
+    /// `12.3 s`, `about 12.3 s`.
+    pub fn text(self) -> String {
+        let time = units::lasted(self.time);
+        if self.exact { time } else { format!("about {time}") }
+    }
+}
+
 impl Node {
+    /// A single step of which no more is known.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, class: Class, state: NodeState) -> Node {
+        let name = name.into();
+        Node {
+            id: id.into(),
+            group: name.clone(),
+            name,
+            recipe: None,
+            class,
+            state,
+            detail: None,
+            cell: None,
+            count: 1,
+            focus: false,
+            past: Past::default(),
+            members: Vec::new(),
+        }
+    }
+
+    /// The node of the user's file that this step belongs to: `engine` of `engine/build`.
+    pub fn call(&self) -> &str {
+        self.group.split('/').next().unwrap_or(&self.group)
+    }
+
+    /// How the step stands, or the steps that were folded into this one: `cached`, `2 cached, 1 runs`.
+    pub fn standing(&self) -> String {
+        match &self.detail {
+            Some(tally) if self.count > 1 => tally.clone(),
+            _ => self.state.name().to_owned(),
+        }
+    }
+
     /// What a picture shows as the title: the cell's values, or the name.
     pub fn title(&self) -> String {
         match &self.cell {
@@ -142,6 +237,7 @@ impl GraphView {
         let mut view = self.clone();
         for node in &mut view.nodes {
             node.detail = None;
+            node.past = Past::default();
             if matches!(
                 node.state,
                 NodeState::Cached
@@ -214,17 +310,7 @@ pub(crate) mod tests {
 
     fn add(view: &mut GraphView, name: &str, class: Class, state: NodeState, reads: &[usize]) -> usize {
         let at = view.nodes.len();
-        view.nodes.push(Node {
-            id: format!("s{at}"),
-            name: name.to_owned(),
-            group: name.to_owned(),
-            recipe: None,
-            class,
-            state,
-            detail: None,
-            cell: None,
-            count: 1,
-        });
+        view.nodes.push(Node::new(format!("s{at}"), name, class, state));
         view.edges.extend(reads.iter().map(|&from| Edge { from, to: at }));
         at
     }

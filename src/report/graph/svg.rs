@@ -1,157 +1,214 @@
-//! The graph as a picture: layout by `dugong`, everything else written here.
+//! The graph as a picture, from left to right.
 //!
 //! The picture carries its own style with light and dark colours, needs no script and no font, and gives every
-//! node a title with its whole name and state.
+//! node a title with its whole name and state. The page draws the same picture and adds names for its script.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use dugong::graphlib::{Graph, GraphOptions};
-use dugong::{EdgeLabel, GraphLabel, LayoutError, NodeLabel, Point, RankDir};
+use dugong::LayoutError;
 
-use super::fold::{Fold, fold};
-use super::{GraphView, Node, NodeState, class_name};
-use crate::report::svg::{CHARACTER, at, cut, escaped};
+use super::block::{Block, NOTE, ROW, SIDE, SIGN, TITLE, row_label};
+use super::layout::{Column, Line, MARGIN, Placed, place};
+use super::palette::{legend, sign, style};
+use super::{GraphView, NodeState};
+use crate::report::svg::{CHARACTER, at, escaped};
+use crate::report::units::columns;
 
-const HEIGHT: f64 = 42.0;
-const MARGIN: f64 = 16.0;
-const LEGEND: f64 = 30.0;
-const LONGEST: usize = 30;
+const LEGEND: f64 = 24.0;
 
-const STYLE: &str = "\
-.pg{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;--ink:#1d2430;--soft:#667085;--line:#b4bcc8;\
---paper:#fff;--cached:#e2f5e7;--cached-l:#3f9b5b;--runs:#fff0d1;--runs-l:#d08700;--depends:#e1edfc;--depends-l:#3f7fd0;\
---off:#f3f4f6;--off-l:#a3acb9;--failed:#fde3e3;--failed-l:#cf3a3a}\
-@media(prefers-color-scheme:dark){.pg{--ink:#e6e9ef;--soft:#98a2b3;--line:#4a5361;--paper:#1b2027;--cached:#17301f;\
---cached-l:#4fae6d;--runs:#382a0c;--runs-l:#e0a030;--depends:#152a45;--depends-l:#5b9ae6;--off:#22272f;--off-l:#5b6573;\
---failed:#3b1a1a;--failed-l:#e06060}}\
-.pg text{fill:var(--ink)}.pg .s{fill:var(--soft);font-size:11px}.pg .e{fill:none;stroke:var(--line);stroke-width:1.3}\
-.pg .a{fill:var(--line)}.pg .o{opacity:.45}.pg rect{stroke-width:1.4;fill:var(--paper);stroke:var(--off-l)}\
-.pg .cached rect{fill:var(--cached);stroke:var(--cached-l)}.pg .runs rect{fill:var(--runs);stroke:var(--runs-l)}\
-.pg .depends rect{fill:var(--depends);stroke:var(--depends-l)}.pg .failed rect{fill:var(--failed);stroke:var(--failed-l)}\
-.pg .unavailable rect,.pg .excluded rect,.pg .not-needed rect,.pg .not-selected rect{fill:var(--off);stroke-dasharray:4 3}\
-.pg .unavailable .t,.pg .excluded .t,.pg .not-needed .t,.pg .not-selected .t{fill:var(--soft)}";
+/// How to draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Folded steps are shown as rows, where they are not too many to read.
+    pub rows: bool,
+}
 
-/// Renders the graph, wheels folded; wide, and as high as its longest column.
+/// Renders a graph that was folded.
 ///
 /// # Errors
 ///
-/// Where the layout gives up, which it does on no graph without a cycle that we know of.
-pub fn render(view: &GraphView) -> Result<String, LayoutError> {
-    let view = fold(view, Fold::PICTURE);
-    let placed = layout(&view)?;
-    let legend = legend(&view);
-    let legend_width = legend.iter().map(|(_, text)| swatch(text)).sum::<f64>() + 2.0 * MARGIN;
-    let (width, height) = (placed.width.max(legend_width), placed.height + LEGEND);
+/// Where the layout gives up, which it does on no graph without a circle that we know of.
+pub fn render(view: &GraphView, style: Style) -> Result<String, LayoutError> {
+    let picture = Picture::new(view, style)?;
+    Ok(picture.draw(view, "xmlns=\"http://www.w3.org/2000/svg\" ", false))
+}
 
-    let mut out = String::new();
-    let (w, h) = (at(width), at(height));
-    // Writing to a string can't fail.
-    let _ = writeln!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"pg\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" role=\"img\">"
-    );
-    let _ = writeln!(out, "<title>{}: {} steps</title>", escaped(&view.title), count(&view));
-    let _ = writeln!(out, "<style>{STYLE}</style>");
-    // Lines to nodes that will not run are drawn first and lighter, so that the others stay on top.
-    for off in [true, false] {
-        for (edge, points) in view.edges.iter().zip(&placed.edges) {
-            let (from, to) = (&view.nodes[edge.from].state, &view.nodes[edge.to].state);
-            if (is_off(from) || is_off(to)) == off {
-                let class = if off { "e o" } else { "e" };
-                let _ = writeln!(out, "<path class=\"{class}\" d=\"{}\"/>{}", flow(points), arrow(points, off));
-            }
-        }
+/// Everything in its place.
+pub(super) struct Picture<'a> {
+    pub blocks: Vec<Block<'a>>,
+    pub placed: Placed,
+}
+
+impl<'a> Picture<'a> {
+    pub fn new(view: &'a GraphView, style: Style) -> Result<Picture<'a>, LayoutError> {
+        let blocks: Vec<Block<'a>> = view.nodes.iter().map(|node| Block::new(node, style.rows)).collect();
+        let sizes: Vec<(f64, f64)> = blocks.iter().map(|block| block.size(block.open)).collect();
+        let placed = place(&sizes, &view.edges)?;
+        Ok(Picture { blocks, placed })
     }
-    for (place, node) in view.nodes.iter().enumerate() {
-        draw(&mut out, node, placed.nodes[place], placed.widths[place]);
-    }
-    let mut x = MARGIN;
-    for (class, text) in legend {
-        let y = height - LEGEND + 4.0;
+
+    /// The picture; `live` gives a script what it needs to find its parts, closed rows included.
+    pub fn draw(&self, view: &GraphView, attributes: &str, live: bool) -> String {
+        let legend = Legend::new(view, self.placed.width);
+        let width = self.placed.width.max(legend.width);
+        let height = self.placed.height + legend.height;
+        let total: u32 = view.nodes.iter().map(|node| node.count).sum();
+        let steps = if total == 1 { "step" } else { "steps" };
+        let mut out = String::with_capacity(700 * view.nodes.len() + 4096);
+        let (w, h) = (at(width), at(height));
+        // Writing to a string can't fail.
         let _ = writeln!(
             out,
-            "<g class=\"{class}\"><rect x=\"{}\" y=\"{}\" width=\"14\" height=\"14\" rx=\"3\"/><text class=\"s\" x=\"{}\" y=\"{}\">{text}</text></g>",
-            at(x),
-            at(y),
-            at(x + 20.0),
-            at(y + 11.0)
+            "<svg {attributes}class=\"pg\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" role=\"{}\" aria-label=\"{}: {total} {steps}\">",
+            if live { "group" } else { "img" },
+            escaped(&view.title),
         );
-        x += swatch(text);
+        if !live {
+            let _ =
+                writeln!(out, "<title>{}: {total} {steps}</title>\n<style>{}</style>", escaped(&view.title), style());
+            // A viewer without a page of its own shows what is behind the picture: white, or black.
+            out.push_str("<rect class=\"paper\" width=\"100%\" height=\"100%\" fill=\"var(--paper)\"/>\n");
+        }
+        out.push_str("<g class=\"all\"><g class=\"lines\">\n");
+        // Lines to nodes that will not run are drawn first and lighter, so that the others stay on top.
+        for off in [true, false] {
+            for (at, line) in self.placed.lines.iter().enumerate() {
+                let (from, to) = (&view.nodes[line.edge.from].state, &view.nodes[line.edge.to].state);
+                if (is_off(from) || is_off(to)) == off {
+                    self.line(&mut out, line, off, live.then_some(at));
+                }
+            }
+        }
+        out.push_str("</g>\n");
+        for place in 0..self.blocks.len() {
+            self.block(&mut out, place, live);
+        }
+        out.push_str("</g>\n");
+        legend.draw(&mut out, self.placed.height);
+        out.push_str("</svg>\n");
+        out
     }
-    out.push_str("</svg>\n");
-    Ok(out)
-}
 
-struct Placed {
-    width: f64,
-    height: f64,
-    /// Centres.
-    nodes: Vec<(f64, f64)>,
-    widths: Vec<f64>,
-    /// From the right side of one node to the left side of another, past what lies between.
-    edges: Vec<Vec<(f64, f64)>>,
-}
-
-fn layout(view: &GraphView) -> Result<Placed, LayoutError> {
-    let options = GraphOptions { directed: true, ..GraphOptions::default() };
-    let mut graph: Graph<NodeLabel, EdgeLabel, GraphLabel> = Graph::new(options);
-    graph.set_graph(GraphLabel {
-        rankdir: RankDir::LR,
-        nodesep: 12.0,
-        ranksep: 70.0,
-        edgesep: 8.0,
-        marginx: MARGIN,
-        marginy: MARGIN,
-        ..GraphLabel::default()
-    });
-    let widths = widths(view);
-    // The layout orders nodes by their names, so these are padded to sort as numbers do.
-    let name = |place: usize| format!("n{place:06}");
-    for (place, width) in widths.iter().enumerate() {
-        graph.set_node(name(place), NodeLabel { width: *width, height: HEIGHT, ..NodeLabel::default() });
+    fn line(&self, out: &mut String, line: &Line, off: bool, name: Option<usize>) {
+        let (from, to) = (line.edge.from, line.edge.to);
+        let half = |place: usize| self.blocks[place].size(self.blocks[place].open).0 / 2.0;
+        let (start, end) = (self.placed.nodes[from], self.placed.nodes[to]);
+        // Level through all of a column, past its widest node; lines bend between columns only.
+        let past = |column: usize, y: f64| {
+            let Column { middle, width } = self.placed.columns[column];
+            [(middle - width / 2.0, y), (middle + width / 2.0, y)]
+        };
+        let mut points = vec![(start.0 + half(from), start.1), past(self.placed.column(from), start.1)[1]];
+        points.extend(line.bends.iter().flat_map(|&(column, y)| past(column, y)));
+        points.extend([past(self.placed.column(to), end.1)[0], (end.0 - half(to), end.1)]);
+        let class = if off { " o" } else { "" };
+        let name = name.map(|name| format!(" data-e=\"{name}\"")).unwrap_or_default();
+        let _ = writeln!(out, "<path class=\"e{class}\"{name} d=\"{}\"/>{}", flow(&points), arrow(&points, class));
     }
-    for edge in &view.edges {
-        graph.set_edge_with_label(name(edge.from), name(edge.to), EdgeLabel::default());
+
+    fn block(&self, out: &mut String, place: usize, live: bool) {
+        let block = &self.blocks[place];
+        let (x, y) = self.placed.nodes[place];
+        let (width, height) = block.size(block.open);
+        let focus = if block.node.focus { " focus" } else { "" };
+        let shut = if block.open || block.rows.is_empty() { "" } else { " shut" };
+        let (class, whole) = (block.node.state.class(), escaped(&block.sentence()));
+        let more = if live {
+            format!(" data-b=\"{place}\" tabindex=\"0\" role=\"button\" aria-label=\"{whole}\"")
+        } else {
+            String::new()
+        };
+        let _ = write!(
+            out,
+            "<g class=\"block {class}{focus}{shut}\" transform=\"translate({} {})\"{more}><title>{whole}</title>\
+             <rect class=\"box\" width=\"{}\" height=\"{}\" rx=\"7\"/>",
+            at(x - width / 2.0),
+            at(y - height / 2.0),
+            at(width),
+            at(height),
+        );
+        let mut line = 5.0;
+        for (i, title) in block.title.iter().enumerate() {
+            line += TITLE;
+            let _ = write!(out, "<text class=\"t\" x=\"{SIDE}\" y=\"{line}\">{}", escaped(title));
+            if i == 0 && !block.kind.is_empty() {
+                let _ = write!(out, "<tspan class=\"s\" font-weight=\"400\"> {}</tspan>", escaped(&block.kind));
+            }
+            out.push_str("</text>");
+        }
+        for note in &block.notes {
+            line += NOTE;
+            let sign = note.state.as_ref().and_then(|state| Some((state, sign(state)?)));
+            let indent = if sign.is_some() { SIGN } else { 0.0 };
+            if let Some((state, path)) = sign {
+                self.sign(out, state, path, (SIDE + 4.5, line - 4.0));
+            }
+            let _ =
+                write!(out, "<text class=\"s\" x=\"{}\" y=\"{line}\">{}</text>", SIDE + indent, escaped(&note.text));
+        }
+        if !block.rows.is_empty() && live {
+            let turn = if block.open { "" } else { " rotate(-90)" };
+            let (right, closed) = (at(width - 14.0), at(block.size(false).0 - 14.0));
+            let _ = write!(
+                out,
+                "<g class=\"mark\" data-shut=\"{closed}\" transform=\"translate({right} 15)\"><title>Show or hide the steps</title>\
+                 <rect x=\"-11\" y=\"-11\" width=\"22\" height=\"22\" rx=\"5\"/><path transform=\"{}\" d=\"M-4-2L0 2L4-2\"/></g>",
+                turn.trim_start()
+            );
+        }
+        if block.open || live {
+            self.rows(out, block, live);
+        }
+        out.push_str("</g>\n");
     }
-    dugong::layout(&mut graph)?;
 
-    let nodes: Vec<(f64, f64)> = (0..view.nodes.len())
-        .map(|place| graph.node(&name(place)).and_then(|node| Some((node.x?, node.y?))).unwrap_or_default())
-        .collect();
-    let columns: Vec<f64> = nodes.iter().map(|(x, _)| *x).collect();
-    let edges: Vec<Vec<(f64, f64)>> = view
-        .edges
-        .iter()
-        .map(|edge| {
-            let (from, to) = (nodes[edge.from], nodes[edge.to]);
-            let bends = graph.edge(&name(edge.from), &name(edge.to), None).map(|edge| edge.points.as_slice());
-            let mut points = vec![(from.0 + widths[edge.from] / 2.0, from.1)];
-            points.extend(between(bends.unwrap_or_default(), from.0, to.0, &columns));
-            points.push((to.0 - widths[edge.to] / 2.0, to.1));
-            points
-        })
-        .collect();
-    let right = nodes.iter().zip(&widths).map(|((x, _), width)| x + width / 2.0);
-    let bottom = nodes.iter().map(|(_, y)| y + HEIGHT / 2.0);
-    let bends = || edges.iter().flatten();
-    Ok(Placed {
-        width: right.chain(bends().map(|p| p.0)).fold(0.0, f64::max) + MARGIN,
-        height: bottom.chain(bends().map(|p| p.1)).fold(0.0, f64::max) + MARGIN,
-        nodes,
-        widths,
-        edges,
-    })
-}
+    fn rows(&self, out: &mut String, block: &Block<'_>, live: bool) {
+        if block.rows.is_empty() {
+            return;
+        }
+        out.push_str("<g class=\"rows\">");
+        for (i, row) in block.rows.iter().enumerate() {
+            let (x, y, width) = block.row(i);
+            let whole = escaped(&row.sentence);
+            let more = if live {
+                format!(" data-r=\"{i}\" tabindex=\"-1\" role=\"button\" aria-label=\"{whole}\"")
+            } else {
+                String::new()
+            };
+            let _ = write!(
+                out,
+                "<g class=\"row {}\" transform=\"translate({} {})\"{more}><title>{whole}</title><rect class=\"hit\" width=\"{}\" height=\"{ROW}\" rx=\"4\" fill=\"none\"/>",
+                row.state.class(),
+                at(x),
+                at(y),
+                at(width),
+            );
+            if let Some(path) = sign(&row.state) {
+                self.sign(out, &row.state, path, (10.0, 9.0));
+            }
+            let _ = write!(out, "<text x=\"{}\" y=\"13\">{}</text>", SIGN + 5.5, escaped(&row_label(row)));
+            if let Some(took) = row.took {
+                let _ = write!(
+                    out,
+                    "<text class=\"s\" x=\"{}\" y=\"13\" text-anchor=\"end\">{}</text>",
+                    at(width - 6.0),
+                    took.short()
+                );
+            }
+            out.push_str("</g>");
+        }
+        out.push_str("</g>");
+    }
 
-/// Those bends of a line that lead it past the nodes of a column which it crosses; the layout's other bends
-/// only make short lines wavy.
-fn between<'a>(bends: &'a [Point], from: f64, to: f64, columns: &'a [f64]) -> impl Iterator<Item = (f64, f64)> + 'a {
-    bends
-        .iter()
-        .map(|point| (point.x, point.y))
-        .filter(move |(x, _)| *x > from + 1.0 && *x < to - 1.0)
-        .filter(|(x, _)| columns.iter().any(|column| (column - x).abs() < 1.0))
+    fn sign(&self, out: &mut String, state: &NodeState, path: &str, (x, y): (f64, f64)) {
+        let _ = write!(
+            out,
+            "<path class=\"i {}\" transform=\"translate({} {})\" d=\"{path}\"/>",
+            state.class(),
+            at(x),
+            at(y)
+        );
+    }
 }
 
 /// A line that leaves and reaches every point level.
@@ -161,126 +218,124 @@ fn flow(points: &[(f64, f64)]) -> String {
         // Writing to a string can't fail.
         let _ = match i.checked_sub(1).map(|before| points[before]) {
             None => write!(path, "M{} {}", at(x), at(y)),
+            Some((_, py)) if (py - y).abs() < 0.05 => write!(path, "H{}", at(x)),
             Some((px, py)) => {
                 let middle = at((px + x) / 2.0);
-                write!(path, " C{middle} {} {middle} {} {} {}", at(py), at(y), at(x), at(y))
+                write!(path, "C{middle} {} {middle} {} {} {}", at(py), at(y), at(x), at(y))
             }
         };
     }
     path
 }
 
+/// A small triangle at the end of a line, which always comes from the left.
+fn arrow(points: &[(f64, f64)], class: &str) -> String {
+    let Some(&(x, y)) = points.last() else { return String::new() };
+    format!("<path class=\"a{class}\" transform=\"translate({} {})\" d=\"M0 0L-7 3.2V-3.2Z\"/>", at(x), at(y))
+}
+
 fn is_off(state: &NodeState) -> bool {
     matches!(state, NodeState::NotNeeded | NodeState::NotSelected | NodeState::Unavailable(_) | NodeState::Excluded(_))
 }
 
-/// Each node as wide as its text, the cells of one matrix all alike.
-fn widths(view: &GraphView) -> Vec<f64> {
-    let own: Vec<f64> = view.nodes.iter().map(width).collect();
-    let alike = |node: &Node| {
-        let same = view.nodes.iter().zip(&own).filter(|(n, _)| n.cell.is_some() && n.group == node.group);
-        same.map(|(_, width)| *width).fold(0.0, f64::max)
-    };
-    view.nodes.iter().zip(&own).map(|(node, own)| if node.cell.is_some() { alike(node) } else { *own }).collect()
+/// The states that appear, with their words, in as many lines as the width asks for.
+struct Legend {
+    entries: Vec<(NodeState, &'static str, f64, f64)>,
+    width: f64,
+    height: f64,
 }
 
-/// Both lines of a node: its title, and its class with its state.
-fn lines(node: &Node) -> (String, String) {
-    let state = match (&node.detail, node.count) {
-        (Some(detail), 2..) => detail.clone(),
-        _ => node.state.name().to_owned(),
-    };
-    let under = format!("{} {state}", class_name(node.class));
-    (cut(&node.title(), LONGEST), cut(under.trim_end(), LONGEST + 8))
-}
+impl Legend {
+    fn new(view: &GraphView, width: f64) -> Legend {
+        let appears = |state: &NodeState| {
+            let steps = view.nodes.iter().flat_map(|node| std::iter::once(node).chain(&node.members));
+            steps.into_iter().any(|step| step.state.name() == state.name())
+        };
+        let (mut x, mut y, mut right) = (MARGIN, 0.0, 0.0f64);
+        let mut entries = Vec::new();
+        for (state, words) in legend().into_iter().filter(|(state, _)| appears(state)) {
+            let long = SIGN + columns(words) as f64 * CHARACTER * 11.0 / 12.0 + 20.0;
+            if x > MARGIN && x + long > width {
+                (x, y) = (MARGIN, y + LEGEND * 0.8);
+            }
+            entries.push((state, words, x, y));
+            x += long;
+            right = right.max(x);
+        }
+        let height = if entries.is_empty() { 0.0 } else { y + LEGEND };
+        Legend { entries, width: right, height }
+    }
 
-fn width(node: &Node) -> f64 {
-    let (title, under) = lines(node);
-    let longest = (title.chars().count() as f64 * CHARACTER).max(under.chars().count() as f64 * CHARACTER * 0.92);
-    longest.max(60.0) + 22.0
-}
-
-fn draw(out: &mut String, node: &Node, (x, y): (f64, f64), width: f64) {
-    let (title, under) = lines(node);
-    let (left, top) = (x - width / 2.0, y - HEIGHT / 2.0);
-    let about = node.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
-    let whole = format!("{} {}{about}", node.name, node.state.sentence());
-    let _ = writeln!(
-        out,
-        "<g class=\"{}\"><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{HEIGHT}\" rx=\"6\"/>\
-         <text class=\"t\" x=\"{}\" y=\"{}\">{}</text><text class=\"s\" x=\"{}\" y=\"{}\">{}</text></g>",
-        node.state.class(),
-        escaped(whole.trim_end()),
-        at(left),
-        at(top),
-        at(width),
-        at(left + 11.0),
-        at(top + 18.0),
-        escaped(&title),
-        at(left + 11.0),
-        at(top + 33.0),
-        escaped(&under),
-    );
-}
-
-/// A small triangle at the end of a line, which always comes from the left.
-fn arrow(points: &[(f64, f64)], off: bool) -> String {
-    let Some(&(x, y)) = points.last() else { return String::new() };
-    let class = if off { "a o" } else { "a" };
-    let corner = |dx: f64, dy: f64| format!("{},{}", at(x + dx), at(y + dy));
-    format!("<polygon class=\"{class}\" points=\"{} {} {}\"/>", corner(0.0, 0.0), corner(-7.0, 3.2), corner(-7.0, -3.2))
-}
-
-/// The states that appear, with their words.
-fn legend(view: &GraphView) -> Vec<(&'static str, &'static str)> {
-    let words = [
-        ("cached", "cached"),
-        ("runs", "runs"),
-        ("depends", "depends on another's bytes"),
-        ("failed", "failed"),
-        ("unavailable", "unavailable"),
-        ("excluded", "excluded"),
-        ("not-needed", "not needed"),
-        ("not-selected", "not selected"),
-    ];
-    let there: BTreeSet<&str> = view.nodes.iter().map(|node| NodeState::class(&node.state)).collect();
-    words.into_iter().filter(|(class, _)| there.contains(class)).collect()
-}
-
-fn swatch(text: &str) -> f64 {
-    20.0 + text.chars().count() as f64 * CHARACTER * 0.92 + 18.0
-}
-
-fn count(view: &GraphView) -> u32 {
-    view.nodes.iter().map(|node| node.count).sum()
+    fn draw(&self, out: &mut String, top: f64) {
+        if self.entries.is_empty() {
+            return;
+        }
+        out.push_str("<g class=\"legend\">");
+        for (state, words, x, y) in &self.entries {
+            let _ = write!(
+                out,
+                "<path class=\"i {}\" transform=\"translate({} {})\" d=\"{}\"/><text class=\"s\" x=\"{}\" y=\"{}\">{words}</text>",
+                state.class(),
+                at(x + 5.0),
+                at(top + y + 6.0),
+                sign(state).unwrap_or_default(),
+                at(x + SIGN),
+                at(top + y + 10.0),
+            );
+        }
+        out.push_str("</g>\n");
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fold::{Collapse, fold};
     use super::super::tests::example;
     use super::*;
 
+    fn drawn(view: &GraphView, level: Collapse, rows: bool) -> String {
+        render(&fold(view, level), Style { rows }).unwrap()
+    }
+
     #[test]
-    fn every_cell_is_drawn_and_twice_the_same() {
-        let picture = render(&example()).unwrap();
-        assert_eq!(picture, render(&example()).unwrap());
-        assert_eq!(picture.matches("decode torch").count() + picture.matches("decode onnx").count(), 12);
-        assert!(picture.contains("env/… ×38") && !picture.contains("wheel-00"));
-        for outside in ["href", "url(", "<script"] {
+    fn every_cell_is_a_row_and_twice_the_same() {
+        let picture = drawn(&example(), Collapse::Cells, true);
+        assert_eq!(picture, drawn(&example(), Collapse::Cells, true));
+        assert_eq!(picture.matches("class=\"row ").count(), 12);
+        assert!(
+            picture.contains("onnx container cpu") && picture.contains("38 fetched") && !picture.contains("wheel-00")
+        );
+        for outside in ["href", "url(", "<script", "data-"] {
             assert!(!picture.contains(outside), "{outside}");
         }
     }
 
     #[test]
+    fn without_rows_a_matrix_is_its_counts() {
+        let picture = drawn(&example(), Collapse::Recipes, false);
+        assert_eq!(picture.matches("class=\"row ").count(), 0);
+        assert!(picture.contains("6 unavailable") && picture.contains("measure ×12"));
+    }
+
+    #[test]
+    fn the_main_pipeline_fits_a_screen_at_its_natural_size() {
+        let view = fold(&example(), Collapse::blocks(&example()));
+        let picture = Picture::new(&view, Style { rows: true }).unwrap();
+        assert!(picture.placed.width <= 1280.0, "{}", picture.placed.width);
+        assert!(picture.placed.height <= 700.0, "{}", picture.placed.height);
+    }
+
+    #[test]
     fn an_empty_graph_is_a_picture_too() {
-        assert!(render(&GraphView::default()).unwrap().starts_with("<svg"));
+        assert!(drawn(&GraphView::default(), Collapse::Fetch, true).starts_with("<svg"));
     }
 
     #[test]
     fn hostile_names_are_escaped() {
         let mut view = example();
         view.nodes[38].name = "<script>\"&".into();
-        let picture = render(&view).unwrap();
+        view.nodes[38].group = view.nodes[38].name.clone();
+        let picture = drawn(&view, Collapse::None, true);
         assert!(picture.contains("&lt;script&gt;&quot;&amp;") && !picture.contains("<script"));
     }
 }

@@ -192,7 +192,11 @@ fn reading(comparison: &Comparison) -> Markup {
 }
 
 fn picture(view: Option<&GraphView>) -> Markup {
-    let drawn = view.and_then(|view| graph::svg::render(&view.without_cache_states()).ok());
+    let drawn = view.and_then(|view| {
+        let view = view.without_cache_states();
+        let folded = graph::fold::fold(&view, graph::fold::Collapse::blocks(&view));
+        graph::svg::render(&folded, graph::svg::Style { rows: true }).ok()
+    });
     html! {
         @if let Some(svg) = drawn {
             section.wide id="graph" {
