@@ -193,6 +193,12 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, what: &
     Some(format!("{what}: {}", list(&known)))
 }
 
+/// The same; where nothing is known, `none` says what to do.
+pub fn suggest_or<'a>(word: &str, known: Vec<&'a str>, what: &str, none: impl FnOnce() -> String) -> String {
+    let help = suggest(word, known.iter().copied(), what).filter(|_| !known.is_empty());
+    help.unwrap_or_else(none)
+}
+
 /// `a`, `b` and `c`; long lists are cut.
 pub fn list<T: AsRef<str>>(words: &[T]) -> String {
     joined(words, "and")

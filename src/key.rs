@@ -15,7 +15,8 @@
 //! | network allowed | | ● | | | |
 //! | host libraries, by content | | | ● | | |
 //! | layers, entry point, environment of an image | | | ● | | |
-//! | place, device, data type, threads, maths mode, tokens, warm-up rule, limits, sandbox | | | | ● | |
+//! | place, device, data type, threads, maths mode, warm-up rule, limits, sandbox | | | | ● | |
+//! | tokens of a sequence; or declared items of an inference, whose inputs hold their shapes and types | | | | ● | |
 //! | baseline, reference, tolerances, statistics' version | | | | | ● |
 //!
 //! In no key: names of steps, comments, formatting, descriptions, URLs, absolute paths, patterns of filters, values
@@ -29,7 +30,8 @@ use std::fmt::Write as _;
 use pipe_cache::{Digest, Entry};
 
 use crate::pipeline::{
-    Action, Arg, Class, Compare, Image, Input, Measure, Origin, Place, Put, PutWhat, Run, Step, StepId, TreeOf, places,
+    Action, Arg, Class, Compare, Image, Input, Measure, Origin, Place, Put, PutWhat, Run, Step, StepId, TreeOf,
+    Workload, places,
 };
 use crate::record::Sandbox;
 
@@ -364,7 +366,11 @@ fn image_manifest(image: &Image, world: &World, reader: &Reader) -> Result<Manif
 /// The question key: what is measured, apart from the machine.
 fn measure_manifest(measure: &Measure, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
     let mut manifest = Manifest::new(Class::Measure, "measure", MEASURE_VERSION);
-    let content = [("engine", &measure.engine), ("model", &measure.model), ("tokens", &measure.tokens)];
+    let data = match &measure.workload {
+        Workload::Sequence { tokens, .. } => ("tokens", tokens),
+        Workload::Inference { inputs, .. } => ("inputs", inputs),
+    };
+    let content = [("engine", &measure.engine), ("model", &measure.model), data];
     for (name, input) in content {
         manifest.add_from(name, reader.entry(&input.value)?, &input.origin);
     }
@@ -382,8 +388,14 @@ fn measure_manifest(measure: &Measure, world: &World, reader: &Reader) -> Result
     manifest.add_from("dtype", format!("{:?}", measure.dtype.value).to_lowercase(), &measure.dtype.origin);
     manifest.add_from("threads", measure.threads.value, &measure.threads.origin);
     manifest.add_from("reduced-precision", measure.reduced_precision.value, &measure.reduced_precision.origin);
-    manifest.add_from("prompt-tokens", measure.prompt_tokens.value, &measure.prompt_tokens.origin);
-    manifest.add_from("new-tokens", measure.new_tokens.value, &measure.new_tokens.origin);
+    match &measure.workload {
+        Workload::Sequence { prompt_tokens, new_tokens, .. } => {
+            manifest.add_from("prompt-tokens", prompt_tokens.value, &prompt_tokens.origin);
+            manifest.add_from("new-tokens", new_tokens.value, &new_tokens.origin);
+        }
+        Workload::Inference { items: Some(items), .. } => manifest.add_from("items", items.value, &items.origin),
+        Workload::Inference { items: None, .. } => {}
+    }
     manifest.add("warm-up", format!("min {} max {}", measure.warm_up.min, measure.warm_up.max));
     manifest.add("sandbox", world.sandbox.map(Sandbox::name).unwrap_or("none"));
     Ok(manifest)

@@ -384,8 +384,6 @@ pub struct Measure {
     pub program: Spanned<String>,
     /// A tree with `pipe-model.json`.
     pub model: Spanned<Input>,
-    /// A `.npy` file.
-    pub tokens: Spanned<Input>,
     /// A Python environment with the CUDA libraries; given for `cuda` alone.
     pub cuda_libraries: Option<Spanned<Input>>,
     pub place: Place,
@@ -393,13 +391,39 @@ pub struct Measure {
     pub dtype: Spanned<Dtype>,
     pub threads: Spanned<u32>,
     pub reduced_precision: Spanned<bool>,
-    pub prompt_tokens: Spanned<u32>,
-    pub new_tokens: Spanned<u32>,
+    pub workload: Workload,
     pub warm_up: WarmUp,
     /// How much to sample: a query over the sample sets of the key, never part of it.
     pub sampling: Sampling,
     /// Judged by the report, not part of the key.
     pub memory_budget: Option<Spanned<u64>>,
+}
+
+/// What one sample of a measurement is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Workload {
+    /// A sequence of a language model: a pass over the prompt, then one pass for each further token. `tokens` is
+    /// a `.npy` file.
+    Sequence { tokens: Spanned<Input>, prompt_tokens: Spanned<u32>, new_tokens: Spanned<u32> },
+    /// One forward pass of any model. `inputs` is a folder with a `.npy` file for each input; `items` says how
+    /// many things one pass works on, where that is not the first dimension of the first input.
+    Inference { inputs: Spanned<Input>, items: Option<Spanned<u32>> },
+}
+
+impl Workload {
+    /// What the engine reads for it.
+    pub fn data(&self) -> &Spanned<Input> {
+        match self {
+            Workload::Sequence { tokens: data, .. } | Workload::Inference { inputs: data, .. } => data,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn data_mut(&mut self) -> &mut Spanned<Input> {
+        match self {
+            Workload::Sequence { tokens: data, .. } | Workload::Inference { inputs: data, .. } => data,
+        }
+    }
 }
 
 /// The warm-up rule; it changes the distribution, so it is part of the key.
@@ -409,7 +433,7 @@ pub struct WarmUp {
     pub max: u32,
 }
 
-/// Sample until all of the first three hold, and no longer than the last.
+/// Sample until all of the first three hold, and no longer than the last two.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     pub min_samples: u32,
@@ -417,6 +441,8 @@ pub struct Sampling {
     /// Half-width of the median's 95 % interval, relative to the median.
     pub target: f64,
     pub max_time: Duration,
+    /// More tell hardly more, and all of them are kept: a small model makes a hundred thousand in a few seconds.
+    pub max_samples: u32,
 }
 
 /// A comparison of measured cells.
@@ -522,7 +548,7 @@ pub fn inputs(action: &Action) -> Vec<&Input> {
         })),
         Action::Image(image) => found.extend(image.layers.iter().map(|(_, input)| &input.value)),
         Action::Measure(measure) => {
-            found.extend([&measure.engine.value, &measure.model.value, &measure.tokens.value]);
+            found.extend([&measure.engine.value, &measure.model.value, &measure.workload.data().value]);
             found.extend(measure.cuda_libraries.iter().map(|input| &input.value));
             if let Place::Container { image, .. } = &measure.place {
                 found.push(&image.value);

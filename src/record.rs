@@ -78,16 +78,26 @@ pub struct Session {
     pub prepared: Option<Prepared>,
     pub warmed: Option<Warmed>,
     pub samples: Vec<Sample>,
-    /// Tokens of one sample, so that rates need no look at the pipeline.
-    pub prompt_tokens: u32,
-    pub new_tokens: u32,
+    /// What one sample was, so that rates need no look at the pipeline.
+    #[serde(flatten)]
+    pub work: Work,
     pub usage: Option<Usage>,
-    /// A folder with `logits.npy`.
+    /// A folder with `logits.npy` of a sequence, or a file for each output of an inference.
     pub outputs: Option<Entry>,
     pub cautions: Vec<Caution>,
     /// Out of memory that the engine reported: a result of this machine.
     pub fault: Option<Fault>,
     pub log: Option<Entry>,
+}
+
+/// What one sample of a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Work {
+    /// A sequence of a language model.
+    Sequence { prompt_tokens: u32, new_tokens: u32 },
+    /// One inference on so many items; `None` while nobody has said or measured how many.
+    Inference { items: Option<u32> },
 }
 
 /// A warning about a measurement, with what it means for the figure.

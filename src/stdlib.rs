@@ -17,6 +17,11 @@ static FILES: &[(&str, &[u8])] = &[
     ("scripts/make_llama.py", include_bytes!("../stdlib/scripts/make_llama.py")),
     ("scripts/tokens.py", include_bytes!("../stdlib/scripts/tokens.py")),
     ("scripts/torchscript.py", include_bytes!("../stdlib/scripts/torchscript.py")),
+    ("scripts/exported.py", include_bytes!("../stdlib/scripts/exported.py")),
+    ("scripts/tensors.py", include_bytes!("../stdlib/scripts/tensors.py")),
+    ("scripts/python_model.py", include_bytes!("../stdlib/scripts/python_model.py")),
+    ("scripts/onnx_card.py", include_bytes!("../stdlib/scripts/onnx_card.py")),
+    ("scripts/random_inputs.py", include_bytes!("../stdlib/scripts/random_inputs.py")),
     ("scripts/export_onnx.py", include_bytes!("../stdlib/scripts/export_onnx.py")),
 ];
 

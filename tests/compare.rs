@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use pipe::measure::comparison::{Budget, ExpectVerdict, Parity, Row, SpeedUp, State};
+use pipe::measure::metric::Metric;
 use pipe::measure::ratio::Verdict;
 use pipe::measure::{Comparison, Outcome, Outputs};
-use pipe::record::{Caution, CautionCode};
+use pipe::record::{Caution, CautionCode, Work};
 use pipe_engine::message::{Fault, FaultKind};
 
 #[path = "report/fixture.rs"]
@@ -48,6 +49,51 @@ fn the_plain_matrix_has_a_baseline_verdicts_and_winners() {
     assert_eq!(verdict("onnx native cpu"), "faster");
     assert!(row(&comparison, "onnx native cpu").winner && !row(&comparison, "torch native cpu").winner);
     assert!(!comparison.gate_failed());
+}
+
+#[test]
+fn inferences_are_ranked_by_their_latency() {
+    let comparison = comparison(Scenario::Inference);
+    let fast = row(&comparison, "onnx native cpu");
+    let summary = fast.summary.as_ref().expect("a summary");
+    assert_eq!(summary.primary(), Some(Metric::Latency));
+    let (latency, rate) = (summary.headline(Metric::Latency), summary.headline(Metric::ItemsPerSecond));
+    let (latency, rate) = (latency.expect("a latency"), rate.expect("a rate"));
+    assert!((rate * latency / 8e9 - 1.0).abs() < 0.01, "8 items in {latency} ns are {rate} a second");
+    assert!(!summary.metrics.contains_key(&Metric::TimeToFirstToken), "no token, no metric of one");
+    assert!(matches!(fast.speed_up(), SpeedUp::Compared { verdict: Verdict::Faster, .. }) && fast.winner);
+    assert!(matches!(fast.parity, Parity::Right(figures) if figures.tokens.is_none() && figures.max_abs > 0.0));
+}
+
+#[test]
+fn sessions_of_sequences_are_kept_as_they_always_were() {
+    let kept = |scenario: Scenario| {
+        let session = row(&comparison(scenario), "onnx native cpu").sessions[0].clone();
+        let json = serde_json::to_value(&session).expect("JSON");
+        let back: pipe::record::Session = serde_json::from_value(json.clone()).expect("a session");
+        assert!(back == session);
+        json
+    };
+    let (sequence, inference) = (kept(Scenario::Plain), kept(Scenario::Inference));
+    assert_eq!((&sequence["prompt_tokens"], &sequence["new_tokens"]), (&64.into(), &32.into()));
+    assert!(sequence.get("items").is_none() && sequence.get("work").is_none());
+    assert_eq!((inference.get("prompt_tokens"), &inference["items"]), (None, &8.into()));
+}
+
+#[test]
+fn cells_that_work_on_different_items_are_not_compared() {
+    let comparison = comparison_with(Scenario::Inference, |cell, outcome| match outcome {
+        Outcome::Measured { sessions, outputs, from_store } if cell == "onnx native cpu" => {
+            let mut sessions = sessions.into_owned();
+            sessions[0].work = Work::Inference { items: Some(16) };
+            Outcome::Measured { sessions: Cow::Owned(sessions), outputs, from_store }
+        }
+        other => other,
+    });
+    let row = row(&comparison, "onnx native cpu");
+    let said = "not comparable: items 16 against 8";
+    assert!(matches!(row.speed_up(), SpeedUp::NotAvailable { reason } if reason == said));
+    assert!(!comparison.rows.iter().any(|row| row.winner), "who did different work runs no race");
 }
 
 #[test]

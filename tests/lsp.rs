@@ -234,6 +234,10 @@ fn hovers_explain_every_kind_of_word() {
         &["recipe `llama` of `std/model`", "`size` = `\"135m\"`"],
     );
     says("pipeline \"p\"\nuse \"std/model\"\nllama \"m\" si|ze=\"test\"\n", &["of recipe `llama`", "the shape"]);
+    says(
+        "pipeline \"p\"\nuse \"std/bench\"\nbench-llm \"m\" memory-b|udget=(GiB)4\n",
+        &["It is `(GiB)6` unless given", "`(KiB)`"],
+    );
     says("pipeline \"p\"\nstep \"a\" timeout=(m|in)2 {", &["Minutes"]);
     says("pipeline \"p\"\nstep \"a\" { wh|en host-os=\"linux\" {", &["Holds its children"]);
     says("pipeline \"p\"\nstep \"a\" { when host-|os=\"linux\" {", &["operating system", "`macos`"]);

@@ -1,5 +1,7 @@
 //! Matrices, profiles and lists beyond texts: where values come from, names that stay, and many cells.
 
+mod common;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -299,4 +301,112 @@ step "t" for-each="n" { run "cat" (axis)"b"; input (cells)"s" as="in"; }
 "#;
     let said = read(text, &Options::default(), &facts("linux", "none")).expect_err("too many");
     assert!(said.contains("pipe::too-many-inputs"), "{said}");
+}
+
+#[test]
+fn a_profile_runs_and_why_names_it() {
+    let place = common::Place::new();
+    place.write("p.kdl", PROFILES);
+    place.write("data.txt", "hello");
+    place.pipe(&["run", "p.kdl"]).expect(0);
+    let said = place.pipe(&["plan", "p.kdl", "--profile", "quick"]).expect(0);
+    assert!(said.out.contains("runs (run.arg.0: value big → value test, and 3 more)"), "{}", said.out);
+    let said = place.pipe(&["why", "p.kdl", "s", "--profile", "quick", "--set", "tokens=32"]).expect(0);
+    assert!(said.out.contains("value big → value test   --profile quick (p.kdl:7:10)"), "{}", said.out);
+    assert!(said.out.contains("value 64 → value 32   --set tokens=32"), "{}", said.out);
+    // What was kept of the pipeline without the profile is not taken for the one with it.
+    place.pipe(&["run", "p.kdl", "--profile", "quick"]).expect(0);
+    place.pipe(&["run", "p.kdl", "--profile", "quick", "--require-cached"]).expect(0);
+    place.pipe(&["run", "p.kdl", "--require-cached"]).expect(0);
+    assert!(place.pipe(&["run", "p.kdl", "--profile", "quik"]).expect(2).err.contains("did you mean `quick`?"));
+}
+
+#[test]
+fn check_reads_a_pipeline_with_each_of_its_profiles() {
+    let place = common::Place::new();
+    let text = "pipeline \"p\"\nparam \"n\" 1 2 many=#true\nprofile \"less\" { n 1; }\nmatrix \"m\" { axis \"n\" (param)\"n\"; }\n\
+                step \"s\" for-each=\"m\" { run \"true\" (axis)\"n\"; }\nstep \"t\" { run \"cat\" (step)\"s[n=2]\"; }\n";
+    place.write("p.kdl", text);
+    let said = place.pipe(&["check", "p.kdl"]).expect(2);
+    assert!(said.err.contains("with `--profile less`:") && said.err.contains("pipe::unknown-value"), "{}", said.err);
+    place.pipe(&["check", "p.kdl", "--profile", "less", "--set", "n=1,2"]).expect(0);
+    place.write("p.kdl", &text.replace("{ n 1; }", "{ n 2; }"));
+    assert_eq!(place.pipe(&["check", "p.kdl"]).expect(0).out, "p.kdl: ok, 3 steps\n");
+}
+
+#[test]
+fn only_what_is_chosen_runs() {
+    let place = common::Place::new();
+    let text = "pipeline \"p\"\nmatrix \"m\" { axis \"size\" 1 2; axis \"tool\" \"a\" \"b\"; exclude size=2 tool=\"b\" reason=\"too slow\"; }\n\
+                step \"s\" for-each=\"m\" { run \"sh\" \"-c\" \"echo $0 > out/o\" (axis)\"size\" (axis)\"tool\"; output \"o\"; }\n\
+                step \"all\" { run \"sh\" \"-c\" \"cat in/s/* > out/o\"; input (cells)\"s/o\" as=\"s\"; output \"o\"; }\n";
+    place.write("p.kdl", text);
+    let said = place.pipe(&["run", "p.kdl", "--only", "size=1 !tool=b"]).expect(0);
+    assert!(said.err.contains("1 ran, 0 cached"), "{}", said.err);
+    let said = place.pipe(&["plan", "p.kdl", "--only", "tool=b"]).expect(0).out;
+    let state = |step: &str| said.lines().find(|line| line.contains(step)).unwrap_or_default().to_owned();
+    assert!(state("s[size=1,tool=a]").ends_with("cached"), "{said}");
+    assert!(state("s[size=2,tool=a]").ends_with("not selected"), "{said}");
+    assert!(state("all").ends_with("not selected"), "{said}");
+    assert!(state("s[size=1,tool=b]").contains("runs"), "{said}");
+    for (pattern, wanted) in [
+        ("sise=1", "no matrix has an axis `sise`; did you mean `size`?"),
+        ("size=3", "axis `size` has no value `3`"),
+        ("tool=c*", "axis `tool` has no value `c*`; it has: `a` and `b`"),
+        ("size=2 tool=b", "the cell size=2,tool=b is excluded: too slow"),
+        ("size", "is no pattern"),
+    ] {
+        let said = place.pipe(&["plan", "p.kdl", "--only", pattern]).expect(2).err;
+        assert!(said.contains(wanted), "{pattern}: {said}");
+    }
+    let said = place.pipe(&["run", "p.kdl"]).expect(0);
+    assert!(said.err.contains("3 ran, 1 cached"), "{}", said.err);
+}
+
+const MEASURED: &str = r#"pipeline "p"
+matrix "cells" {
+    axis "model" "one" "two"
+    axis "place" "here"
+    exclude model="two" reason="not today"
+    include model="two" place="here" reason="but once"
+    include model="three" place="here"
+}
+measure "speed" for-each="cells" {
+    engine (file)"sim-engine"
+    program "sim-engine"
+    model (file)"one"
+    tokens (file)"tokens.npy"
+    device "cpu"
+    threads 1
+    when model="one" { prompt-tokens 8; }
+    when model="two" { prompt-tokens 8; }
+    when model="three" { prompt-tokens 4; }
+    new-tokens 4
+    warm-up min=2 max=4
+    samples min=4 time=(ms)100 target=(percent)50 max-time=(s)5
+    timeout (s)20
+}
+compare "all" of=(step)"speed" { baseline model="one"; }
+compare "some" of=(cells)"speed[model=t*]" { baseline model="two"; }
+"#;
+
+#[test]
+fn each_comparison_reports_the_cells_that_it_looks_at() {
+    let place = common::Place::new();
+    place.engine();
+    place.model("one", "{}");
+    place.write("p.kdl", MEASURED);
+    place.pipe(&["run", "p.kdl", "--events", "events.jsonl"]).expect(0);
+    let ran = common::ran(&place.path().join("events.jsonl"));
+    assert!(["all", "some"].iter().all(|step| ran.iter().any(|name| name == step)), "{ran:?}");
+    let report = |name: &str| std::fs::read_to_string(place.path().join("out/p").join(name)).expect("a report");
+    let (all, some) = (report("all.csv"), report("some.csv"));
+    let line = |text: &str, cell: &str| text.lines().find(|line| line.contains(cell)).unwrap_or_default().to_owned();
+    for cell in ["one here", "two here", "three here"] {
+        assert!(line(&all, cell).contains("measured"), "{cell}: {all}");
+    }
+    assert!(
+        line(&some, "one here").contains("not selected") && line(&some, "three here").contains("measured"),
+        "{some}"
+    );
 }

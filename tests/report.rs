@@ -12,8 +12,12 @@ mod fixture;
 
 use fixture::{Scenario, comparison, comparison_with};
 
-const SCENARIOS: [(Scenario, &str); 3] =
-    [(Scenario::Plain, "plain"), (Scenario::Troubled, "troubled"), (Scenario::NoDocker, "no-docker")];
+const SCENARIOS: [(Scenario, &str); 4] = [
+    (Scenario::Plain, "plain"),
+    (Scenario::Troubled, "troubled"),
+    (Scenario::NoDocker, "no-docker"),
+    (Scenario::Inference, "inference"),
+];
 
 /// Renders each scenario twice, from sessions made anew, and holds the text against `tests/report/NAME.EXT`.
 #[expect(clippy::disallowed_methods, reason = "a test asks whether to write its expected files anew")]

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use common::{Place, ran};
+use pipe_engine::npy;
+use pipe_engine::tensor::{Element, Tensor};
 
 /// Three builds, each of which reads the one before, and two cells measured by the simulated engine.
 const PIPELINE: &str = r#"
@@ -268,6 +270,87 @@ fn a_step_sees_no_file_that_it_did_not_declare() {
     assert!(said.err.contains("No such file") || said.err.contains("Permission denied"), "{}", said.err);
 }
 
+/// The same model right and wrong, measured by single inferences.
+const INFERENCES: &str = r#"
+pipeline "tensors" about="inferences"
+matrix "cells" {
+    axis "model" "one" "two" "off"
+}
+measure "infer" for-each="cells" {
+    engine (file)"sim-engine"
+    program "sim-engine"
+    when model="one" { model (file)"one"; }
+    when model="two" { model (file)"two"; }
+    when model="off" { model (file)"off"; }
+    inputs (file)"inputs"
+    device "cpu"
+    threads 1
+    samples min=8 time=(s)1 target=(percent)5 max-time=(s)20
+}
+compare "report" of=(step)"infer" {
+    baseline model="one"
+    parity reference="model=one" max-rel=1e-3
+    expect "items-per-second" cell="model=two" min=100
+}
+"#;
+
+/// A folder of inputs for the simulated engine: `x`, so many rows of two numbers.
+fn inputs(place: &Place, rows: u64) {
+    let bytes = (0..2 * rows).flat_map(|number| (number as f32).to_le_bytes()).collect();
+    let tensor = Tensor { element: Element::Float32, shape: vec![rows, 2], bytes };
+    let path = place.write("inputs/x.npy", "");
+    npy::write(fs::File::create(path).expect("a file"), &tensor).expect("an array");
+}
+
+#[test]
+fn inferences_of_any_model_are_measured_compared_and_kept() {
+    let place = Place::new();
+    place.write("tensors.kdl", INFERENCES);
+    place.engine();
+    inputs(&place, 4);
+    place.model("one", "{}");
+    place.model("two", r#"{"infer-ns": 10000000}"#);
+    place.model("off", r#"{"behaviour": "wrong"}"#);
+    let said = place.pipe(&["run", "tensors.kdl"]).expect(1);
+    assert!(said.out.contains("2 measured, 1 wrong"), "{}", said.out);
+    assert!(said.out.contains("One sample is one inference of 4 items"), "{}", said.out);
+    let report = fs::read_to_string(place.path().join("out/tensors/report.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let cell = |label: &str| {
+        let cells = report["cells"].as_array().expect("cells");
+        cells.iter().find(|cell| cell["label"] == label).expect("a cell").clone()
+    };
+    let (one, two, off) = (cell("one"), cell("two"), cell("off"));
+    let median = |cell: &serde_json::Value, metric: &str| cell["metrics"][metric]["median"].as_f64().expect("a median");
+    // Times are invented: 20 ms and 10 ms, and up to 1 % more.
+    assert!((20e6..20.2e6).contains(&median(&one, "latency")), "{}", one["metrics"]);
+    assert!((396.0..400.0).contains(&median(&two, "items-per-second")), "{}", two["metrics"]);
+    assert!(two["metrics"].get("time-to-first-token").is_none(), "{}", two["metrics"]);
+    assert_eq!(two["speed_ups"]["latency"]["verdict"], "faster");
+    assert_eq!((&two["parity"]["verdict"], &two["parity"]["max_abs"]), (&"right".into(), &0.0.into()));
+    assert_eq!((&off["parity"]["verdict"], &off["parity"]["max_abs"]), (&"wrong".into(), &1.0.into()));
+    assert!(two["sessions"][0]["samples"][0]["latency_ns"].is_u64(), "{}", two["sessions"][0]["samples"][0]);
+    assert_eq!(report["expects"][0]["verdict"], "pass");
+
+    place.pipe(&["run", "tensors.kdl", "--require-cached"]).expect(1);
+    inputs(&place, 8);
+    let why = place.pipe(&["why", "tensors.kdl", "infer[model=two]"]).expect(0);
+    assert!(why.out.contains("inputs: "), "{}", why.out);
+    let said = place.pipe(&["run", "tensors.kdl"]).expect(1);
+    assert!(said.out.contains("One sample is one inference of 8 items"), "{}", said.out);
+}
+
+#[test]
+fn inputs_that_do_not_fit_fail_the_cell_with_what_the_model_takes() {
+    let place = Place::new();
+    place.write("tensors.kdl", INFERENCES);
+    place.engine();
+    place.write("inputs/z.npy", "");
+    ["one", "two", "off"].iter().for_each(|name| place.model(name, "{}"));
+    let said = place.pipe(&["run", "tensors.kdl"]).expect(3);
+    assert!(said.err.contains("`z.npy` is no input of the model, which takes `x.npy`"), "{}", said.err);
+}
+
 #[test]
 fn every_example_runs() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
@@ -281,9 +364,9 @@ fn every_example_runs() {
         count += 1;
         let file = path.to_str().expect("UTF-8");
         // What fetches needs a network that tests may not have; its reading is tested, and fetching is by
-        // the tests of `exec::builtin::fetch` against a server of their own.
-        // What measures takes gigabytes, and the machine for itself.
-        if ["fetch.kdl", "expect.kdl"].iter().any(|name| path.ends_with(name)) {
+        // the tests of `exec::builtin::fetch` against a server of their own. CI runs what needs torch, which is
+        // gigabytes.
+        if ["fetch.kdl", "model.kdl", "expect.kdl"].iter().any(|name| path.ends_with(name)) {
             place.pipe(&["check", file]).expect(0);
         } else {
             place.pipe_with(&[("EXAMPLE_TOKEN", "an example of a secret")], &["run", file]).expect(0);

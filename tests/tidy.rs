@@ -11,7 +11,7 @@ const LAYERS: [&str; 15] = [
 ];
 
 /// Dependency → the modules that may name it.
-const OWNERS: [(&str, &[&str]); 16] = [
+const OWNERS: &[(&str, &[&str])] = &[
     ("kdl::", &["syntax"]),
     ("postcard::", &["resolve"]),
     ("petgraph::", &["plan"]),

@@ -16,6 +16,7 @@ pub mod explain;
 pub mod fmt;
 pub mod graph;
 pub mod history;
+pub mod init;
 pub mod known;
 pub mod load;
 pub mod log;
@@ -97,6 +98,8 @@ pub struct Target {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Writes a small pipeline that runs, for a model of yours
+    Init(init::Arguments),
     /// Does what is missing, and prints the table
     Run(run::Arguments),
     /// Says what would run and why, and runs nothing
@@ -146,6 +149,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let code = match cli.command {
+        Command::Init(arguments) => init::main(&cli.global, &arguments),
         Command::Run(arguments) => run::main(&cli.global, &arguments),
         Command::Plan(arguments) => plan::main(&cli.global, &arguments),
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),

@@ -1,11 +1,11 @@
-//! An engine in a container: the image into the runtime, the tokens in, the outputs out, nothing left behind.
+//! An engine in a container: the image into the runtime, the data in, the outputs out, nothing left behind.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipe_cache::Entry;
+use pipe_cache::{Digest, Entry};
 use pipe_engine::message::Sample;
 
 use super::container::{ContainerSpec, Hints, Owner, Runtime, RuntimeError};
@@ -13,7 +13,7 @@ use super::engine::{self, Drive};
 use super::image::Image;
 use super::measuring::store_outputs;
 use super::outcome::{Failure, Lack};
-use super::place::{MOMENT, Ran, TAIL, env};
+use super::place::{MOMENT, Ran, TAIL, data_place, env};
 use super::work::{Job, Unmade, tail};
 use crate::host;
 use crate::pipeline::Measure;
@@ -97,7 +97,7 @@ pub async fn run(
         memory: container.memory,
         env: env(asked.threads.value).into_iter().collect(),
         args: vec![format!("/{}", asked.program.value)],
-        files: vec![("tokens.npy".to_owned(), tokens(job, asked)?)],
+        files: data(job, asked)?,
         owner: Owner::current(job.key.short()),
         exe: Some(site.exe.clone()),
         log: log.clone(),
@@ -145,11 +145,21 @@ pub async fn run(
     Ok(Ran { result, outputs, log })
 }
 
-fn tokens(job: &Job<'_>, asked: &Measure) -> Result<Vec<u8>, Unmade> {
-    let entry = job.entry(&asked.tokens.value)?;
-    let bytes = match entry.digest() {
-        Some(digest) => job.site.store.read(&digest)?,
-        None => None,
+/// What the workload reads, as the files that are put below the container's `in`.
+fn data(job: &Job<'_>, asked: &Measure) -> Result<Vec<(String, Vec<u8>)>, Unmade> {
+    let place = data_place(&asked.workload).trim_start_matches("in/");
+    let store = &job.site.store;
+    let mut found = Vec::new();
+    store.walk(&job.entry(&asked.workload.data().value)?, |path, entry| {
+        if let Entry::File { .. } = entry {
+            let name = if path.is_empty() { place.to_owned() } else { format!("{place}/{path}") };
+            found.push((name, entry.digest()));
+        }
+    })?;
+    let read = |(name, digest): (String, Option<Digest>)| {
+        let bytes = digest.map(|digest| store.read(&digest)).transpose()?.flatten();
+        let gone = || Failure { message: format!("`{name}` is gone from the store"), ..Failure::default() };
+        bytes.ok_or_else(gone).map_err(Unmade::Failed).map(|bytes| (name.clone(), bytes))
     };
-    bytes.ok_or_else(|| Unmade::Failed(Failure { message: "the token file is gone".to_owned(), ..Failure::default() }))
+    found.into_iter().map(read).collect()
 }

@@ -31,6 +31,8 @@ pub struct Drive {
     pub first_block: u32,
     /// Measuring goes on for no longer than this, enough or not.
     pub max_time: Duration,
+    /// At most one sample is taken in so much time: those of a fast model are spread, with passes between them.
+    pub pace: Duration,
     /// Where the engine writes its outputs for the parity check, if it shall.
     pub outputs_folder: Option<String>,
     pub limits: Limits,
@@ -68,6 +70,8 @@ pub enum Enough {
     Yes,
     /// About so many more are needed.
     More(u32),
+    /// More are needed, and no more are to be taken.
+    LimitReached,
 }
 
 /// What happens, for those who watch.
@@ -220,13 +224,15 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
         let begun = Instant::now();
         let mut samples: Vec<Sample> = Vec::new();
         let mut wanted = self.plan.first_block;
-        let mut each = self.warmed.as_ref().and_then(|warmed| warmed.samples.last()).map_or(Duration::ZERO, length);
+        let pass = self.warmed.as_ref().map_or(Duration::ZERO, |warmed| middle(&warmed.samples));
+        let every = if pass.is_zero() { 1 } else { fits(self.plan.pace, pass) };
+        let mut each = pass * every;
         loop {
             let left = self.plan.max_time.saturating_sub(begun.elapsed());
             let block = wanted.clamp(1, fits(left, each));
             let block_begun = Instant::now();
             let answer =
-                self.ask(Phase::Measure, Request::Measure { samples: block }, self.plan.limits.measure).await?;
+                self.ask(Phase::Measure, Request::Measure { samples: block, every }, self.plan.limits.measure).await?;
             let Answer::Samples { samples: new } = answer else {
                 return Err(wrong(Phase::Measure, &answer));
             };
@@ -242,6 +248,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
             (self.progress)(Progress::Measured { samples: samples.len() });
             match enough(&samples) {
                 Enough::Yes => return Ok((samples, true)),
+                Enough::LimitReached => return Ok((samples, false)),
                 Enough::More(_) if begun.elapsed() + each > self.plan.max_time => {
                     return Ok((samples, false));
                 }
@@ -269,9 +276,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
         }
     }
 
-    /// Every sample holds one time for each token that the workload asks for.
+    /// Every sample holds one time for each token that the workload asks for; an inference decodes none.
     fn check_shape(&self, samples: &[Sample]) -> Result<(), EngineFault> {
-        let Workload::Llm { new_tokens, .. } = self.plan.prepare.workload;
+        let new_tokens = match self.plan.prepare.workload {
+            Workload::Llm { new_tokens, .. } => new_tokens,
+            Workload::Inference { .. } => 0,
+        };
         let odd = samples.iter().find(|sample| sample.decode_ns.len() != new_tokens as usize);
         match odd {
             None => Ok(()),
@@ -287,6 +297,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, P: FnMut(Progress)> Session<'_
 fn fits(left: Duration, each: Duration) -> u32 {
     let count = left.as_nanos().checked_div(each.as_nanos()).unwrap_or(u128::MAX);
     u32::try_from(count).unwrap_or(u32::MAX).max(1)
+}
+
+/// The middle one of some samples' lengths.
+fn middle(samples: &[Sample]) -> Duration {
+    let mut lengths: Vec<Duration> = samples.iter().map(length).collect();
+    lengths.sort_unstable();
+    lengths.get(lengths.len() / 2).copied().unwrap_or_default()
 }
 
 fn length(sample: &Sample) -> Duration {

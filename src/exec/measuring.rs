@@ -21,8 +21,8 @@ use super::work::{Job, Unmade};
 use crate::event::Event;
 use crate::host::load::Reading;
 use crate::measure::enough::{Enough, enough};
-use crate::pipeline::{Measure, Place};
-use crate::record::{Caution, CautionCode, FORMAT, Session};
+use crate::pipeline::{self, Measure, Place};
+use crate::record::{Caution, CautionCode, FORMAT, Session, Work};
 
 /// Samples of the first block, before anything is known of their time.
 const FIRST_BLOCK: u32 = 3;
@@ -107,6 +107,7 @@ async fn session(job: &Job<'_>, asked: &Measure, earlier: &[Session]) -> Result<
         warm_up: message::WarmUp { min: asked.warm_up.min, max: asked.warm_up.max },
         first_block: FIRST_BLOCK,
         max_time: asked.sampling.max_time,
+        pace: asked.sampling.min_time / asked.sampling.max_samples.max(1),
         outputs_folder: Some("out".to_owned()),
         limits: limits(job.site.step(job.id).limits.timeout),
     };
@@ -115,8 +116,7 @@ async fn session(job: &Job<'_>, asked: &Measure, earlier: &[Session]) -> Result<
         match enough(&all, &asked.sampling) {
             Enough::Yes => engine::Enough::Yes,
             Enough::More(more) => engine::Enough::More(more),
-            // The driver keeps its own clock; one more round at most.
-            Enough::TimeUp => engine::Enough::More(1),
+            Enough::LimitReached => engine::Enough::LimitReached,
         }
     };
     let progress = |progress: engine::Progress| match progress {
@@ -140,8 +140,7 @@ async fn session(job: &Job<'_>, asked: &Measure, earlier: &[Session]) -> Result<
         prepared: None,
         warmed: None,
         samples: Vec::new(),
-        prompt_tokens: asked.prompt_tokens.value,
-        new_tokens: asked.new_tokens.value,
+        work: work(asked, None),
         usage: None,
         outputs,
         cautions: Vec::new(),
@@ -152,6 +151,7 @@ async fn session(job: &Job<'_>, asked: &Measure, earlier: &[Session]) -> Result<
         Ok(driven) => {
             check_inside(job, asked, &driven.prepared).map_err(End::Failed)?;
             let own = Duration::from_nanos(driven.usage.cpu_ns.unwrap_or(0));
+            session.work = work(asked, driven.prepared.items);
             session.cautions = cautions(job, &driven, Reading::between(&reading, &Reading::now(), own));
             fill(&mut session, driven);
             Ok(session)
@@ -220,11 +220,26 @@ fn prepare(asked: &Measure) -> Prepare {
         reduced_precision: asked.reduced_precision.value,
         model: place::MODEL.to_owned(),
         cuda_libraries: asked.cuda_libraries.as_ref().map(|_| place::CUDA.to_owned()),
-        workload: Workload::Llm {
-            tokens: place::TOKENS.to_owned(),
-            prompt_tokens: asked.prompt_tokens.value,
-            new_tokens: asked.new_tokens.value,
+        workload: match &asked.workload {
+            pipeline::Workload::Sequence { prompt_tokens, new_tokens, .. } => Workload::Llm {
+                tokens: place::TOKENS.to_owned(),
+                prompt_tokens: prompt_tokens.value,
+                new_tokens: new_tokens.value,
+            },
+            pipeline::Workload::Inference { .. } => Workload::Inference { inputs: place::INPUTS.to_owned() },
         },
+    }
+}
+
+/// What one sample was: as the pipeline says, and else as the engine found it.
+fn work(asked: &Measure, found: Option<u32>) -> Work {
+    match &asked.workload {
+        pipeline::Workload::Sequence { prompt_tokens, new_tokens, .. } => {
+            Work::Sequence { prompt_tokens: prompt_tokens.value, new_tokens: new_tokens.value }
+        }
+        pipeline::Workload::Inference { items, .. } => {
+            Work::Inference { items: items.as_ref().map(|items| items.value).or(found) }
+        }
     }
 }
 
@@ -281,7 +296,7 @@ fn cautions(job: &Job<'_>, driven: &Driven, mut cautions: Vec<Caution>) -> Vec<C
         add(CautionCode::NotSteady, format!("not steady after {} warm-up samples", driven.warmed.samples.len()));
     }
     if !driven.enough {
-        add(CautionCode::FewSamples, format!("{} samples when the time was up", driven.samples.len()));
+        add(CautionCode::FewSamples, format!("{} samples when the limit was reached", driven.samples.len()));
     }
     let (inside, machine) = (&driven.prepared.inside.architecture, &job.site.facts.machine.architecture);
     if !inside.is_empty() && inside != machine {

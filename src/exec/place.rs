@@ -13,12 +13,13 @@ use super::outcome::Failure;
 use super::process::{self, Mount, ProcessSpec, Status};
 use super::work::{Job, Unmade, tail};
 use super::{contained, sandbox, world};
-use crate::pipeline::{Measure, Place};
+use crate::pipeline::{Measure, Place, Workload};
 use crate::record::Sandbox;
 
-/// Where the model, the tokens and the CUDA libraries lie, as the engine sees them.
+/// Where the model, what it works on and the CUDA libraries lie, as the engine sees them.
 pub const MODEL: &str = "in/model";
 pub const TOKENS: &str = "in/tokens.npy";
+pub const INPUTS: &str = "in/inputs";
 pub const CUDA: &str = "in/cuda";
 
 /// Where some hosts keep the driver's libraries, out of the loader's own folders.
@@ -62,6 +63,14 @@ pub fn env(threads: u32) -> BTreeMap<String, String> {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
+}
+
+/// Where what a workload reads lies.
+pub fn data_place(workload: &Workload) -> &'static str {
+    match workload {
+        Workload::Sequence { .. } => TOKENS,
+        Workload::Inference { .. } => INPUTS,
+    }
 }
 
 async fn native(
@@ -120,7 +129,7 @@ fn spec(job: &Job<'_>, asked: &Measure, root: &Path, log: &Path) -> Result<Proce
     let mut inputs = vec![
         ("in/engine", job.entry(&asked.engine.value)?),
         (MODEL, job.entry(&asked.model.value)?),
-        (TOKENS, job.entry(&asked.tokens.value)?),
+        (data_place(&asked.workload), job.entry(&asked.workload.data().value)?),
     ];
     if let Some(libraries) = &asked.cuda_libraries {
         inputs.push((CUDA, job.entry(&libraries.value)?));

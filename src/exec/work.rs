@@ -3,6 +3,7 @@
 //! The order is the store's promise: single flight by the key's lock, the work, the output, the manifest, and
 //! the record last. A step that failed leaves its folder for a look, and no record.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -27,11 +28,12 @@ use super::survey::Known;
 use super::{files, program, world};
 use crate::event::Event;
 use crate::key::Manifest;
-use crate::measure::{ParityRecord, Tolerance, parity};
+use crate::measure::tensor_parity::Files;
+use crate::measure::{ParityRecord, Tolerance, parity, tensor_parity};
 use crate::pipeline::{Action, Compare, FetchFile, FetchWheel, Input, PutWhat, StepId, TreeOf, UnpackWheels};
-use crate::record::{FORMAT, Sandbox, Session, StepRecord, StepUsage};
+use crate::record::{FORMAT, Sandbox, Session, StepRecord, StepUsage, Work};
 
-/// What engines call their outputs for the parity check.
+/// What engines call the output of a sequence for the parity check.
 const LOGITS: &str = "logits.npy";
 
 /// How long a fetch without a limit of its own may take.
@@ -379,28 +381,40 @@ fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session
     let Some(reference) = asked.of.iter().find(|id| is_reference(id) && cells.contains_key(id)) else {
         return Ok(record);
     };
-    let Some(reference) = logits(job.site, &cells[reference])? else { return Ok(record) };
+    let Some(reference) = outputs(job.site, &cells[reference])? else { return Ok(record) };
     let tolerance = Tolerance {
         max_abs: asked_parity.max_abs.as_ref().map(|bound| bound.value),
         max_rel: asked_parity.max_rel.as_ref().map(|bound| bound.value),
     };
     for (id, sessions) in cells {
-        if let Some(outputs) = logits(job.site, sessions)? {
-            let found = parity(&reference, &outputs, &tolerance);
+        if let Some(outputs) = outputs(job.site, sessions)? {
+            let found = match (reference.get(LOGITS), outputs.get(LOGITS)) {
+                (Some(reference), Some(logits)) if is_sequence(sessions) => parity(reference, logits, &tolerance),
+                _ => tensor_parity(&reference, &outputs, &tolerance),
+            };
             record.cells.insert(job.site.step(*id).coordinates(), ParityRecord::from(&found));
         }
     }
     Ok(record)
 }
 
-/// `logits.npy` of the newest session that wrote one.
-fn logits(site: &Site, sessions: &[Session]) -> Result<Option<Vec<u8>>, StoreError> {
+fn is_sequence(sessions: &[Session]) -> bool {
+    sessions.iter().all(|session| matches!(session.work, Work::Sequence { .. }))
+}
+
+/// The output files of the newest session that wrote any, by name.
+fn outputs(site: &Site, sessions: &[Session]) -> Result<Option<Files<'static>>, StoreError> {
     let Some(outputs) = sessions.iter().rev().find_map(|session| session.outputs.as_ref()) else { return Ok(None) };
-    let Some(file) = site.store.lookup(outputs, LOGITS)? else { return Ok(None) };
-    match file.digest() {
-        Some(digest) => site.store.read(&digest),
-        None => Ok(None),
+    let mut files = Vec::new();
+    site.store.walk(outputs, |path, entry| files.extend(entry.digest().map(|digest| (path.to_owned(), digest))))?;
+    let mut found = Files::new();
+    for (path, digest) in files {
+        match site.store.read(&digest)? {
+            Some(bytes) => found.insert(path, Cow::Owned(bytes)),
+            None => return Ok(None),
+        };
     }
+    Ok(Some(found))
 }
 
 /// How a process of the user's ended, in words.

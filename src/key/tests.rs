@@ -175,24 +175,31 @@ fn measure() -> Action {
         engine: at(output(1, "")),
         program: text("bin/engine"),
         model: at(output(2, "")),
-        tokens: at(output(3, "tokens.npy")),
         cuda_libraries: None,
         place: Place::Container { image: at(output(4, "")), cpus: at(2), memory: at(6 << 30) },
         device: at(Device::Cpu),
         dtype: at(Dtype::Fp32),
         threads: at(2),
         reduced_precision: at(false),
-        prompt_tokens: at(64),
-        new_tokens: at(32),
+        workload: sequence("tokens.npy", 64, 32),
         warm_up: WarmUp { min: 2, max: 10 },
         sampling: Sampling {
             min_samples: 10,
             min_time: Duration::from_secs(5),
             target: 0.02,
             max_time: Duration::from_secs(60),
+            max_samples: 2000,
         },
         memory_budget: None,
     }))
+}
+
+fn sequence(tokens: &str, prompt: u32, new: u32) -> Workload {
+    Workload::Sequence { tokens: at(output(3, tokens)), prompt_tokens: at(prompt), new_tokens: at(new) }
+}
+
+fn inference(inputs: &str, items: Option<u32>) -> Workload {
+    Workload::Inference { inputs: at(output(3, inputs)), items: items.map(at) }
 }
 
 fn pattern(text: &str) -> Spanned<CellPattern> {
@@ -297,7 +304,7 @@ fn inputs_enter_by_content() {
     let edits: [fn(&mut Measure); 5] = [
         |measure| measure.engine = at(output(5, "")),
         |measure| measure.model = at(output(5, "")),
-        |measure| measure.tokens = at(output(5, "")),
+        |measure| *measure.workload.data_mut() = at(output(5, "")),
         |measure| measure.cuda_libraries = Some(at(output(5, ""))),
         |measure| measure.place = Place::Container { image: at(output(5, "")), cpus: at(2), memory: at(6 << 30) },
     ];
@@ -402,7 +409,7 @@ fn an_image_depends_on_where_its_layers_lie_and_how_it_starts() {
 #[test]
 fn a_measurement_depends_on_what_shapes_its_distribution() {
     let container = |cpus, memory| Place::Container { image: at(output(4, "")), cpus: at(cpus), memory: at(memory) };
-    let edits: [Edit<Measure>; 13] = [
+    let edits: [Edit<Measure>; 14] = [
         ("program", &|m| m.program = text("bin/other")),
         ("place", &|m| m.place = Place::Native),
         ("cpus", &|m| m.place = container(1, 6 << 30)),
@@ -411,16 +418,31 @@ fn a_measurement_depends_on_what_shapes_its_distribution() {
         ("dtype", &|m| m.dtype = at(Dtype::Bf16)),
         ("threads", &|m| m.threads = at(1)),
         ("reduced precision", &|m| m.reduced_precision = at(true)),
-        ("prompt tokens", &|m| m.prompt_tokens = at(128)),
-        ("new tokens", &|m| m.new_tokens = at(64)),
+        ("prompt tokens", &|m| m.workload = sequence("tokens.npy", 128, 32)),
+        ("new tokens", &|m| m.workload = sequence("tokens.npy", 64, 64)),
         ("warm-up min", &|m| m.warm_up.min = 3),
         ("warm-up max", &|m| m.warm_up.max = 20),
-        ("tokens", &|m| m.tokens = at(output(3, "others.npy"))),
+        ("tokens", &|m| m.workload = sequence("others.npy", 64, 32)),
+        ("workload", &|m| m.workload = inference("tokens.npy", None)),
     ];
     for (what, edit) in edits {
         assert!(edited(measure(), of!(Measure, |m: &mut Box<Measure>| edit(m))), "{what}");
     }
     assert!(moved(measure(), |world| world.sandbox = Some(Sandbox::Fs)));
+}
+
+#[test]
+fn an_inference_depends_on_its_inputs_and_on_what_is_said_of_them() {
+    let with = |workload: Workload| {
+        let mut step = step(measure());
+        of!(Measure, |m: &mut Box<Measure>| m.workload = workload)(&mut step);
+        key(&step, &world())
+    };
+    let plain = with(inference("inputs", None));
+    assert_ne!(plain, with(inference("others", None)), "what the inputs hold: values, shapes and types");
+    assert_ne!(plain, with(inference("inputs", Some(8))), "items that are said");
+    assert_ne!(with(inference("inputs", Some(4))), with(inference("inputs", Some(8))));
+    assert_eq!(plain, with(inference("inputs", None)));
 }
 
 #[test]
@@ -458,8 +480,9 @@ fn names_and_words_for_people_are_in_no_key() {
 
 #[test]
 fn how_much_is_sampled_and_what_the_report_judges_is_in_no_key() {
-    let edits: [fn(&mut Measure); 3] = [
+    let edits: [fn(&mut Measure); 4] = [
         |measure| measure.sampling.min_samples = 99,
+        |measure| measure.sampling.max_samples = 99,
         |measure| measure.sampling.target = 0.5,
         |measure| measure.memory_budget = Some(at(1)),
     ];
@@ -480,7 +503,7 @@ fn a_change_names_the_leaf_with_old_and_new() {
     let before = manifest(&step(measure()), &world(), &Fixed).expect("known");
     let mut after = step(measure());
     of!(Measure, |m: &mut Box<Measure>| {
-        m.prompt_tokens = at(128);
+        m.workload = sequence("tokens.npy", 128, 32);
         m.place = Place::Native;
     })(&mut after);
     let after = manifest(&after, &world(), &Fixed).expect("known");

@@ -167,7 +167,7 @@ fn read(
     let mut found: BTreeMap<PathBuf, Vec<Finding>> = BTreeMap::new();
     let mut read = BTreeSet::from([main.to_owned()]);
     for diagnostics in &all {
-        let places = Places::new(checker, job, &open.path, diagnostics.sources(), synthetic);
+        let places = Places::new(checker, job, &open.path, diagnostics, synthetic);
         for fault in diagnostics.iter() {
             if let Some((file, finding)) = places.finding(fault) {
                 found.entry(file).or_default().push(finding);
@@ -293,12 +293,19 @@ struct Places<'s> {
 }
 
 impl<'s> Places<'s> {
-    fn new(checker: &Checker, job: &Job, main: &Path, sources: &'s [Source], synthetic: bool) -> Places<'s> {
+    fn new(checker: &Checker, job: &Job, main: &Path, all: &'s Diagnostics, synthetic: bool) -> Places<'s> {
+        let named = |source: usize| {
+            let mut labels = all.iter().flat_map(|fault| fault.labels.iter().chain(&fault.trail));
+            labels.any(|label| label.at.source == source)
+        };
         let folder = main.parent().unwrap_or(Path::new("/"));
         let root = folder.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(folder);
         let file = |(index, source): (usize, &'s Source)| {
             let lines = Lines::new(&source.text, job.encoding);
             if let Some(name) = source.name.strip_prefix("std/") {
+                if !named(index) {
+                    return None;
+                }
                 let name = if name.contains('.') { name.to_owned() } else { format!("{name}.kdl") };
                 let real = materialised(&checker.std)?.join(name);
                 return Some(File { uri: position::uri(&real)?, real, source, lines, own: false });
@@ -312,7 +319,7 @@ impl<'s> Places<'s> {
             Some(File { uri, real, source, lines, own: true })
         };
         let main = job.open.get(&job.overlay.real(main)).map(|open| open.uri.clone());
-        Places { files: sources.iter().enumerate().map(file).collect(), main }
+        Places { files: all.sources().iter().enumerate().map(file).collect(), main }
     }
 
     fn file(&self, label: &Label) -> Option<&File<'s>> {

@@ -192,7 +192,7 @@ impl<'i> Cursor<'i> {
         Item {
             label: spec.name.to_owned(),
             kind: What::Node,
-            detail: spec.doc.split(['.', ';', ':']).next().unwrap_or_default().to_owned(),
+            detail: first_words(spec.doc).to_owned(),
             doc: spec.doc.to_owned(),
             text: spec.name.to_owned(),
             snippet,
@@ -207,7 +207,8 @@ impl<'i> Cursor<'i> {
         let file = &self.index.files[self.file];
         let item = |index: &Index, number: usize, name: &str, home: &Path| {
             let grammar = index.grammar(number, [name])?;
-            let home = home.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let own = home.is_relative().then(|| home.display().to_string());
+            let home = own.unwrap_or_else(|| home.file_name().unwrap_or_default().to_string_lossy().into_owned());
             Some(Item {
                 label: name.to_owned(),
                 kind: What::Recipe,
@@ -307,6 +308,12 @@ impl<'i> Cursor<'i> {
         }
         items
     }
+}
+
+/// The beginning of a documentation, up to where it goes into detail.
+fn first_words(doc: &str) -> &str {
+    let end = [". ", ": ", "; ", ", `", " ("].iter().filter_map(|sign| doc.find(sign)).min();
+    doc[..end.unwrap_or(doc.len())].trim_end_matches('.')
 }
 
 /// The settings that a node has, written either way, in every `when`.

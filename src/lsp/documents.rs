@@ -18,6 +18,9 @@ use crate::syntax::{Document, MOST_BYTES};
 /// Files of a project that are looked through for uses of a name; further ones are left out.
 const MOST_FILES: usize = 2_000;
 
+/// Entries of folders that are looked at on the way to them.
+const MOST_ENTRIES: usize = 50_000;
+
 /// Folders whose files belong to nobody's pipeline.
 const SKIPPED: &[&str] = &["target", "node_modules", "out"];
 
@@ -167,7 +170,8 @@ impl Documents {
         let root = folder.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(folder);
         let mut roots = vec![id.to_owned()];
         roots.extend(self.open.keys().filter(|path| path.starts_with(root)).cloned());
-        kdl_files(root, 0, &mut roots);
+        let mut left = MOST_ENTRIES;
+        kdl_files(root, &mut left, &mut roots);
         Index::new(&roots, self)
     }
 
@@ -220,18 +224,19 @@ impl Units for Documents {
 }
 
 /// The KDL files below a folder, hidden folders apart.
-fn kdl_files(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+fn kdl_files(folder: &Path, left: &mut usize, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut entries: Vec<(PathBuf, std::fs::FileType)> =
         entries.flatten().filter_map(|entry| Some((entry.path(), entry.file_type().ok()?))).collect();
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     for (path, kind) in entries {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if found.len() >= MOST_FILES || name.starts_with('.') {
+        *left = left.saturating_sub(1);
+        if *left == 0 || found.len() >= MOST_FILES || name.starts_with('.') {
             continue;
         }
-        if kind.is_dir() && depth < 12 && !SKIPPED.contains(&name.as_str()) {
-            kdl_files(&path, depth + 1, found);
+        if kind.is_dir() && !SKIPPED.contains(&name.as_str()) {
+            kdl_files(&path, left, found);
         } else if kind.is_file() && name.ends_with(".kdl") {
             found.push(path);
         }

@@ -16,11 +16,9 @@ use super::parity::{ParityVerdict, Tolerance, parity};
 use super::ratio::{Ratio, ratio_of_medians, verdict};
 use super::stats::{self, holm};
 use super::summary::{Summary, series, summarise};
-use crate::pipeline::{Cell, CellPattern, Measure, Place};
-use crate::record::{Caution, CautionCode, Session};
-
-/// The metrics that have a speed-up.
-const COMPARED: [Metric; 2] = [Metric::TimePerOutputToken, Metric::TimeToFirstToken];
+use super::tensor_parity::tensor_parity;
+use crate::pipeline::{Cell, CellPattern, Measure, Place, Workload};
+use crate::record::{Caution, CautionCode, Session, Work};
 
 /// Compares the cells of one `compare` step.
 pub fn compare(input: CompareInput<'_>) -> Comparison {
@@ -167,7 +165,7 @@ fn fill(row: &mut Row, sessions: &[Session], measure: &Measure, all: &CompareInp
         let fault = sessions.iter().find_map(|session| session.fault.as_ref());
         row.state = State::Failed(match fault {
             Some(fault) => Hole { reason: fault.message.clone(), remedy: None },
-            None => Hole { reason: "no sequence was measured".to_owned(), remedy: None },
+            None => Hole { reason: "nothing was measured".to_owned(), remedy: None },
         });
         return;
     }
@@ -180,6 +178,10 @@ fn fill(row: &mut Row, sessions: &[Session], measure: &Measure, all: &CompareInp
     let budget = measure.memory_budget.as_ref().map(|budget| budget.value);
     row.budget = gates::budget(budget, &setup(measure), &summary);
     row.summary = Some(summary);
+    // Only what was measured knows how many items there were, where the file does not say.
+    if let (Some(setup), Some(session)) = (&mut row.setup, sessions.last()) {
+        setup.work = session.work;
+    }
 }
 
 fn setup(measure: &Measure) -> Setup {
@@ -189,14 +191,19 @@ fn setup(measure: &Measure) -> Setup {
         dtype: measure.dtype.value,
         threads: measure.threads.value,
         reduced_precision: measure.reduced_precision.value,
-        prompt_tokens: measure.prompt_tokens.value,
-        new_tokens: measure.new_tokens.value,
+        work: match &measure.workload {
+            Workload::Sequence { prompt_tokens, new_tokens, .. } => {
+                Work::Sequence { prompt_tokens: prompt_tokens.value, new_tokens: new_tokens.value }
+            }
+            Workload::Inference { items, .. } => Work::Inference { items: items.as_ref().map(|items| items.value) },
+        },
         warm_up: measure.warm_up.clone(),
         sampling: SamplingRule {
             min_samples: sampling.min_samples,
             min_time: sampling.min_time,
             target: sampling.target,
             max_time: sampling.max_time,
+            max_samples: sampling.max_samples,
         },
         container: match &measure.place {
             Place::Native => None,
@@ -269,6 +276,7 @@ fn parity_of(reference: Option<&Outputs<'_>>, own: Option<&Outputs<'_>>, toleran
             return Parity::NotJudged { reason: reason.clone() };
         }
         (Some(Outputs::Logits(a)), Some(Outputs::Logits(b))) => parity(a, b, tolerance),
+        (Some(Outputs::Tensors(a)), Some(Outputs::Tensors(b))) => tensor_parity(a, b, tolerance),
         (Some(Outputs::Missing { reason }), _) => {
             return Parity::NotJudged { reason: format!("reference without outputs: {reason}") };
         }
@@ -289,7 +297,8 @@ fn judge_speed(rows: &mut [Row], baseline: &Anchor, varied: &[&str]) {
         if !rows[place].state.has_figures() {
             continue;
         }
-        for metric in COMPARED {
+        let Some(work) = rows[place].setup.as_ref().map(|setup| setup.work) else { continue };
+        for &metric in Metric::times(work) {
             let outcome = match &baseline.row {
                 Err(why) => Err(format!("baseline {why}")),
                 Ok(at) if *at == place => {
@@ -340,8 +349,20 @@ fn comparable(a: &Setup, b: &Setup, varied: &[&str]) -> Result<(), String> {
     let differ = |axis: &str, a: String, b: String| {
         if a == b || varied.contains(&axis) { Ok(()) } else { Err(format!("not comparable: {axis} {a} against {b}")) }
     };
-    differ("prompt-tokens", a.prompt_tokens.to_string(), b.prompt_tokens.to_string())?;
-    differ("new-tokens", a.new_tokens.to_string(), b.new_tokens.to_string())?;
+    match (a.work, b.work) {
+        (
+            Work::Sequence { prompt_tokens: prompt_a, new_tokens: new_a },
+            Work::Sequence { prompt_tokens: prompt_b, new_tokens: new_b },
+        ) => {
+            differ("prompt-tokens", prompt_a.to_string(), prompt_b.to_string())?;
+            differ("new-tokens", new_a.to_string(), new_b.to_string())?;
+        }
+        (Work::Inference { items: a }, Work::Inference { items: b }) => {
+            let shown = |items: Option<u32>| items.map_or_else(|| "unknown".to_owned(), |items| items.to_string());
+            differ("items", shown(a), shown(b))?;
+        }
+        _ => return Err("not comparable: sequences against inferences".to_owned()),
+    }
     differ("dtype", format!("{:?}", a.dtype).to_lowercase(), format!("{:?}", b.dtype).to_lowercase())?;
     differ("threads", a.threads.to_string(), b.threads.to_string())?;
     differ("reduced-precision", a.reduced_precision.to_string(), b.reduced_precision.to_string())
@@ -366,7 +387,7 @@ fn mark_winners(rows: &mut [Row]) {
         return;
     };
     let same_work = |row: &Row| match (&row.setup, &rows[best].setup) {
-        (Some(a), Some(b)) => (a.prompt_tokens, a.new_tokens) == (b.prompt_tokens, b.new_tokens),
+        (Some(a), Some(b)) => a.work == b.work,
         _ => false,
     };
     // A race of one, or between cells that did different work, has no winner.

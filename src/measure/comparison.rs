@@ -16,7 +16,7 @@ use super::stats::Interval;
 use super::summary::Summary;
 use crate::host::Facts;
 use crate::pipeline::{Cell, Device, Dtype, WarmUp};
-use crate::record::{Caution, Session};
+use crate::record::{Caution, Session, Work};
 
 /// The whole matrix, judged.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ pub struct Row {
     /// The machine that it was measured on, where that is not this one.
     pub elsewhere: Option<String>,
     pub summary: Option<Summary>,
-    /// By metric, for those that are compared (times to the first and per output token).
+    /// By metric, for those that are compared (times to the first and per output token, latency).
     pub speed_ups: BTreeMap<Metric, SpeedUp>,
     pub parity: Parity,
     pub budget: Budget,
@@ -131,8 +131,7 @@ pub struct Setup {
     pub dtype: Dtype,
     pub threads: u32,
     pub reduced_precision: bool,
-    pub prompt_tokens: u32,
-    pub new_tokens: u32,
+    pub work: Work,
     pub warm_up: WarmUp,
     pub sampling: SamplingRule,
     /// CPUs and memory of the container; `None` where it runs natively.
@@ -146,6 +145,7 @@ pub struct SamplingRule {
     pub min_time: Duration,
     pub target: f64,
     pub max_time: Duration,
+    pub max_samples: u32,
 }
 
 /// A cell against the baseline; above 1 is faster than it.
@@ -275,6 +275,12 @@ impl Comparison {
     pub fn gate_failed(&self) -> bool {
         self.expects.iter().any(|expect| expect.verdict == ExpectVerdict::Fail)
             || self.rows.iter().any(|row| row.state == State::Wrong)
+    }
+
+    /// What one sample of its cells is; that of the first cell, where there are several.
+    pub fn work(&self) -> Option<Work> {
+        let measured = self.measured().find_map(|row| row.setup.as_ref());
+        measured.or_else(|| self.rows.iter().find_map(|row| row.setup.as_ref())).map(|setup| setup.work)
     }
 
     /// Rows with figures of this pipeline.

@@ -1,7 +1,7 @@
 //! Whether a cell has enough samples, and if not, how many more to take in the next block.
 //!
 //! The rule is count **and** time **and** the width of the median's 95 % interval, never longer than the
-//! maximum. Time is the time inside samples, so that waiting for another cell's block does not count.
+//! maximum time and never more than the maximum count, which also ends the wait for the time. Time is the time inside samples, so that waiting for another cell's block does not count.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ pub enum Enough {
     Yes,
     /// Take so many more (at least 1), and ask again.
     More(u32),
-    /// The maximum time is up before the rest was reached: a `few-samples` caution.
-    TimeUp,
+    /// The maximum of time or of samples came before the rest was reached: a `few-samples` caution.
+    LimitReached,
 }
 
 /// Judges all samples that a cell has so far, those of earlier sessions included.
@@ -35,14 +35,15 @@ pub fn enough(samples: &[Sample], sampling: &Sampling) -> Enough {
     };
 
     let for_count = sampling.min_samples.saturating_sub(count);
-    let for_time = fits(sampling.min_time.saturating_sub(spent), mean, f64::ceil);
+    let left = sampling.max_samples.max(sampling.min_samples).saturating_sub(count);
+    let for_time = fits(sampling.min_time.saturating_sub(spent), mean, f64::ceil).min(left);
     let for_width = missing_for_width(samples, sampling.target);
     let missing = for_count.max(for_time).max(for_width);
     if missing == 0 {
         return Enough::Yes;
     }
-    match fits(sampling.max_time.saturating_sub(spent), mean, f64::floor) {
-        0 => Enough::TimeUp,
+    match fits(sampling.max_time.saturating_sub(spent), mean, f64::floor).min(left) {
+        0 => Enough::LimitReached,
         room => Enough::More(missing.min(room)),
     }
 }
@@ -86,7 +87,8 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn sampling() -> Sampling {
-        Sampling { min_samples: 10, min_time: Duration::from_secs(1), target: 0.02, max_time: Duration::from_secs(10) }
+        let (min_time, max_time) = (Duration::from_secs(1), Duration::from_secs(10));
+        Sampling { min_samples: 10, min_time, target: 0.02, max_time, max_samples: 200 }
     }
 
     fn samples(count: u32, noise: f64) -> Vec<Sample> {
@@ -125,8 +127,22 @@ mod tests {
     #[test]
     fn ends_when_the_time_is_up() {
         let short = Sampling { max_time: Duration::from_millis(1210), ..sampling() };
-        assert_eq!(enough(&samples(12, 0.3), &short), Enough::TimeUp);
+        assert_eq!(enough(&samples(12, 0.3), &short), Enough::LimitReached);
         assert_eq!(enough(&samples(12, 0.001), &short), Enough::Yes, "what is reached is reached");
+    }
+
+    #[test]
+    fn a_small_model_stops_at_the_most_samples() {
+        let small = |noise| {
+            let mut samples = samples(200, noise);
+            samples
+                .iter_mut()
+                .for_each(|sample| (sample.prefill_ns, sample.decode_ns) = (sample.decode_ns[0] / 100, vec![]));
+            samples
+        };
+        assert_eq!(enough(&small(0.001)[..20], &sampling()), Enough::More(180), "the time asks for thousands");
+        assert_eq!(enough(&small(0.001), &sampling()), Enough::Yes, "the time is not waited for");
+        assert_eq!(enough(&small(0.9), &sampling()), Enough::LimitReached);
     }
 
     #[test]

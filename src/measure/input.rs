@@ -1,6 +1,7 @@
 //! What a comparison is made of: the resolved `compare` step and, for each of its cells, what became of it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use pipe_cache::Digest;
 
@@ -61,8 +62,10 @@ pub enum Outcome<'a> {
 /// The outputs of a measured cell, for the parity check.
 #[derive(Debug, Clone)]
 pub enum Outputs<'a> {
-    /// The bytes of `logits.npy`.
+    /// The bytes of `logits.npy`, of sequences.
     Logits(Cow<'a, [u8]>),
+    /// The files of an inference, each with its name.
+    Tensors(BTreeMap<String, Cow<'a, [u8]>>),
     /// A result that was computed before, for the same pair of outputs and the same tolerance.
     Judged(ParityResult),
     /// There are none.

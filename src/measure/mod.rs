@@ -1,9 +1,10 @@
 //! From raw samples to a comparison: pure functions, no clock, no file, no screen.
 //!
-//! In reading order: [`metric`] what is measured and in which unit; [`stats`] medians, intervals and tests;
-//! [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`], [`parity`] and
-//! [`parity_record`] how far two outputs are apart; [`ratio`] two cells against each other; [`input`], [`comparison`] and
-//! [`compare`] the whole matrix. This module knows nothing of stores, of processes or of how a report looks.
+//! In reading order: [`metric`] what is measured and in which unit, and `work` of which work; [`stats`] medians,
+//! intervals and tests; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`],
+//! [`parity`], [`tensor_parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
+//! each other; [`input`], [`comparison`] and [`compare`] the whole matrix. This module knows nothing of stores, of
+//! processes or of how a report looks.
 
 pub mod compare;
 pub mod comparison;
@@ -16,6 +17,8 @@ pub mod parity_record;
 pub mod ratio;
 pub mod stats;
 pub mod summary;
+pub mod tensor_parity;
+mod work;
 
 pub use crate::pipeline::metric;
 pub use compare::compare;
@@ -25,3 +28,4 @@ pub use input::{CellInput, CompareInput, Outcome, Outputs};
 pub use parity::{ParityResult, Tolerance, parity};
 pub use parity_record::ParityRecord;
 pub use summary::{Summary, summarise};
+pub use tensor_parity::tensor_parity;

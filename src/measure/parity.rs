@@ -31,12 +31,19 @@ pub enum ParityVerdict {
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ParityFigures {
-    /// Rows: tokens after which the model spoke.
-    pub positions: u64,
-    pub vocabulary: u64,
     pub max_abs: f64,
     pub max_rel: f64,
     pub mean_abs: f64,
+    /// Of a language model, what its tokens say.
+    pub tokens: Option<TokenFigures>,
+}
+
+/// What the logits of two cells say of tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct TokenFigures {
+    /// Rows: tokens after which the model spoke.
+    pub positions: u64,
+    pub vocabulary: u64,
     /// Positions at which both prefer the same token.
     pub top1: Agreement,
     /// The same, only of positions where the reference's best leads its second by more than 10 × the tolerance:
@@ -95,16 +102,8 @@ struct Row {
 }
 
 fn figures(a: &Matrix<'_>, b: &Matrix<'_>, tolerance: &Tolerance) -> Result<ParityFigures, String> {
-    let mut found = ParityFigures {
-        positions: a.rows as u64,
-        vocabulary: a.columns as u64,
-        max_abs: 0.0,
-        max_rel: 0.0,
-        mean_abs: 0.0,
-        top1: Agreement::default(),
-        top1_clear: Agreement::default(),
-        greedy_prefix: 0,
-    };
+    let mut found = ParityFigures { max_abs: 0.0, max_rel: 0.0, mean_abs: 0.0, tokens: None };
+    let mut tokens = TokenFigures { positions: a.rows as u64, vocabulary: a.columns as u64, ..TokenFigures::default() };
     if a.rows == 0 || a.columns == 0 {
         return Err("the output holds no values".to_owned());
     }
@@ -129,14 +128,15 @@ fn figures(a: &Matrix<'_>, b: &Matrix<'_>, tolerance: &Tolerance) -> Result<Pari
         let agrees = row.best.0 == row.other_best.0;
         let bound = tolerance.max_abs.or(tolerance.max_rel.map(|rel| rel * scale)).unwrap_or(0.0);
         let clear = f64::from(row.best.1) - f64::from(row.second) > 10.0 * bound;
-        count(&mut found.top1, agrees);
+        count(&mut tokens.top1, agrees);
         if clear {
-            count(&mut found.top1_clear, agrees);
+            count(&mut tokens.top1_clear, agrees);
         }
-        if agrees && found.greedy_prefix == position as u64 {
-            found.greedy_prefix += 1;
+        if agrees && tokens.greedy_prefix == position as u64 {
+            tokens.greedy_prefix += 1;
         }
     }
+    found.tokens = Some(tokens);
     found.mean_abs = sum / (a.rows as f64 * a.columns as f64);
     Ok(found)
 }
@@ -183,7 +183,8 @@ fn all_finite(row: &[u8]) -> bool {
     row.chunks_exact(4).all(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]).is_finite())
 }
 
-fn judge(figures: &ParityFigures, tolerance: &Tolerance) -> ParityVerdict {
+/// Holds what was found against each bound.
+pub(super) fn judge(figures: &ParityFigures, tolerance: &Tolerance) -> ParityVerdict {
     let mut why = Vec::new();
     if let Some(bound) = tolerance.max_abs.filter(|bound| figures.max_abs > *bound) {
         why.push(format!("largest absolute error {:.2e} is above {bound:e}", figures.max_abs));
@@ -191,7 +192,7 @@ fn judge(figures: &ParityFigures, tolerance: &Tolerance) -> ParityVerdict {
     if let Some(bound) = tolerance.max_rel.filter(|bound| figures.max_rel > *bound) {
         why.push(format!("largest relative error {:.2e} is above {bound:e}", figures.max_rel));
     }
-    let Agreement { agree, of } = figures.top1_clear;
+    let Agreement { agree, of } = figures.tokens.map(|tokens| tokens.top1_clear).unwrap_or_default();
     if agree < of {
         why.push(format!("it prefers another token at {} of {of} clear positions", of - agree));
     }
@@ -218,13 +219,14 @@ mod tests {
         let b = write(2, 3, &[1.0, 4.0, 2.5, -8.0, 0.25, 0.5]);
         let result = parity(&a, &b, &TOLERANCE);
         let figures = result.figures.unwrap();
-        assert_eq!((figures.positions, figures.vocabulary), (2, 3));
+        let tokens = figures.tokens.unwrap();
+        assert_eq!((tokens.positions, tokens.vocabulary), (2, 3));
         assert_eq!(figures.max_abs, 0.5);
         assert_eq!(figures.max_rel, 0.125);
         assert_eq!(figures.mean_abs, 1.0 / 6.0);
-        assert_eq!(figures.top1, Agreement { agree: 1, of: 2 });
-        assert_eq!(figures.top1_clear, Agreement { agree: 1, of: 2 });
-        assert_eq!(figures.greedy_prefix, 1);
+        assert_eq!(tokens.top1, Agreement { agree: 1, of: 2 });
+        assert_eq!(tokens.top1_clear, Agreement { agree: 1, of: 2 });
+        assert_eq!(tokens.greedy_prefix, 1);
         assert!(why(result).contains("5.00e-1 is above 1e-3"));
     }
 
@@ -233,7 +235,7 @@ mod tests {
         let a = write(2, 2, &[1.0, 2.0, 3.0, 4.0]);
         let result = parity(&a, &a, &TOLERANCE);
         assert_eq!(result.verdict, ParityVerdict::Pass);
-        assert_eq!(result.figures.unwrap().greedy_prefix, 2);
+        assert_eq!(result.figures.unwrap().tokens.unwrap().greedy_prefix, 2);
     }
 
     #[test]
@@ -242,8 +244,8 @@ mod tests {
         let b = write(1, 2, &[1.0004, 1.0001]);
         let result = parity(&a, &b, &TOLERANCE);
         assert_eq!(result.verdict, ParityVerdict::Pass);
-        let figures = result.figures.unwrap();
-        assert_eq!((figures.top1.agree, figures.top1_clear.of), (0, 0));
+        let tokens = result.figures.unwrap().tokens.unwrap();
+        assert_eq!((tokens.top1.agree, tokens.top1_clear.of), (0, 0));
     }
 
     #[test]

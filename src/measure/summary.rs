@@ -1,6 +1,6 @@
 //! The sessions of one cell, summarised for each metric.
 //!
-//! Times have one value for each sequence; start-up times and peaks one for each session (a process). A
+//! Times have one value for each sample, a sequence or an inference; start-up times and peaks one for each session (a process). A
 //! metric that could not be measured has a reason, never a zero. This module compares nothing.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use pipe_engine::message::{Device, Sample};
 
 use super::metric::Metric;
 use super::stats::{self, Interval};
-use crate::record::Session;
+use crate::record::{Session, Work};
 
 /// Percentiles that are always told, in thousandths, be it that they can't be known.
 const PERCENTILES: [u32; 3] = [900, 950, 990];
@@ -17,8 +17,8 @@ const PERCENTILES: [u32; 3] = [900, 950, 990];
 /// What is known of one cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// Measured sequences of all sessions.
-    pub sequences: u32,
+    /// Measured sequences or inferences of all sessions.
+    pub samples: u32,
     pub sessions: u32,
     pub metrics: BTreeMap<Metric, Measured>,
 }
@@ -85,16 +85,21 @@ impl Summary {
         self.figure(metric).map(|figure| if metric.is_peak() { figure.max } else { figure.median })
     }
 
-    /// The metric by which cells are ranked: the time per output token, or to the first where none is decoded.
+    /// The metric by which cells are ranked: the time per output token, or to the first where none is decoded;
+    /// of an inference its latency.
     pub fn primary(&self) -> Option<Metric> {
-        [Metric::TimePerOutputToken, Metric::TimeToFirstToken].into_iter().find(|metric| self.figure(*metric).is_some())
+        [Metric::TimePerOutputToken, Metric::TimeToFirstToken, Metric::Latency]
+            .into_iter()
+            .find(|metric| self.figure(*metric).is_some())
     }
 }
 
 /// Summarises the sessions of one cell on `device`.
 pub fn summarise(sessions: &[Session], device: Device) -> Summary {
+    let of_samples = |metric: &Metric| sessions.iter().all(|session| metric.is_of(session.work));
     let metrics = Metric::ALL
         .into_iter()
+        .filter(of_samples)
         .map(|metric| {
             let values = series(metric, sessions);
             let measured = figure(metric, &values)
@@ -104,7 +109,7 @@ pub fn summarise(sessions: &[Session], device: Device) -> Summary {
         })
         .collect();
     Summary {
-        sequences: sessions.iter().map(|s| s.samples.len()).sum::<usize>() as u32,
+        samples: sessions.iter().map(|s| s.samples.len()).sum::<usize>() as u32,
         sessions: sessions.len() as u32,
         metrics,
     }
@@ -118,6 +123,8 @@ pub fn series(metric: Metric, sessions: &[Session]) -> Vec<f64> {
         Metric::TimeToFirstToken => samples().map(|s| s.prefill_ns as f64).collect(),
         Metric::TimePerOutputToken => samples().filter_map(time_per_token).collect(),
         Metric::TokensPerSecond => samples().filter_map(time_per_token).map(|ns| 1e9 / ns).collect(),
+        Metric::Latency => samples().map(|s| s.prefill_ns as f64).collect(),
+        Metric::ItemsPerSecond => sessions.iter().flat_map(items_per_second).collect(),
         Metric::ProcessStart => each(|s| Some(s.start_ns as f64)),
         Metric::Load => each(load),
         Metric::FirstInference => each(first_inference),
@@ -131,6 +138,13 @@ pub fn series(metric: Metric, sessions: &[Session]) -> Vec<f64> {
 pub fn time_per_token(sample: &Sample) -> Option<f64> {
     let total: u64 = sample.decode_ns.iter().sum();
     (total > 0).then(|| total as f64 / sample.decode_ns.len() as f64)
+}
+
+/// Items over time, for each inference; none where their number is not known.
+fn items_per_second(session: &Session) -> Vec<f64> {
+    let Work::Inference { items: Some(items) } = session.work else { return Vec::new() };
+    let timed = session.samples.iter().filter(|sample| sample.prefill_ns > 0);
+    timed.map(|sample| f64::from(items) * 1e9 / sample.prefill_ns as f64).collect()
 }
 
 fn load(session: &Session) -> Option<f64> {
@@ -147,7 +161,7 @@ fn figure(metric: Metric, values: &[f64]) -> Option<Figure> {
     let median = stats::median_of_sorted(&sorted)?;
     let percentiles = match metric {
         // A percentile of a start-up time would need hundreds of processes, and one of a rate is one of the time.
-        Metric::TimeToFirstToken | Metric::TimePerOutputToken => percentiles(&sorted),
+        Metric::TimeToFirstToken | Metric::TimePerOutputToken | Metric::Latency => percentiles(&sorted),
         _ => Vec::new(),
     };
     Some(Figure {
@@ -171,7 +185,7 @@ fn percentiles(sorted: &[f64]) -> Vec<Percentile> {
         Percentile { level, value }
     };
     let mut found: Vec<Percentile> = PERCENTILES.into_iter().map(known).collect();
-    // Nobody misses p99.9 of a few sequences; it is told only where it is known.
+    // Nobody misses p99.9 of a few samples; it is told only where it is known.
     found.extend(Some(known(999)).filter(|percentile| matches!(percentile.value, PercentileValue::Known { .. })));
     found
 }
@@ -186,6 +200,8 @@ fn why_missing(metric: Metric, sessions: &[Session], device: Device) -> String {
         Metric::PeakResident => "the engine could not read its own memory",
         Metric::TimePerOutputToken | Metric::TokensPerSecond => "no token was decoded",
         Metric::TimeToFirstToken => "no sequence was measured",
+        Metric::Latency => "no inference was measured",
+        Metric::ItemsPerSecond => "how many items an inference works on is not known",
         Metric::FirstInference => "no warm-up was recorded",
         Metric::Load | Metric::ColdStart | Metric::ProcessStart => "the model was not loaded",
     };

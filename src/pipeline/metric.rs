@@ -12,11 +12,15 @@ pub enum Metric {
     TimePerOutputToken,
     /// Decoded tokens of a sequence over the sum of their times.
     TokensPerSecond,
+    /// One inference.
+    Latency,
+    /// Items of an inference over its time.
+    ItemsPerSecond,
     /// From the start of the process to the engine's first line.
     ProcessStart,
     /// From the request to a loaded model.
     Load,
-    /// The first and coldest pass over the prompt, from the warm-up.
+    /// The first and coldest pass, over the prompt or of an inference, from the warm-up.
     FirstInference,
     /// Process start, load and first inference together.
     ColdStart,
@@ -61,10 +65,12 @@ impl Unit {
 
 impl Metric {
     /// All metrics, in the order of reports.
-    pub const ALL: [Metric; 9] = [
+    pub const ALL: [Metric; 11] = [
         Metric::TimeToFirstToken,
         Metric::TimePerOutputToken,
         Metric::TokensPerSecond,
+        Metric::Latency,
+        Metric::ItemsPerSecond,
         Metric::ColdStart,
         Metric::ProcessStart,
         Metric::Load,
@@ -79,6 +85,8 @@ impl Metric {
             Metric::TimeToFirstToken => "time-to-first-token",
             Metric::TimePerOutputToken => "time-per-output-token",
             Metric::TokensPerSecond => "tokens-per-second",
+            Metric::Latency => "latency",
+            Metric::ItemsPerSecond => "items-per-second",
             Metric::ProcessStart => "process-start",
             Metric::Load => "load-time",
             Metric::FirstInference => "first-inference",
@@ -99,6 +107,8 @@ impl Metric {
             Metric::TimeToFirstToken => "time to first token",
             Metric::TimePerOutputToken => "time per output token",
             Metric::TokensPerSecond => "tokens/s",
+            Metric::Latency => "latency",
+            Metric::ItemsPerSecond => "items/s",
             Metric::ProcessStart => "process start",
             Metric::Load => "model load",
             Metric::FirstInference => "first inference",
@@ -111,7 +121,7 @@ impl Metric {
     /// The unit of its raw values.
     pub fn unit(self) -> Unit {
         match self {
-            Metric::TokensPerSecond => Unit::PerSecond,
+            Metric::TokensPerSecond | Metric::ItemsPerSecond => Unit::PerSecond,
             Metric::PeakResident | Metric::PeakDevice => Unit::Bytes,
             _ => Unit::Nanoseconds,
         }
@@ -127,7 +137,7 @@ impl Metric {
 
     /// True where a larger value is the better one.
     pub fn more_is_better(self) -> bool {
-        self == Metric::TokensPerSecond
+        self.unit() == Unit::PerSecond
     }
 
     /// True for a peak, whose headline is the largest value of all sessions and not their median.

@@ -16,7 +16,7 @@ use crate::measure::parity::ParityFigures;
 use crate::measure::ratio::Verdict;
 use crate::measure::stats::Interval;
 use crate::measure::summary::{Measured, PercentileValue};
-use crate::record::Session;
+use crate::record::{Session, Work};
 
 /// The name of this version.
 pub const SCHEMA: &str = "pipe-report/1";
@@ -97,8 +97,14 @@ pub struct SetupJson {
     pub dtype: String,
     pub threads: u32,
     pub reduced_precision: bool,
-    pub prompt_tokens: u32,
-    pub new_tokens: u32,
+    /// Of sequences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_tokens: Option<u32>,
+    /// Of inferences: how many things one works on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<u32>,
     pub warm_up_min: u32,
     pub warm_up_max: u32,
     pub min_samples: u32,
@@ -231,8 +237,14 @@ pub struct SessionJson {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleJson {
     pub at_ns: u64,
-    pub prefill_ns: u64,
-    pub decode_ns: Vec<u64>,
+    /// Of a sequence: the pass over the prompt, and one time for each token after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill_ns: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_ns: Option<Vec<u64>>,
+    /// Of an inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ns: Option<u64>,
 }
 
 /// Renders the whole comparison, with a line end.
@@ -321,13 +333,18 @@ fn cell(row: &Row) -> CellJson {
 }
 
 fn setup(setup: &Setup) -> SetupJson {
+    let (prompt_tokens, new_tokens, items) = match setup.work {
+        Work::Sequence { prompt_tokens, new_tokens } => (Some(prompt_tokens), Some(new_tokens), None),
+        Work::Inference { items } => (None, None, items),
+    };
     SetupJson {
         device: setup.device.name().to_owned(),
         dtype: format!("{:?}", setup.dtype).to_lowercase(),
         threads: setup.threads,
         reduced_precision: setup.reduced_precision,
-        prompt_tokens: setup.prompt_tokens,
-        new_tokens: setup.new_tokens,
+        prompt_tokens,
+        new_tokens,
+        items,
         warm_up_min: setup.warm_up.min,
         warm_up_max: setup.warm_up.max,
         min_samples: setup.sampling.min_samples,
@@ -410,17 +427,18 @@ fn speed_up_json(speed_up: &SpeedUp) -> Option<SpeedUpJson> {
 }
 
 fn parity(parity: &Parity) -> Option<ParityJson> {
+    let tokens = |figures: Option<&ParityFigures>| figures.and_then(|figures| figures.tokens);
     let json = |verdict: &str, why: Option<&String>, figures: Option<&ParityFigures>| ParityJson {
         verdict: verdict.to_owned(),
         why: why.cloned(),
-        positions: figures.map(|f| f.positions),
-        vocabulary: figures.map(|f| f.vocabulary),
+        positions: tokens(figures).map(|t| t.positions),
+        vocabulary: tokens(figures).map(|t| t.vocabulary),
         max_abs: figures.map(|f| f.max_abs),
         max_rel: figures.map(|f| f.max_rel),
         mean_abs: figures.map(|f| f.mean_abs),
-        top1: figures.map(|f| [f.top1.agree, f.top1.of]),
-        top1_clear: figures.map(|f| [f.top1_clear.agree, f.top1_clear.of]),
-        greedy_prefix: figures.map(|f| f.greedy_prefix),
+        top1: tokens(figures).map(|t| [t.top1.agree, t.top1.of]),
+        top1_clear: tokens(figures).map(|t| [t.top1_clear.agree, t.top1_clear.of]),
+        greedy_prefix: tokens(figures).map(|t| t.greedy_prefix),
     };
     Some(match parity {
         Parity::NotAsked => return None,
@@ -468,7 +486,17 @@ fn session(session: &Session) -> SessionJson {
     let samples = |samples: &[pipe_engine::message::Sample]| -> Vec<SampleJson> {
         samples
             .iter()
-            .map(|s| SampleJson { at_ns: s.at_ns, prefill_ns: s.prefill_ns, decode_ns: s.decode_ns.clone() })
+            .map(|s| match session.work {
+                Work::Sequence { .. } => SampleJson {
+                    at_ns: s.at_ns,
+                    prefill_ns: Some(s.prefill_ns),
+                    decode_ns: Some(s.decode_ns.clone()),
+                    latency_ns: None,
+                },
+                Work::Inference { .. } => {
+                    SampleJson { at_ns: s.at_ns, prefill_ns: None, decode_ns: None, latency_ns: Some(s.prefill_ns) }
+                }
+            })
             .collect()
     };
     SessionJson {

@@ -1,5 +1,6 @@
 //! The report as Markdown, for a pull request: tables, then notes, then how it was measured.
 
+use super::columns::{Column, columns, is_inference, times};
 use super::{units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Parity, Row, State};
@@ -57,12 +58,14 @@ fn header(out: &mut String, names: &[&str], right: std::ops::Range<usize>) {
 }
 
 fn figures(comparison: &Comparison, out: &mut String) {
-    let names =
-        ["cell", "time to first token", "time per output token", "tokens/s", "peak memory", "speed-up", "parity"];
+    let columns = columns(comparison);
+    let mut names = vec!["cell"];
+    names.extend(columns.iter().map(|column| column.title));
+    names.extend(["peak memory", "speed-up", "parity"]);
     header(out, &names, 1..5);
     for row in &comparison.rows {
         let cells = match &row.state {
-            State::Measured | State::Wrong => figures_of(row),
+            State::Measured | State::Wrong => figures_of(row, columns),
             State::Published { source, metrics } => vec![
                 format!("{} (not measured here: {})", text(&row.label), text(source)),
                 text(&words::published(metrics)),
@@ -83,7 +86,7 @@ fn figures(comparison: &Comparison, out: &mut String) {
     out.push('\n');
 }
 
-fn figures_of(row: &Row) -> Vec<String> {
+fn figures_of(row: &Row, columns: &[Column]) -> Vec<String> {
     let mut label = text(&row.label);
     if row.winner {
         label = format!("★ **{label}**");
@@ -92,23 +95,17 @@ fn figures_of(row: &Row) -> Vec<String> {
     if !marks.is_empty() {
         label.push_str(&format!("<br>*{}*", marks.join(", ")));
     }
-    let spread = |metric: Metric| match words::spread(row, metric) {
-        Some(spread) => format!("{}<br>{spread}", words::headline(row, metric)),
-        None => words::headline(row, metric),
-    };
     let (ratio, interval) = words::speed_up(row);
     let mut speed_up = vec![ratio];
     speed_up.extend(interval);
     speed_up.extend(words::detectable(row.speed_up()));
-    vec![
-        label,
-        spread(Metric::TimeToFirstToken),
-        spread(Metric::TimePerOutputToken),
-        spread(Metric::TokensPerSecond),
-        words::headline(row, words::memory_metric(row)),
-        speed_up.join("<br>"),
-        words::parity(&row.parity),
-    ]
+    let mut cells = vec![label];
+    cells.extend(columns.iter().map(|column| match column.below(row) {
+        Some(below) => format!("{}<br>{below}", column.figure(row)),
+        None => column.figure(row),
+    }));
+    cells.extend([words::headline(row, words::memory_metric(row)), speed_up.join("<br>"), words::parity(&row.parity)]);
+    cells
 }
 
 fn cold_start(comparison: &Comparison, out: &mut String) {
@@ -124,10 +121,10 @@ fn cold_start(comparison: &Comparison, out: &mut String) {
 }
 
 fn percentiles(comparison: &Comparison, out: &mut String) {
-    out.push_str("## Distribution of the time per output token\n\n");
+    let Some(&metric) = times(comparison).first() else { return };
+    out.push_str(&format!("## Distribution of the {}\n\n", metric.title()));
     header(out, &["cell", "n", "median", "95 % interval", "MAD", "min", "max", "percentiles"], 1..2);
     for row in comparison.measured() {
-        let metric = Metric::TimePerOutputToken;
         let Some(figure) = row.summary.as_ref().and_then(|summary| summary.figure(metric)) else {
             continue;
         };
@@ -156,16 +153,11 @@ fn parity(comparison: &Comparison, out: &mut String) {
         return;
     }
     out.push_str("## Parity\n\n");
-    let names = [
-        "cell",
-        "verdict",
-        "max abs error",
-        "max relative error",
-        "mean abs error",
-        "same best token",
-        "same from the first",
-    ];
-    header(out, &names, 2..7);
+    let mut names = vec!["cell", "verdict", "max abs error", "max relative error", "mean abs error"];
+    if !is_inference(comparison) {
+        names.extend(["same best token", "same from the first"]);
+    }
+    header(out, &names, 2..names.len());
     for row in comparison.measured() {
         let (verdict, figures) = match &row.parity {
             Parity::Right(figures) => ("right", Some(figures)),
@@ -176,14 +168,14 @@ fn parity(comparison: &Comparison, out: &mut String) {
         };
         let mut cells = vec![text(&row.label), verdict.to_owned()];
         match figures {
-            Some(f) => cells.extend([
-                units::error(f.max_abs),
-                units::error(f.max_rel),
-                units::error(f.mean_abs),
-                format!("{} of {}", units::count(f.top1.agree), units::count(f.top1.of)),
-                format!("{} of {}", units::count(f.greedy_prefix), units::count(f.positions)),
-            ]),
-            None => cells.extend(std::iter::repeat_n(String::new(), 5)),
+            Some(f) => {
+                cells.extend([units::error(f.max_abs), units::error(f.max_rel), units::error(f.mean_abs)]);
+                if let Some(t) = f.tokens {
+                    cells.push(format!("{} of {}", units::count(t.top1.agree), units::count(t.top1.of)));
+                    cells.push(format!("{} of {}", units::count(t.greedy_prefix), units::count(t.positions)));
+                }
+            }
+            None => cells.extend(std::iter::repeat_n(String::new(), names.len() - 2)),
         }
         row_of(out, &cells);
     }

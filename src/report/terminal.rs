@@ -6,6 +6,7 @@
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table};
 
+use super::columns::{Column, columns, published};
 use super::{units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Row, State};
@@ -80,61 +81,46 @@ fn push_table(out: &mut String, table: &Table, width: usize) {
 
 fn figures(comparison: &Comparison) -> Table {
     use CellAlignment::{Left, Right};
-    let mut table = table(&[
-        ("cell", Left),
-        ("first\ntoken", Right),
-        ("per\ntoken", Right),
-        ("tokens/s", Right),
-        ("peak\nmemory", Right),
-        ("speed-up", Left),
-        ("parity", Left),
-    ]);
+    let columns = columns(comparison);
+    let mut header = vec![("cell", Left)];
+    header.extend(columns.iter().map(|column| (column.short, Right)));
+    header.extend([("peak\nmemory", Right), ("speed-up", Left), ("parity", Left)]);
+    let mut table = table(&header);
     for row in &comparison.rows {
         match &row.state {
-            State::Measured | State::Wrong => table.add_row(figures_of(row)),
-            State::Published { source, metrics } => table.add_row(vec![
-                units::plain(&format!("  {}\n  {}", row.label, source.replace('\n', " "))),
-                published(metrics, Metric::TimeToFirstToken),
-                published(metrics, Metric::TimePerOutputToken),
-                published(metrics, Metric::TokensPerSecond),
-                published(metrics, Metric::PeakResident),
-                "not measured here".to_owned(),
-                String::new(),
-            ]),
+            State::Measured | State::Wrong => table.add_row(figures_of(row, columns)),
+            State::Published { source, metrics } => {
+                let label = units::plain(&format!("  {}\n  {}", row.label, source.replace('\n', " ")));
+                let mut cells = vec![label];
+                cells.extend(columns.iter().map(|column| column.published(metrics)));
+                let memory = published(metrics, Metric::PeakResident);
+                cells.extend([memory, "not measured here".to_owned(), String::new()]);
+                table.add_row(cells)
+            }
             _ => &mut table,
         };
     }
     table
 }
 
-fn published(metrics: &[(String, f64)], metric: Metric) -> String {
-    let found = metrics.iter().find(|(name, _)| name == metric.name());
-    found.map(|(_, value)| units::value(metric.from_written(*value), metric.unit())).unwrap_or_default()
-}
-
-fn figures_of(row: &Row) -> Vec<String> {
+fn figures_of(row: &Row, columns: &[Column]) -> Vec<String> {
     let star = if row.winner { "★" } else { " " };
     let mut under: Vec<&str> = words::marks(row);
     if row.from_store {
         under.push("cached");
     }
-    let with_spread = |metric: Metric| {
-        let spread = words::spread(row, metric).unwrap_or_default();
-        format!("{}\n{spread}", words::headline(row, metric))
-    };
     let (ratio, interval) = words::speed_up(row);
     let mut speed_up = vec![ratio];
     speed_up.extend(interval);
     speed_up.extend(words::detectable(row.speed_up()));
-    vec![
-        units::plain(&format!("{star} {}\n  {}", row.label, under.join(", "))),
-        with_spread(Metric::TimeToFirstToken),
-        with_spread(Metric::TimePerOutputToken),
-        words::headline(row, Metric::TokensPerSecond),
-        words::headline(row, words::memory_metric(row)),
-        speed_up.join("\n"),
-        words::parity(&row.parity),
-    ]
+    let mut cells = vec![units::plain(&format!("{star} {}\n  {}", row.label, under.join(", ")))];
+    cells.extend(columns.iter().map(|column| match column.metric.more_is_better() {
+        // A rate's spread is its time's.
+        true => column.figure(row),
+        false => format!("{}\n{}", column.figure(row), column.below(row).unwrap_or_default()),
+    }));
+    cells.extend([words::headline(row, words::memory_metric(row)), speed_up.join("\n"), words::parity(&row.parity)]);
+    cells
 }
 
 fn cold_start(comparison: &Comparison) -> Table {

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::columns::{is_inference, noun};
 use super::units;
 use crate::measure::Comparison;
 use crate::measure::comparison::{Budget, ExpectResult, ExpectVerdict, Hole, Parity, Row, Setup, SpeedUp, State};
 use crate::measure::metric::Metric;
 use crate::measure::ratio::Verdict;
 use crate::measure::summary::{Figure, Measured, Percentile, PercentileValue};
-use crate::record::CautionCode;
+use crate::record::{CautionCode, Work};
 
 /// `llm-6gb · decode`.
 pub fn title(comparison: &Comparison) -> String {
@@ -50,39 +51,70 @@ pub fn method(comparison: &Comparison) -> Vec<String> {
 }
 
 fn workload(setups: &[&Setup]) -> String {
-    let prompt = several(setups.iter().map(|s| u64::from(s.prompt_tokens)), units::count);
-    let new = several(setups.iter().map(|s| u64::from(s.new_tokens)), units::count);
     let threads = several(setups.iter().map(|s| u64::from(s.threads)), units::count);
     let dtypes: BTreeSet<String> = setups.iter().map(|s| format!("{:?}", s.dtype).to_lowercase()).collect();
     let dtypes = dtypes.into_iter().collect::<Vec<_>>().join(" or ");
     let reduced = if setups.iter().any(|s| s.reduced_precision) { "allowed" } else { "off" };
     let thread_word = if threads == "1" { "thread" } else { "threads" };
+    let sample = sample(setups);
+    format!("One sample is one {sample}; {dtypes}, {threads} {thread_word}, reduced precision {reduced}.")
+}
+
+/// `sequence: …`, `inference: …`.
+fn sample(setups: &[&Setup]) -> String {
+    let tokens = |of: fn(u32, u32) -> u32| {
+        let told = setups.iter().filter_map(|setup| match setup.work {
+            Work::Sequence { prompt_tokens, new_tokens } => Some(u64::from(of(prompt_tokens, new_tokens))),
+            Work::Inference { .. } => None,
+        });
+        several(told, units::count)
+    };
+    let items = setups.iter().filter_map(|setup| match setup.work {
+        Work::Inference { items } => items.map(u64::from),
+        Work::Sequence { .. } => None,
+    });
+    if setups.iter().any(|setup| matches!(setup.work, Work::Inference { .. })) {
+        let items = match several(items, units::count).as_str() {
+            "" => String::new(),
+            "1" => " of 1 item".to_owned(),
+            items => format!(" of {items} items"),
+        };
+        return format!(
+            "inference{items}: a forward pass over inputs that lie on the device, which is idle before and after"
+        );
+    }
+    let (prompt, new) = (tokens(|prompt, _| prompt), tokens(|_, new| new));
     format!(
-        "One sample is one sequence: a pass over a prompt of {prompt} tokens, then {new} tokens decoded one \
-         at a time from a fixed token file; {dtypes}, {threads} {thread_word}, reduced precision {reduced}."
+        "sequence: a pass over a prompt of {prompt} tokens, then {new} tokens decoded one at a time from a fixed \
+         token file"
     )
 }
 
 fn sampling(comparison: &Comparison, setups: &[&Setup]) -> String {
     let first = setups[0];
+    let noun = noun(comparison);
+    let taken: Vec<u64> =
+        comparison.measured().filter_map(|row| Some(u64::from(row.summary.as_ref()?.samples))).collect();
     let rule = if setups.iter().all(|s| s.warm_up == first.warm_up && s.sampling == first.sampling) {
         let s = &first.sampling;
         format!(
-            "Warm-up: {} to {} sequences, until steady, kept apart; then at least {} sequences and {}, until \
-             the median's 95 % interval is within ± {} or {} are up",
+            "Warm-up: {} to {} {noun}s, until steady, kept apart; then at least {} {noun}s and {}, until \
+             the median's 95 % interval is within ± {} or {} are up{}",
             first.warm_up.min,
             first.warm_up.max,
             s.min_samples,
             seconds(s.min_time),
             units::percent(s.target),
-            seconds(s.max_time)
+            seconds(s.max_time),
+            match taken.iter().any(|taken| *taken >= u64::from(s.max_samples)) {
+                true => format!(", and {} at most, spread over that time", units::count(s.max_samples.into())),
+                false => String::new(),
+            }
         )
     } else {
         "Warm-up and sampling rules differ between cells".to_owned()
     };
-    let sequences: Vec<u64> =
-        comparison.measured().filter_map(|row| Some(u64::from(row.summary.as_ref()?.sequences))).collect();
-    format!("{rule}; taken: {} a cell, in a process of its own.", range(&sequences, "sequence"))
+    format!("{rule}; taken: {} a cell, in a process of its own.", range(&taken, noun))
 }
 
 fn places(comparison: &Comparison, setups: &[&Setup]) -> Option<String> {
@@ -113,13 +145,18 @@ fn parity_rule(comparison: &Comparison) -> Option<String> {
     let mut bounds = Vec::new();
     bounds.extend(tolerance.max_abs.map(|b| format!("max abs error ≤ {}", units::bound(b))));
     bounds.extend(tolerance.max_rel.map(|b| format!("max relative error ≤ {}", units::bound(b))));
-    bounds.push("the same best token wherever the reference is clear".to_owned());
+    let what = if is_inference(comparison) {
+        "every value of every output"
+    } else {
+        bounds.push("the same best token wherever the reference is clear".to_owned());
+        "logits of every position"
+    };
     let whom = match comparison.reference.as_ref().map(|anchor| &anchor.row) {
         Some(Ok(place)) => format!("`{}`", comparison.rows[*place].label),
         Some(Err(why)) => format!("a reference that is {why}"),
         None => return None,
     };
-    Some(format!("Parity: logits of every position against {whom}: {}.", bounds.join(", ")))
+    Some(format!("Parity: {what} against {whom}: {}.", bounds.join(", ")))
 }
 
 /// `5 s`, `0.5 s`.

@@ -116,6 +116,11 @@ impl<'d> Reading<'d> {
             members.extend(self.axis(child, true, around, found).map(|axis| (axis, child.header())));
         }
         let Some(&(first, first_at)) = members.first() else {
+            if !node.children().iter().any(is_axis) {
+                let fault = Diagnostic::error("pipe::missing-node", "this `zip` has no axis");
+                found
+                    .push(fault.at(node.header(), "here").help("write `axis \"NAME\" \"a\" \"b\"` between its braces"));
+            }
             return;
         };
         let length = |axis: usize| self.axes[axis].rows.len();

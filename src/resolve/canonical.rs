@@ -129,8 +129,9 @@ pub fn renumber(action: &mut Action, to: &dyn Fn(StepId) -> StepId) {
             layers.iter_mut().for_each(|(_, input)| one(&mut input.value));
         }
         Action::Measure(measure) => {
-            let Measure { engine, model, tokens, cuda_libraries, place, .. } = &mut **measure;
-            [engine, model, tokens].into_iter().chain(cuda_libraries).for_each(|input| one(&mut input.value));
+            let Measure { engine, model, workload, cuda_libraries, place, .. } = &mut **measure;
+            let inputs = [engine, model, workload.data_mut()].into_iter().chain(cuda_libraries);
+            inputs.for_each(|input| one(&mut input.value));
             if let Place::Container { image, .. } = place {
                 one(&mut image.value);
             }

@@ -38,6 +38,9 @@ pub fn read(text: &str, at: At) -> Result<Named<'_>, Diagnostic> {
         let (name, path) = text.split_once('/').unwrap_or((text, ""));
         return Ok(Named { name, pattern: None, path });
     };
+    if open == 0 {
+        return Err(bad("no step stands before the bracket"));
+    }
     let Some((inside, rest)) = text[open + 1..].split_once(']') else {
         return Err(bad("the bracket is not closed"));
     };
@@ -54,6 +57,22 @@ pub fn read(text: &str, at: At) -> Result<Named<'_>, Diagnostic> {
 pub fn none(name: &str, at: At) -> Diagnostic {
     let fault = Diagnostic::error("pipe::no-cells", format!("`{name}` is one step, and has no cells"));
     fault.at(at, "cells of it are asked for").help(format!("write `(step)\"{name}\"`, or give `{name}` a `for-each`"))
+}
+
+/// "parameter `x` is one step".
+pub fn none_in_recipe(name: &str, at: At) -> Diagnostic {
+    let fault = Diagnostic::error("pipe::no-cells", format!("parameter `{name}` is one thing, and has no cells"));
+    let help = format!("choose the cell where the recipe is used: `{name}=(step)\"STEP[axis=value]\"`");
+    fault.at(at, "cells of it are asked for").help(help)
+}
+
+/// "`(cells)` cannot stand here".
+pub fn misplaced(text: &str, at: At, what: &str) -> Diagnostic {
+    let fault = Diagnostic::error("pipe::misplaced-cells", format!("{what} is one thing, and cells are many"));
+    fault.at(at, "several cells").help(format!(
+        "`(cells)` stands in `input`, `put` and `compare of=`; choose one: `(step)\"{text}\"` with all axes in the \
+         brackets"
+    ))
 }
 
 impl<'d> Expander<'d, '_> {
@@ -180,6 +199,13 @@ impl<'d> Expander<'d, '_> {
     pub fn no_cell(&self, wanted: &Ref, entity: &Entity) -> Diagnostic {
         let name = &wanted.name;
         let from = wanted.cell.as_ref().map(|cell| format!(" in the cell {cell}")).unwrap_or_default();
+        if entity.targets.is_empty() {
+            let fault = Diagnostic::error("pipe::no-such-cell", format!("no cell of `{name}` is left"));
+            let why = entity.matrix.and_then(|matrix| self.matrices[matrix].why_excluded(|_| true));
+            let why = why.map_or("used here".to_owned(), |why| format!("the first is excluded: {why}"));
+            let help = "its matrix rules all of them out: take an `exclude` away, or what uses them";
+            return fault.at(wanted.at, why).at(entity.at, "made for no cell").help(help);
+        }
         let Some(chosen) = &wanted.chosen else {
             let fault = Diagnostic::error(
                 "pipe::no-such-cell",

@@ -11,7 +11,7 @@ use super::table::{self, Body, HOST_FACTS, NodeSpec, WHEN};
 use super::value::{self, MEANINGS, UNITS};
 use super::world::{ParamDecl, Recipe, World, twice};
 use super::{cells, eval, import::Module, judge, product};
-use crate::diag::{At, Diagnostic, choices, list, nearest, suggest};
+use crate::diag::{At, Diagnostic, choices, list, nearest, suggest, suggest_or};
 use crate::pipeline::metric;
 use crate::syntax::{Entry, Literal, Node};
 
@@ -240,8 +240,9 @@ impl<'a, 'd> Checker<'a, 'd> {
             let declared = || self.matrices.iter().filter(|matrix| matrix.parts.is_empty());
             if !declared().any(|matrix| matrix.name == name) {
                 let fault = Diagnostic::error("pipe::unknown-matrix", format!("there is no matrix `{name}`"));
-                let help = suggest(name, declared().map(|m| m.name.as_str()), "there are");
-                let help = help.unwrap_or_else(|| format!("declare it: `matrix \"{name}\" {{ axis \"…\" … }}`"));
+                let known = declared().map(|m| m.name.as_str()).collect();
+                let declare = || format!("declare it: `matrix \"{name}\" {{ axis \"…\" … }}`");
+                let help = suggest_or(name, known, "there are", declare);
                 self.found.push(fault.at(entry.at, "not declared").help(help));
             }
         }
@@ -278,7 +279,10 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     fn node(&mut self, node: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
         self.header(node, shape, names);
-        let mut seen = BTreeMap::new();
+        // A setting is written as a property or as a child, and not as both.
+        let keys = node.entries.iter().filter_map(|entry| entry.key.as_ref());
+        let settings = keys.filter(|key| shape.setting(&key.text).is_some());
+        let mut seen = settings.map(|key| (key.text.as_str(), key.at)).collect();
         self.children(node.children(), shape, names, &mut seen, false);
         for spec in shape.nodes.iter().filter(|spec| spec.required && !shape.partial) {
             if !has(node, spec.name) {
@@ -508,7 +512,12 @@ impl<'a, 'd> Checker<'a, 'd> {
         } else if !slot.many && (values.is_empty() || extra.is_some() || inner) {
             let fault = Diagnostic::error("pipe::missing-value", format!("`{}` has exactly one value", slot.name));
             let at = extra.map_or_else(|| child.header(), |entry| entry.at);
-            self.found.push(fault.at(at, "here").help(format!("write `{} {}`", slot.name, slot.kind.example())));
+            let list = match slot.recipe {
+                Some(_) if values.len() > 1 => "; it is a list only where it is declared with `many=#true`",
+                _ => "",
+            };
+            let help = format!("write `{} {}`{list}", slot.name, slot.kind.example());
+            self.found.push(fault.at(at, "here").help(help));
         }
     }
 
@@ -549,15 +558,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             "param" => self.param_reference(entry, text, kind, what, spreads, names),
             "axis" => self.axis_reference(entry, text, kind, what, names),
             "range" if kind == Kind::Points => {}
-            "cells" if !kind.takes_cells() => {
-                let fault =
-                    Diagnostic::error("pipe::misplaced-cells", format!("{what} is one thing, and cells are many"));
-                let help = format!(
-                    "`(cells)` stands in `input`, `put` and `compare of=`; choose one: `(step)\"{text}\"` with all axes \
-                     in the brackets"
-                );
-                self.found.push(fault.at(entry.at, "several cells").help(help));
-            }
+            "cells" if !kind.takes_cells() => self.found.push(cells::misplaced(text, entry.at, what)),
             "step" | "cells" if kind.takes_step() => {
                 let name = match cells::read(text, entry.at) {
                     Ok(named) => named.name,
@@ -664,6 +665,13 @@ impl<'a, 'd> Checker<'a, 'd> {
             if let Some(axis) = names.matrix.and_then(|matrix| matrix.axis(name).map(|_| matrix)) {
                 if entry.key.is_some() {
                     self.found.extend(axis.pair(name, at, entry).err());
+                }
+            } else if let Some(param) = names.params.iter().find(|param| param.name == name && param.many) {
+                if entry.key.is_some() {
+                    let fault =
+                        Diagnostic::error("pipe::list-here", format!("`{name}` is a list, and has no one value"));
+                    let help = format!("`when \"{name}\" {{ … }}` holds where the list has any value");
+                    self.found.push(fault.at(entry.at, "never so").at(param.at, "declared here").help(help));
                 }
             } else if let Some(param) = names.params.iter().find(|param| param.name == name) {
                 let literal = value::literal(entry, param.kind, &format!("`{name}`"));

@@ -6,7 +6,7 @@ use super::kind::Kind;
 use super::scope::{Bound, Ref, Site, Work, origin, place};
 use super::table::{HOST_ARCH, HOST_GPU, HOST_OS, WHEN};
 use super::{cells, value};
-use crate::diag::{At, Diagnostic, suggest};
+use crate::diag::{At, Diagnostic, suggest, suggest_or};
 use crate::pipeline::{Arg, Class, Input, Origin, Spanned, Value};
 use crate::syntax::{Entry, Literal, Node};
 
@@ -18,6 +18,7 @@ impl<'d> Expander<'d, '_> {
             Some("param") => self.bind_param(site, entry, text, kind, what),
             Some("axis") => self.bind_axis(site, entry, text, kind, what),
             Some("step") => self.bind_step(site, entry, text),
+            Some("cells") if !kind.takes_cells() => self.refuse(site, cells::misplaced(text, entry.at, what)),
             Some("cells") => match self.bind_step(site, entry, text) {
                 Bound::Step(wanted) => Bound::Cells(wanted),
                 other => other,
@@ -122,14 +123,14 @@ impl<'d> Expander<'d, '_> {
             return self.refuse(site, not_below(path, entry.at, "the step's output"));
         }
         let scope = &self.scopes[site.scope];
-        if !scope.names.contains_key(name) {
+        if !scope.declared.contains(name) {
             // A parameter that holds a step or a file is named like a step inside its recipe.
             return match scope.params.get(name).cloned() {
                 Some(Bound::Step(inner)) if named.pattern.is_none() => {
                     Bound::Step(Ref { path: join(&inner.path, path), at: entry.at, ..inner })
                 }
                 Some(Bound::Step(_) | Bound::Input(_)) if named.pattern.is_some() => {
-                    self.refuse(site, cells::none(name, entry.at))
+                    self.refuse(site, cells::none_in_recipe(name, entry.at))
                 }
                 Some(Bound::Input(inner)) => self.inside_file(site, inner, path, entry),
                 Some(Bound::List(_)) => self.refuse(site, list_here(name, entry.at, "this")),
@@ -364,8 +365,8 @@ pub fn is_secret_name(name: &str) -> bool {
 /// "there is no parameter `x`".
 pub fn unknown_param(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
     let fault = Diagnostic::error("pipe::unknown-parameter", format!("there is no parameter `{name}`"));
-    let help = suggest(name, known, "there are");
-    fault.at(at, "not declared").help(help.unwrap_or_else(|| format!("declare it: `param \"{name}\" …`")))
+    let declare = || format!("declare it: `param \"{name}\" …`");
+    fault.at(at, "not declared").help(suggest_or(name, known, "there are", declare))
 }
 
 /// "`flags` is a list".

@@ -55,10 +55,13 @@ impl<'d> Expander<'d, '_> {
     pub fn body(&mut self, scope: usize, nodes: &'d [Node]) {
         let site = Site { scope, cell: None, of: None };
         let module = self.scopes[scope].module;
-        for node in flatten(nodes, &|when| self.holds(&site, when)) {
-            if !self.world.makes_step(module, &node.name.text) {
-                continue;
-            }
+        let steps: Vec<&'d Node> = flatten(nodes, &|when| self.holds(&site, when))
+            .into_iter()
+            .filter(|node| self.world.makes_step(module, &node.name.text))
+            .collect();
+        let names = steps.iter().filter_map(|node| node.values().next().and_then(Entry::text));
+        self.scopes[scope].declared.extend(names);
+        for node in steps {
             let Some(name) = node.values().next() else {
                 continue;
             };
@@ -246,6 +249,7 @@ impl<'d> Expander<'d, '_> {
             result: recipe.result,
             params: Default::default(),
             names: Default::default(),
+            declared: Default::default(),
             cell,
             recipe: Some(outer.unwrap_or_else(|| (recipe.name.to_owned(), header))),
             export,
@@ -273,6 +277,10 @@ impl<'d> Expander<'d, '_> {
         self.body(scope, recipe.node.children());
         let result = recipe.result?;
         let Some(entity) = self.scopes[scope].names.get(result) else {
+            if !recipe.has_step(result) {
+                // There is none whatever the parameters are, which the checker has told.
+                return None;
+            }
             let fault = Diagnostic::error(
                 "pipe::no-result",
                 format!("recipe `{}` makes no step `{result}` with these parameters", recipe.name),
@@ -377,6 +385,7 @@ impl<'d> Expander<'d, '_> {
                 let target = self.call(Call { node, at: param.at, name, group, site });
                 let entity = Entity { at: param.at, matrix: None, targets: vec![(None, target)], outputs: Vec::new() };
                 self.scopes[scope].names.insert(param.name, entity);
+                self.scopes[scope].declared.insert(param.name);
                 Bound::Step(Ref {
                     scope,
                     name: param.name.to_owned(),

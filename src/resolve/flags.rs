@@ -7,7 +7,7 @@ use super::expand::Expander;
 use super::scope::{Bound, Scope, Site};
 use super::world::{ParamDecl, Preset, ProfileDecl};
 use super::{Kind, Options, value};
-use crate::diag::{Diagnostic, suggest};
+use crate::diag::{Diagnostic, suggest_or};
 use crate::pipeline::{Input, Origin, Spanned};
 use crate::syntax::Entry;
 
@@ -20,6 +20,7 @@ impl Scope<'_> {
             result: None,
             params: Default::default(),
             names: Default::default(),
+            declared: Default::default(),
             cell: None,
             recipe: None,
             export: None,
@@ -37,8 +38,9 @@ impl<'d> Expander<'d, '_> {
                     "pipe::unknown-parameter",
                     format!("`--set {name}={text}`: there is no parameter `{name}`"),
                 );
-                let help = suggest(name, params.iter().map(|param| param.name), "the pipeline has");
-                self.report(0, fault.help(help.unwrap_or_else(|| "the pipeline has no parameters".to_owned())));
+                let known = params.iter().map(|param| param.name).collect();
+                let none = || "the pipeline has no parameters".to_owned();
+                self.report(0, fault.help(suggest_or(name, known, "the pipeline has", none)));
             }
         }
         let chosen = options.profile.as_deref().and_then(|name| self.chosen(profiles, name));
@@ -69,9 +71,9 @@ impl<'d> Expander<'d, '_> {
             return Some(profile.name);
         }
         let fault = Diagnostic::error("pipe::unknown-profile", format!("`--profile {name}`: there is no such profile"));
-        let help = suggest(name, profiles.iter().map(|profile| profile.name), "the pipeline has");
+        let known = profiles.iter().map(|profile| profile.name).collect();
         let none = || format!("the pipeline has none; declare it: `profile \"{name}\" {{ PARAMETER VALUE; }}`");
-        self.report(0, fault.help(help.unwrap_or_else(none)));
+        self.report(0, fault.help(suggest_or(name, known, "the pipeline has", none)));
         None
     }
 

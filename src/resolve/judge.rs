@@ -13,7 +13,7 @@ use crate::diag::{At, Diagnostic, choices, list, nearest};
 use crate::pipeline::metric::{self, Metric, Unit};
 use crate::pipeline::{
     Cell, CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Parity, Place, Published, Sampling,
-    Spanned, StepId, Value, WarmUp,
+    Spanned, StepId, Value, WarmUp, Workload,
 };
 use crate::syntax::{Entry, Node};
 
@@ -32,7 +32,6 @@ impl<'d> Expander<'d, '_> {
         let engine = self.needed_input(slot, open, "engine");
         let program = self.needed_text(open, "program");
         let model = self.needed_input(slot, open, "model");
-        let tokens = self.needed_input(slot, open, "tokens");
         let cuda_libraries = match open.fields.setting("cuda-libraries") {
             Some(entry) => self.input(slot, &open.site, entry, Kind::Step, "`cuda-libraries`"),
             None => None,
@@ -51,8 +50,7 @@ impl<'d> Expander<'d, '_> {
             Some(Spanned { value: Value::Bool(value), origin }) => Spanned { value, origin },
             _ => Spanned { value: false, origin: origin(open.node.header()) },
         };
-        let prompt_tokens = self.positive(open, "prompt-tokens");
-        let new_tokens = self.positive(open, "new-tokens");
+        let workload = self.workload(slot, open);
         let warm_up = self.warm_up(open);
         let sampling = self.sampling(open);
         let memory_budget = self.size(open, "memory-budget");
@@ -60,19 +58,56 @@ impl<'d> Expander<'d, '_> {
             engine: engine?,
             program: program?,
             model: model?,
-            tokens: tokens?,
             cuda_libraries,
             place: place?,
             device: device?,
             dtype: dtype?,
             threads: threads?,
             reduced_precision,
-            prompt_tokens: prompt_tokens?,
-            new_tokens: new_tokens?,
+            workload: workload?,
             warm_up,
             sampling,
             memory_budget,
         })
+    }
+
+    /// Sequences of tokens, or inferences over inputs: the one or the other.
+    fn workload(&mut self, slot: usize, open: &Open<'d>) -> Option<Workload> {
+        let first = |names: &[&'static str]| {
+            names.iter().find_map(|name| open.fields.setting(name).map(|entry| (*name, entry.at)))
+        };
+        match (first(&["tokens", "prompt-tokens", "new-tokens"]), first(&["inputs", "items"])) {
+            (Some(sequence), Some(inference)) => {
+                let fault = Diagnostic::error("pipe::two-workloads", "this measures both sequences and inferences");
+                let fault = fault
+                    .at(sequence.1, format!("`{}` belongs to sequences of a language model", sequence.0))
+                    .at(inference.1, format!("`{}` belongs to inferences of any model", inference.0));
+                let help = "keep `tokens`, `prompt-tokens` and `new-tokens`, or keep `inputs`";
+                self.report(open.site.scope, fault.help(help));
+                None
+            }
+            (None, None) => {
+                let fault = Diagnostic::error("pipe::no-workload", "this says not what the model shall do");
+                let fault = fault.at(open.node.header(), "it has neither `inputs` nor `tokens`");
+                let help = "write `inputs=(step)\"inputs\"`, a folder with a `.npy` file for each input of the model; \
+                            for a language model `tokens`, `prompt-tokens` and `new-tokens`";
+                self.report(open.site.scope, fault.help(help));
+                None
+            }
+            (Some(_), None) => {
+                let tokens = self.needed_input(slot, open, "tokens");
+                let (prompt, new) = (self.positive(open, "prompt-tokens"), self.positive(open, "new-tokens"));
+                Some(Workload::Sequence { tokens: tokens?, prompt_tokens: prompt?, new_tokens: new? })
+            }
+            (None, Some(_)) => {
+                let inputs = self.needed_input(slot, open, "inputs");
+                let items = match open.fields.setting("items") {
+                    Some(_) => Some(self.positive(open, "items")?),
+                    None => None,
+                };
+                Some(Workload::Inference { inputs: inputs?, items })
+            }
+        }
     }
 
     fn needed_input(&mut self, slot: usize, open: &Open<'d>, name: &str) -> Option<Spanned<Input>> {
@@ -158,13 +193,20 @@ impl<'d> Expander<'d, '_> {
             min_time: Duration::from_secs(5),
             target: 0.02,
             max_time: Duration::from_secs(60),
+            max_samples: 2000,
         };
         let Some(node) = open.fields.nodes("samples").next() else {
             return sampling;
         };
         let inner = self.inner(open, node);
-        if let Some(n) = self.positive_or_none(&inner, "min") {
-            sampling.min_samples = n;
+        sampling.max_samples = self.positive_or_none(&inner, "max").unwrap_or(sampling.max_samples);
+        let least = self.positive_or_none(&inner, "min");
+        sampling.min_samples = least.unwrap_or(sampling.min_samples.min(sampling.max_samples));
+        if sampling.max_samples < sampling.min_samples {
+            let (most, least) = (sampling.max_samples, sampling.min_samples);
+            let fault =
+                Diagnostic::error("pipe::out-of-range", format!("at most {most} is less than at least {least}"));
+            self.report(open.site.scope, fault.at(node.header(), "here").help("make `max` at least `min`"));
         }
         let mut time = |name: &str| self.setting(&inner, name, Kind::Time).and_then(|v| as_time(&v.value));
         let (least, most) = (time("time"), time("max-time"));

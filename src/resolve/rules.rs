@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::cells;
 use super::check::{Checker, Names};
 use super::eval::quoted;
 use super::shape::Shape;
 use super::table::{self, WHEN};
 use super::world::Recipe;
+use super::{cells, eval};
 use crate::diag::{At, Diagnostic, suggest};
 use crate::syntax::{Entry, Node};
 
@@ -47,6 +47,13 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     /// What a recipe promises, its result must declare, where that declares anything.
     pub fn promised(&mut self, recipe: &Recipe<'d>) {
+        let nodes = recipe.node.children().iter().filter(|node| node.name.text == "output");
+        let promised: Vec<&Entry> = nodes.flat_map(Node::values).collect();
+        for entry in &promised {
+            if let Some(path) = entry.text().filter(|path| path.is_empty() || eval::bad_path(path)) {
+                self.found.push(eval::not_below(path, entry.at, "the result"));
+            }
+        }
         let named =
             |node: &&Node| node.name.text == "step" && node.values().next().and_then(Entry::text) == recipe.result;
         let Some(result) = recipe.node.children().iter().find(named) else {
@@ -58,8 +65,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             return;
         }
         let known: Vec<&str> = outputs.iter().filter_map(|entry| entry.text()).collect();
-        let nodes = recipe.node.children().iter().filter(|node| node.name.text == "output");
-        for entry in nodes.flat_map(Node::values) {
+        for entry in promised {
             let Some(path) = entry.text().filter(|path| !cells::covered(path, known.iter().copied())) else {
                 continue;
             };

@@ -1,6 +1,6 @@
 //! What names mean while steps are expanded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::fields::Fields;
@@ -18,6 +18,8 @@ pub struct Scope<'d> {
     pub result: Option<&'d str>,
     pub params: BTreeMap<&'d str, Bound>,
     pub names: BTreeMap<&'d str, Entity>,
+    /// All names that the body gives to steps, those that are not expanded yet too: steps may stand in any order.
+    pub declared: BTreeSet<&'d str>,
     /// The cell for which the recipe is used; its steps carry it.
     pub cell: Option<Rc<Cell>>,
     /// The recipe that the user's file named, and where.

@@ -356,8 +356,9 @@ impl Param {
             !known && child.name.text != "choices"
         });
         let written = |entry: &&Entry| {
-            let at = value_at(entry, text);
-            text.get(at.start..at.end).unwrap_or_default().trim_end().to_owned()
+            let all = text.get(entry.at.start..entry.at.end).unwrap_or_default();
+            let value = if entry.key.is_some() { all.split_once('=').map_or(all, |(_, value)| value) } else { all };
+            value.trim().to_owned()
         };
         let default = match (presets.as_slice(), step) {
             ([], step) => step.map(|node| node.name.text.clone()),

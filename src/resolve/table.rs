@@ -594,10 +594,11 @@ static WARM_UP: NodeSpec = NodeSpec {
 
 static SAMPLES: NodeSpec = NodeSpec {
     name: "samples",
-    doc: "How much to sample: until all of `min`, `time` and `target` hold, no longer than `max-time`. None of \
-          it is part of the key.",
+    doc: "How much to sample: until all of `min`, `time` and `target` hold, no longer than `max-time` and no more \
+          than `max`. None of it is part of the key.",
     settings: &[
         setting("min", Kind::Int, "samples; 10 unless said"),
+        setting("max", Kind::Int, "samples, at most; 2000 unless said"),
         setting("time", Kind::Time, "time spent sampling; `(s)5` unless said"),
         setting("target", Kind::Percent, "half-width of the median's 95 % interval; `(percent)2` unless said"),
         setting("max-time", Kind::Time, "the longest; `(s)60` unless said"),
@@ -613,14 +614,16 @@ pub static MEASURE: NodeSpec = NodeSpec {
         required("engine", Kind::Input, "a folder with `bin/` and `lib/`, or the program itself"),
         required("program", Kind::Text, "the engine's file in that folder: `bin/pipe-engine-onnx`"),
         required("model", Kind::Input, "a folder with `pipe-model.json`"),
-        required("tokens", Kind::Input, "a `.npy` file of token numbers"),
+        setting("inputs", Kind::Input, "what one inference works on: a folder with a `.npy` file for each input"),
+        setting("items", Kind::Int, "how many things that is; the first dimension of the first input unless said"),
+        setting("tokens", Kind::Input, "of a language model, in place of `inputs`: a `.npy` file of token numbers"),
         setting("cuda-libraries", Kind::Step, "a Python environment with the CUDA libraries, for `cuda`"),
         required("device", Kind::Text, "`cpu`, `mps`, `cuda` or `coreml`"),
         setting("dtype", Kind::Text, "`fp32` (the default), `fp16` or `bf16`"),
         required("threads", Kind::Int, "threads inside one operator"),
         setting("reduced-precision", Kind::Bool, "`#true`: TF32 and reduced-precision sums; off unless said"),
-        required("prompt-tokens", Kind::Int, "tokens of the prompt"),
-        required("new-tokens", Kind::Int, "tokens decoded after it"),
+        setting("prompt-tokens", Kind::Int, "with `tokens`: tokens of the prompt"),
+        setting("new-tokens", Kind::Int, "with `tokens`: tokens decoded after it"),
         setting("memory-budget", Kind::Size, "the report judges peak memory against it"),
         TIMEOUT,
         RETRY,

@@ -153,6 +153,18 @@ impl<'d> Recipe<'d> {
         Some(Recipe { name: text, module, node, at: name.at, params, result, outputs })
     }
 
+    /// True where the body has a step of this name, under a `when` or not.
+    pub fn has_step(&self, name: &str) -> bool {
+        fn any(nodes: &[Node], name: &str) -> bool {
+            nodes.iter().any(|node| match node.name.text.as_str() {
+                table::WHEN => any(node.children(), name),
+                "param" | "result" | "output" => false,
+                _ => node.values().next().and_then(Entry::text) == Some(name),
+            })
+        }
+        any(self.node.children(), name)
+    }
+
     /// The parameter of this name.
     pub fn param(&self, name: &str) -> Option<&ParamDecl<'d>> {
         self.params.iter().find(|param| param.name == name)

@@ -16,14 +16,12 @@ import onnx
 import onnx_ir
 import torch
 
+import exported
 import llama
 
 # Older ones have no functions for what the exporter writes, newer ones no support in its libraries.
 OPSETS = range(18, 24)
 DEFAULT_OPSET = 20
-
-# Metadata that differs between two folders, or between two runs.
-STRIPPED = ("pkg.torch.onnx.stack_trace", "pkg.torch.onnx.fx_node")
 
 
 def export(model, config, opset):
@@ -49,20 +47,6 @@ def export(model, config, opset):
     except Exception as error:
         sys.stderr.write(noise.getvalue())
         sys.exit(f"export_onnx: the exporter failed at opset {opset}: {error}")
-
-
-def strip(model):
-    """Takes away what depends on the place and time of the export."""
-    holders = [model, model.graph, *model.functions.values()]
-    for graph in (model.graph, *model.functions.values()):
-        for node in graph.all_nodes():
-            holders += [node, *node.outputs]
-        holders += list(graph.inputs)
-    holders += model.graph.initializers.values()
-    for holder in holders:
-        for key in STRIPPED:
-            holder.metadata_props.pop(key, None)
-        holder.doc_string = None
 
 
 def check(path, config, opset):
@@ -91,7 +75,7 @@ def main():
     model, config = llama.load(arguments.model)
     with torch.no_grad():
         program = export(model, config, arguments.opset)
-    strip(program.model)
+    exported.strip(program.model)
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "model.onnx"
     onnx_ir.save(program.model, path, external_data="model.onnx.data", size_threshold_bytes=1024)

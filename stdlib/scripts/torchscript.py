@@ -1,19 +1,16 @@
 """Traces a Llama checkpoint into TorchScript: `model.pt` and `pipe-model.json`.
 
-The trace is compared with the module at lengths that it was not made with. The file is written anew without
-what differs between folders and users: source positions (`.debug_pkl`), times, and the identity that torch
-derives from them.
+The trace is compared with the module at lengths that it was not made with.
 """
 
 import argparse
 import pathlib
-import struct
 import sys
 import warnings
-import zipfile
 
 import torch
 
+import exported
 import llama
 
 # Lengths of the sequence and of the cache: one pair to trace with, and those that the trace is tried with.
@@ -21,10 +18,6 @@ import llama
 TRACED = (5, 3)
 TRIED = [(7, 0), (1, 0), (1, 11), (4, 9)]
 TOLERANCE = 1e-4
-
-# Where a tensor's bytes may start, and the mark of the padding before them, as torch itself writes them.
-ALIGNMENT = 64
-PADDING = 0x4246
 
 
 def trace(model, config):
@@ -50,25 +43,6 @@ def check(model, path, config):
                 sys.exit(f"torchscript: {at} differs from the module by {error:g}, more than {TOLERANCE:g}")
 
 
-def write(saved, path):
-    """Copies a saved trace, keeping only what does not depend on where and by whom it was made."""
-    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
-        for entry in sorted(source.infolist(), key=lambda entry: entry.filename):
-            name = entry.filename.split("/", 1)[1]
-            if name.endswith(".debug_pkl") or name.startswith(".data/"):
-                continue
-            copy = zipfile.ZipInfo("model/" + name, date_time=(1980, 1, 1, 0, 0, 0))
-            copy.create_system = 3
-            copy.external_attr = 0o644 << 16
-            copy.file_size = entry.file_size
-            taken = target.fp.tell() + 30 + len(copy.filename.encode()) + 4
-            padding = -taken % ALIGNMENT
-            copy.extra = struct.pack("<HH", PADDING, padding) + b"Z" * padding
-            with source.open(entry) as reader, target.open(copy, "w") as writer:
-                while block := reader.read(1 << 22):
-                    writer.write(block)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, type=pathlib.Path, help="a checkpoint's folder")
@@ -80,7 +54,7 @@ def main():
     path, saved = arguments.out / "model.pt", arguments.out / "model.pt.part"
     with torch.no_grad():
         torch.jit.save(trace(model, config), str(saved))
-        write(saved, path)
+        exported.write_trace(saved, path)
         saved.unlink()
         check(model, path, config)
     llama.write_card(config, "model.pt", arguments.out)

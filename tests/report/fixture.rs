@@ -9,7 +9,7 @@ use pipe::measure::comparison::State;
 use pipe::measure::stats::Random;
 use pipe::measure::{CellInput, CompareInput, Comparison, Outcome, Outputs, compare};
 use pipe::pipeline::*;
-use pipe::record::{Caution, CautionCode, FORMAT, Sandbox, Session};
+use pipe::record::{Caution, CautionCode, FORMAT, Sandbox, Session, Work};
 use pipe::report::graph::{Edge, GraphView, Node, NodeState};
 use pipe_cache::Digest;
 use pipe_engine::message::{Hello, Inside, Prepared, Sample, Usage, Warmed};
@@ -25,6 +25,8 @@ pub enum Scenario {
     Troubled,
     /// No container runtime answers: the baseline is missing.
     NoDocker,
+    /// The cells are inferences of a model of tensors.
+    Inference,
 }
 
 fn spanned<T>(value: T) -> Spanned<T> {
@@ -90,13 +92,16 @@ fn cell(pairs: &[(&str, &str)]) -> Cell {
     Cell(pairs.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())).collect())
 }
 
-fn measure(place: &str, device: &str) -> Measure {
+fn measure(place: &str, device: &str, scenario: Scenario) -> Measure {
     let input = || spanned(Input::EngineSources);
+    let workload = match scenario {
+        Scenario::Inference => Workload::Inference { inputs: input(), items: None },
+        _ => Workload::Sequence { tokens: input(), prompt_tokens: spanned(64), new_tokens: spanned(32) },
+    };
     Measure {
         engine: input(),
         program: spanned("bin/pipe-engine".into()),
         model: input(),
-        tokens: input(),
         cuda_libraries: None,
         place: match place {
             "native" => Place::Native,
@@ -106,14 +111,14 @@ fn measure(place: &str, device: &str) -> Measure {
         dtype: spanned(Dtype::Fp32),
         threads: spanned(2),
         reduced_precision: spanned(false),
-        prompt_tokens: spanned(64),
-        new_tokens: spanned(32),
+        workload,
         warm_up: WarmUp { min: 3, max: 20 },
         sampling: Sampling {
             min_samples: 10,
             min_time: Duration::from_secs(5),
             target: 0.02,
             max_time: Duration::from_secs(60),
+            max_samples: 80,
         },
         memory_budget: Some(spanned(6 << 30)),
     }
@@ -169,12 +174,12 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
             threads: 2,
             reduced_precision: false,
             placement: BTreeMap::from([("cpu".to_owned(), 1_204)]),
+            items: None,
             inside: Inside { cpus: 2, architecture: "x86_64".into(), ..Inside::default() },
         }),
         warmed: Some(Warmed { samples: warm, steady: true }),
         samples,
-        prompt_tokens: 64,
-        new_tokens: 32,
+        work: Work::Sequence { prompt_tokens: 64, new_tokens: 32 },
         usage: Some(Usage {
             peak_resident: Some(resident),
             peak_device: None,
@@ -244,18 +249,28 @@ fn measured(engine: &str, place: &str, scenario: Scenario) -> Outcome<'static> {
         ("torch", _) => 1_310 << 20,
         _ => 812 << 20,
     };
-    let mut session = session(engine, place, prefill, token, if engine == "torch" { 24 } else { 31 }, resident);
+    let count = match (engine, scenario) {
+        ("torch", _) => 24,
+        (_, Scenario::Inference) => 80,
+        _ => 31,
+    };
+    let mut session = session(engine, place, prefill, token, count, resident);
+    let outputs = match scenario {
+        Scenario::Inference => {
+            session.work = Work::Inference { items: Some(8) };
+            let warm = session.warmed.iter_mut().flat_map(|warmed| &mut warmed.samples);
+            session.samples.iter_mut().chain(warm).for_each(|sample| sample.decode_ns.clear());
+            Outputs::Tensors(BTreeMap::from([("scores.npy".to_owned(), Cow::Owned(logits(off)))]))
+        }
+        _ => Outputs::Logits(Cow::Owned(logits(off))),
+    };
     if troubled && (engine, place) == ("onnx", "native") {
         session.cautions.push(Caution {
             code: CautionCode::ForeignLoad,
             seen: "other processes used 37 % of the processors while this was measured".into(),
         });
     }
-    Outcome::Measured {
-        sessions: Cow::Owned(vec![session]),
-        outputs: Outputs::Logits(Cow::Owned(logits(off))),
-        from_store: engine == "torch",
-    }
+    Outcome::Measured { sessions: Cow::Owned(vec![session]), outputs, from_store: engine == "torch" }
 }
 
 /// The comparison of a scenario.
@@ -304,7 +319,7 @@ pub fn comparison_with(scenario: Scenario, change: impl Fn(&str, Outcome<'static
                     let step = format!("decode[{point}]");
                     let changed =
                         change(&format!("{engine} {place} {device}"), outcome(engine, place, device, scenario));
-                    cells.push((step, point, measure(place, device), changed));
+                    cells.push((step, point, measure(place, device, scenario), changed));
                 }
             }
         }

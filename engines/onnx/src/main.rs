@@ -3,18 +3,20 @@
 //! Nothing is linked: the library is opened from beside the engine, in `../lib`, when a model is asked for.
 //! The loop, the clock and the rules are `pipe-engine`'s.
 
+mod language;
 mod library;
-mod model;
 mod placement;
 mod session;
+mod tensors;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use pipe_engine::message::{Device, Dtype, Fault, Hello, ModelCard, PROTOCOL, Prepare};
-use pipe_engine::{Engine, Facts, Loaded};
+use pipe_engine::message::{Device, Dtype, Fault, Hello, ModelCard, ModelKind, PROTOCOL, Prepare};
+use pipe_engine::{Engine, Facts, Loaded, Model};
 
-use crate::model::OnnxModel;
+use crate::language::{Cache, OnnxLanguage};
+use crate::tensors::OnnxTensors;
 
 fn main() -> ExitCode {
     pipe_engine::serve(Onnx)
@@ -49,9 +51,18 @@ impl Engine for Onnx {
             reduced_precision: opened.reduced_precision,
             placement: opened.placement,
         };
-        let vocabulary = card.vocabulary;
-        let model = OnnxModel::new(opened.session, library.environment, &card, how.device)?;
-        Ok(Loaded { model: Box::new(model), vocabulary, facts })
+        let (session, environment) = (opened.session, library.environment);
+        let model = match card.kind {
+            ModelKind::Llm { layers, kv_heads, head_dim, vocabulary } => {
+                let cache = Cache { layers, kv_heads, head_dim };
+                let model = Box::new(OnnxLanguage::new(session, environment, cache, how.device)?);
+                Model::Language { model, vocabulary }
+            }
+            ModelKind::Tensors { inputs, outputs } => {
+                Model::Tensors(Box::new(OnnxTensors::new(session, environment, inputs, outputs, how.device)?))
+            }
+        };
+        Ok(Loaded { model, facts })
     }
 }
 

@@ -1,11 +1,12 @@
-//! What an engine implements: opening a model, one pass over tokens, and reading back. Knows no messages
-//! but those that describe a model and a fault, and no clock but the one that it is asked for.
+//! What an engine implements: opening a model, one pass over tokens or inputs, and reading back. Knows no
+//! messages but those that describe a model and a fault, and no clock but the one that it is asked for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::message::{Fault, FaultKind, Hello, ModelCard, Prepare};
+use crate::message::{Fault, FaultKind, Hello, ModelCard, ModelKind, Outlet, Prepare};
+use crate::tensor::Tensor;
 
 /// A machine-learning library behind the protocol.
 pub trait Engine {
@@ -21,8 +22,8 @@ pub trait Engine {
     }
 }
 
-/// A model on its device, and the cache of one sequence.
-pub trait Model {
+/// A language model on its device, and the cache of one sequence.
+pub trait LanguageModel {
     /// Empties the cache: the next pass is the first of a sequence.
     fn reset(&mut self) -> Result<(), Fault>;
 
@@ -39,12 +40,41 @@ pub trait Model {
     }
 }
 
+/// Any other model on its device: tensors in, tensors out.
+pub trait TensorModel {
+    /// What it takes, in order.
+    fn inputs(&self) -> &[Outlet];
+
+    /// Puts the inputs, which are those of [`inputs`](Self::inputs) in their order, onto the device.
+    fn feed(&mut self, inputs: Vec<Tensor>) -> Result<(), Fault>;
+
+    /// Runs one pass over what was fed. Returns once the device is idle and the outputs are computed, so that
+    /// the caller may read the clock.
+    fn run(&mut self) -> Result<(), Fault>;
+
+    /// The outputs of the last pass, each with its name.
+    fn outputs(&mut self) -> Result<Vec<(String, Tensor)>, Fault>;
+
+    /// Peak memory of the device's allocator in bytes, where there is one that tells.
+    fn peak_device(&self) -> Option<u64> {
+        None
+    }
+}
+
 /// A model that is ready, and what is known of how it will run.
 pub struct Loaded {
-    pub model: Box<dyn Model>,
-    /// The length of a row of logits; tokens lie below it.
-    pub vocabulary: u32,
+    pub model: Model,
     pub facts: Facts,
+}
+
+/// A model by what can be asked of it.
+pub enum Model {
+    Language {
+        model: Box<dyn LanguageModel>,
+        /// The length of a row of logits; tokens lie below it.
+        vocabulary: u32,
+    },
+    Tensors(Box<dyn TensorModel>),
 }
 
 /// What the library tells of itself, read back after it was set up.
@@ -112,23 +142,24 @@ impl ModelCard {
         let path = folder.join("pipe-model.json");
         let named = |what: String| Fault::failed(format!("`{}`: {what}", path.display()));
         let text = std::fs::read(&path).map_err(|error| named(error.to_string()))?;
-        let card: Self = serde_json::from_slice(&text).map_err(|error| named(error.to_string()))?;
-        if card.format != 1 {
-            return Err(named(format!("format {} is unknown, only 1 is", card.format)));
+        let card: serde_json::Value = serde_json::from_slice(&text).map_err(|error| named(error.to_string()))?;
+        if card["format"] != 1 {
+            return Err(named(format!("format {} is unknown, only 1 is", card["format"])));
         }
-        if card.kind != "llm" {
-            return Err(named(format!("kind `{}` is unknown, only `llm` is", card.kind)));
+        let card: ModelCard = serde_json::from_value(card).map_err(|error| named(error.to_string()))?;
+        match card.kind {
+            ModelKind::Llm { layers, vocabulary, .. } if layers == 0 || vocabulary == 0 => {
+                Err(named("a model has at least one layer and one word".to_owned()))
+            }
+            _ => Ok(card),
         }
-        if card.layers == 0 || card.vocabulary == 0 {
-            return Err(named("a model has at least one layer and one word".to_owned()));
-        }
-        Ok(card)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Dim;
 
     #[test]
     fn a_librarys_words_tell_a_lack_of_memory() {
@@ -144,13 +175,27 @@ mod tests {
     }
 
     #[test]
-    fn a_card_of_another_format_is_refused() {
+    fn cards_of_both_kinds_are_read_and_others_refused() {
         let folder = std::env::temp_dir().join(format!("pipe-engine-card-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        let card = r#"{"format":2,"file":"m","kind":"llm","layers":1,"kv_heads":1,"head_dim":1,"vocabulary":1}"#;
-        std::fs::write(folder.join("pipe-model.json"), card).expect("a file");
-        let fault = ModelCard::read(&folder).expect_err("refused");
-        assert!(fault.message.contains("format 2 is unknown"), "{}", fault.message);
+        let read = |card: &str| {
+            std::fs::write(folder.join("pipe-model.json"), card).expect("a file");
+            ModelCard::read(&folder).map(|card| card.kind).map_err(|fault| fault.message)
+        };
+        let llm = r#"{"format":1,"file":"m","kind":"llm","layers":1,"kv_heads":1,"head_dim":1,"vocabulary":1}"#;
+        assert_eq!(read(llm), Ok(ModelKind::Llm { layers: 1, kv_heads: 1, head_dim: 1, vocabulary: 1 }));
+        let x = r#"{"name":"x","dtype":"float32","shape":["batch",3,null]}"#;
+        let tensors = format!(r#"{{"format":1,"file":"m","kind":"tensors","inputs":[{x}],"outputs":[]}}"#);
+        let shape = vec![Dim::Named("batch".to_owned()), Dim::Fixed(3), Dim::Free];
+        let x = Outlet { name: "x".to_owned(), dtype: "float32".to_owned(), shape };
+        assert_eq!(read(&tensors), Ok(ModelKind::Tensors { inputs: vec![x], outputs: Vec::new() }));
+        let refused = |card: &str, words: &str| {
+            let said = read(card).expect_err("refused");
+            assert!(said.contains(words), "{said}");
+        };
+        refused(&llm.replace("\"format\":1", "\"format\":2"), "format 2 is unknown");
+        refused(&llm.replace("llm", "tree"), "`tree`");
+        refused(&llm.replace("\"layers\":1", "\"layers\":0"), "at least one layer");
         std::fs::remove_dir_all(&folder).expect("removed");
     }
 }

@@ -18,8 +18,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The version of everything below [`Hello`].
-pub const PROTOCOL: u32 = 1;
+/// The version of everything below [`Hello`]. Since 2 there is [`Workload::Inference`].
+pub const PROTOCOL: u32 = 2;
 
 /// The first line of every engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +43,21 @@ pub enum Request {
     Prepare(Prepare),
     /// Runs the workload until it is steady.
     WarmUp(WarmUp),
-    /// Takes `samples` further samples.
-    Measure { samples: u32 },
+    /// Takes `samples` further samples, each the last of `every` passes: the samples of a fast model are spread over
+    /// more time than they take.
+    Measure {
+        samples: u32,
+        #[serde(default = "one")]
+        every: u32,
+    },
     /// Writes the outputs for the parity check into `folder`.
     Outputs { folder: String },
     /// Reports what was used, and exits.
     Finish,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What the engine answers.
@@ -133,6 +142,10 @@ pub enum Workload {
     /// are read from `tokens`, little-endian `int64` in NumPy's `.npy` format, and never from the model's
     /// own choice, so that every engine does the same work.
     Llm { tokens: String, prompt_tokens: u32, new_tokens: u32 },
+    /// One inference of any model: one forward pass over the inputs of the folder `inputs`, which holds a
+    /// `.npy` file for each of them ([`file_of`](crate::tensor::file_of)). They lie on the device before the
+    /// first pass, and every pass sees the same.
+    Inference { inputs: String },
 }
 
 /// `pipe-model.json`: what an engine must know of a model's folder.
@@ -142,19 +155,43 @@ pub struct ModelCard {
     pub format: u32,
     /// The file to load, relative to the folder: `model.pt` (TorchScript) or `model.onnx`.
     pub file: String,
-    /// `llm` for now.
-    pub kind: String,
-    pub layers: u32,
-    pub kv_heads: u32,
-    pub head_dim: u32,
-    pub vocabulary: u32,
+    #[serde(flatten)]
+    pub kind: ModelKind,
 }
 
-/// What is known once the model is loaded.
+/// What a model takes and gives.
 ///
 /// Inputs of an `llm` are `input_ids` (`int64`, 1 × S), then for each layer `past_key_values.I.key` and
 /// `.value` (1 × kv_heads × P × head_dim); outputs are `logits` (1 × S × vocabulary), then `present.I.key`
-/// and `.value`. TorchScript models take and give them in that order.
+/// and `.value`. TorchScript models take and give them in that order. A `tensors` model says itself what it
+/// takes and gives, in the order of a TorchScript model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ModelKind {
+    Llm { layers: u32, kv_heads: u32, head_dim: u32, vocabulary: u32 },
+    Tensors { inputs: Vec<Outlet>, outputs: Vec<Outlet> },
+}
+
+/// A named input or output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlet {
+    pub name: String,
+    /// As NumPy calls it: `float32`.
+    pub dtype: String,
+    pub shape: Vec<Dim>,
+}
+
+/// What a dimension must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Dim {
+    Fixed(u64),
+    /// Free, with a name: `batch`.
+    Named(String),
+    Free,
+}
+
+/// What is known once the model is loaded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prepared {
     /// From the start of the process to the first line of `main`, where the host tells it.
@@ -169,6 +206,9 @@ pub struct Prepared {
     pub reduced_precision: bool,
     /// Where operators run, as far as the library tells: device or provider → number of operators.
     pub placement: std::collections::BTreeMap<String, u64>,
+    /// Of an inference: the first dimension of its first input, 1 where that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<u32>,
     pub inside: Inside,
 }
 
@@ -205,19 +245,20 @@ pub struct Warmed {
     pub steady: bool,
 }
 
-/// One sequence. The device is synchronised before each reading of the clock.
+/// One sequence or one inference. The device is synchronised before each reading of the clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Start of the sequence, from the engine's first reading of the clock.
+    /// Its start, from the engine's first reading of the clock.
     pub at_ns: u64,
-    /// Time to first token: the pass over the prompt.
+    /// The first pass: over the prompt of a sequence (time to first token), or all of an inference.
     pub prefill_ns: u64,
-    /// One time for each token after it.
+    /// One time for each token after it; none of an inference.
     pub decode_ns: Vec<u64>,
 }
 
-/// What was written for the parity check: `logits.npy`, `float32`, positions × vocabulary, where row i is
-/// what the model said after token i of the sequence (prompt and decoded tokens alike).
+/// What was written for the parity check. Of a sequence `logits.npy`, `float32`, positions × vocabulary,
+/// where row i is what the model said after token i (prompt and decoded tokens alike); of an inference a
+/// file for each output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outputs {
     pub files: Vec<String>,

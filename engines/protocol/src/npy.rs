@@ -1,7 +1,9 @@
-//! NumPy's `.npy` files, as far as the protocol needs them: a row of `int64` in, rows of `float32` out.
-//! Follows format versions 1.0 to 3.0 of NumPy's own description. Knows nothing of models.
+//! NumPy's `.npy` files, as far as the protocol needs them: a row of `int64` in, rows of `float32` out, and
+//! whole tensors both ways. Follows format versions 1.0 to 3.0 of NumPy's own description. Knows nothing of models.
 
 use std::io::{self, Read, Write};
+
+use crate::tensor::{Element, Tensor};
 
 /// Why a file isn't the array that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,12 @@ pub enum NpyError {
     /// An array of another type, order or number of dimensions.
     #[error("holds another array than one row of little-endian `int64`: {0}")]
     Other(String),
+    /// An array whose header can't be used.
+    #[error("its header is not one that can be read: {0}")]
+    Header(String),
+    /// An array of a type that does not travel.
+    #[error("it holds `{0}`, and only {known} are read", known = known())]
+    Element(String),
     /// More or fewer rows were written than were announced.
     #[error("{written} numbers were written where {announced} were announced")]
     Count { written: u64, announced: u64 },
@@ -24,6 +32,41 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// The longest header that is read; NumPy's own are of 118 bytes.
 const LONGEST_HEADER: u32 = 1 << 16;
+
+/// Reads a whole array.
+pub fn read(mut from: impl Read) -> Result<Tensor, NpyError> {
+    let header = read_header(&mut from)?;
+    let bad = || NpyError::Header(header.trim().to_owned());
+    let spaceless: String = header.chars().filter(|c| !c.is_whitespace()).collect();
+    let between = |start: &str, end: char| Some(spaceless.split_once(start)?.1.split_once(end)?.0.to_owned());
+    let descr = between("'descr':'", '\'').ok_or_else(bad)?;
+    let element = Element::of_descr(&descr).ok_or(NpyError::Element(descr))?;
+    if !spaceless.contains("'fortran_order':False") {
+        return Err(bad());
+    }
+    let shape = between("'shape':(", ')').ok_or_else(bad)?;
+    let dims = shape.split(',').filter(|dim| !dim.is_empty()).map(str::parse);
+    let shape: Vec<u64> = dims.collect::<Result<_, _>>().map_err(|_| bad())?;
+    let size = shape.iter().try_fold(element.size() as u64, |size, dim| size.checked_mul(*dim)).ok_or_else(bad)?;
+    let mut bytes = Vec::new();
+    // One byte more than there should be tells of a file that is too long.
+    if from.take(size.saturating_add(1)).read_to_end(&mut bytes)? as u64 != size {
+        return Err(NpyError::Header(format!("its shape needs {size} bytes, and the file holds others")));
+    }
+    Ok(Tensor { element, shape, bytes })
+}
+
+/// Writes a whole array.
+pub fn write(mut to: impl Write, tensor: &Tensor) -> Result<(), NpyError> {
+    let shape: String = tensor.shape.iter().map(|dim| format!("{dim},")).collect();
+    write_header(&mut to, tensor.element.descr(), &format!("({shape})"))?;
+    to.write_all(&tensor.bytes)?;
+    Ok(to.flush()?)
+}
+
+fn known() -> String {
+    Element::ALL.map(|element| format!("`{}` ({})", element.descr(), element.name())).join(", ")
+}
 
 /// Reads the first `count` numbers, or all where there are fewer.
 pub fn read_i64(mut from: impl Read, count: usize) -> Result<Vec<i64>, NpyError> {
@@ -79,16 +122,7 @@ pub struct Writer<W> {
 impl<W: Write> Writer<W> {
     /// Writes the header, which announces the shape.
     pub fn new(mut to: W, rows: u64, columns: u64) -> Result<Self, NpyError> {
-        let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
-        // The numbers begin at a multiple of 64 bytes; the header ends in a line feed.
-        let padding = 63 - (MAGIC.len() + 4 + header.len()) % 64;
-        header.push_str(&" ".repeat(padding));
-        header.push('\n');
-        to.write_all(MAGIC)?;
-        to.write_all(&[1, 0])?;
-        // Two numbers of at most 20 digits keep the header far below 2^16 bytes.
-        to.write_all(&(header.len() as u16).to_le_bytes())?;
-        to.write_all(header.as_bytes())?;
+        write_header(&mut to, Element::Float32.descr(), &format!("({rows}, {columns})"))?;
         Ok(Self { to, announced: rows.saturating_mul(columns), written: 0 })
     }
 
@@ -116,18 +150,24 @@ impl<W: Write> Writer<W> {
 
 /// Writes a row of `int64`, for tests and tools that make token files.
 pub fn write_i64(mut to: impl Write, numbers: &[i64]) -> io::Result<()> {
-    let mut header = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({},), }}", numbers.len());
-    let padding = 63 - (MAGIC.len() + 4 + header.len()) % 64;
-    header.push_str(&" ".repeat(padding));
-    header.push('\n');
-    to.write_all(MAGIC)?;
-    to.write_all(&[1, 0])?;
-    to.write_all(&(header.len() as u16).to_le_bytes())?;
-    to.write_all(header.as_bytes())?;
+    write_header(&mut to, Element::Int64.descr(), &format!("({},)", numbers.len()))?;
     for number in numbers {
         to.write_all(&number.to_le_bytes())?;
     }
     to.flush()
+}
+
+fn write_header(to: &mut impl Write, descr: &str, shape: &str) -> io::Result<()> {
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    // The numbers begin at a multiple of 64 bytes; the header ends in a line feed.
+    let padding = 63 - (MAGIC.len() + 4 + header.len()) % 64;
+    header.push_str(&" ".repeat(padding));
+    header.push('\n');
+    let length = u16::try_from(header.len()).map_err(|_| io::Error::other("an array of too many dimensions"))?;
+    to.write_all(MAGIC)?;
+    to.write_all(&[1, 0])?;
+    to.write_all(&length.to_le_bytes())?;
+    to.write_all(header.as_bytes())
 }
 
 #[cfg(test)]
@@ -160,6 +200,31 @@ mod tests {
         assert_eq!(read_i64(&file[..], 2).expect("read"), [5, -6]);
         assert_eq!(read_i64(&file[..], 9).expect("read"), [5, -6, 7]);
         assert!(matches!(read_i64(&file[..file.len() - 1], 9), Err(NpyError::Io(_))));
+    }
+
+    #[test]
+    fn tensors_come_back_as_they_were() {
+        for (element, shape) in [(Element::Float32, vec![2, 3]), (Element::Bool, vec![]), (Element::Int64, vec![0, 7])]
+        {
+            let count: u64 = shape.iter().product();
+            let bytes = (0..count * element.size() as u64).map(|byte| byte as u8).collect();
+            let tensor = Tensor { element, shape, bytes };
+            let mut file = Vec::new();
+            write(&mut file, &tensor).expect("written");
+            assert_eq!(read(&file[..]).expect("read"), tensor);
+            file.push(0);
+            assert!(matches!(read(&file[..]), Err(NpyError::Header(_))), "a byte too many");
+            file.truncate(file.len() - 2);
+            assert!(count == 0 || matches!(read(&file[..]), Err(NpyError::Header(_))), "a byte too few");
+        }
+    }
+
+    #[test]
+    fn types_that_do_not_travel_are_named_with_those_that_do() {
+        let mut file = Vec::new();
+        write_header(&mut file, "<c8", "(1,)").expect("written");
+        let said = read(&file[..]).expect_err("refused").to_string();
+        assert!(said.starts_with("it holds `<c8`, and only `|b1` (bool)"), "{said}");
     }
 
     #[test]

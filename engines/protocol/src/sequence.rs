@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use crate::engine::{Clock, Model};
-use crate::message::{Fault, Sample, Workload};
+use crate::engine::{Clock, LanguageModel};
+use crate::message::{Fault, Sample};
 use crate::npy;
 
 /// The tokens of a sequence, checked: at least one to begin with, all within the vocabulary.
@@ -15,13 +15,12 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Reads what the workload asks for from its token file.
-    pub fn read(workload: &Workload, vocabulary: u32) -> Result<Self, Fault> {
-        let Workload::Llm { tokens: path, prompt_tokens, new_tokens } = workload;
+    /// Reads what the workload asks for from its token file at `path`.
+    pub fn read(path: &str, prompt_tokens: u32, new_tokens: u32, vocabulary: u32) -> Result<Self, Fault> {
         let named = |what: String| Fault::failed(format!("token file `{path}`: {what}"));
         let file = std::fs::File::open(Path::new(path)).map_err(|error| named(error.to_string()))?;
-        let prompt = *prompt_tokens as usize;
-        let count = prompt + *new_tokens as usize;
+        let prompt = prompt_tokens as usize;
+        let count = prompt + new_tokens as usize;
         let tokens = npy::read_i64(std::io::BufReader::new(file), count).map_err(|error| named(error.to_string()))?;
         if prompt == 0 {
             return Err(Fault::failed("`prompt_tokens` is 0, and a sequence begins with at least one token"));
@@ -41,7 +40,7 @@ impl Sequence {
     }
 
     /// Runs it against the clock, whose reading at the session's start is `origin`.
-    pub fn sample(&self, model: &mut dyn Model, clock: &dyn Clock, origin: u64) -> Result<Sample, Fault> {
+    pub fn sample(&self, model: &mut dyn LanguageModel, clock: &dyn Clock, origin: u64) -> Result<Sample, Fault> {
         let (prompt, rest) = self.tokens.split_at(self.prompt);
         let mut decode_ns = Vec::with_capacity(rest.len());
         model.reset()?;
@@ -61,7 +60,7 @@ impl Sequence {
     /// Runs it once more and hands the logits on, pass by pass.
     pub fn logits(
         &self,
-        model: &mut dyn Model,
+        model: &mut dyn LanguageModel,
         mut each: impl FnMut(&[f32]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let (prompt, rest) = self.tokens.split_at(self.prompt);
@@ -74,9 +73,4 @@ impl Sequence {
         }
         Ok(())
     }
-}
-
-/// All of a sample: what the warm-up looks at.
-pub fn total_ns(sample: &Sample) -> u64 {
-    sample.decode_ns.iter().fold(sample.prefill_ns, |sum, time| sum.saturating_add(*time))
 }

@@ -4,10 +4,12 @@ use std::fs;
 use std::io::BufWriter;
 use std::path::Path;
 
-use crate::engine::{Clock, Engine, Facts, Model};
-use crate::message::{Answer, Fault, Outputs, PROTOCOL, Prepare, Prepared, Request, Sample, Usage, WarmUp, Warmed};
-use crate::sequence::{Sequence, total_ns};
-use crate::{inside, npy, pages, process, steady};
+use crate::engine::{Clock, Engine, Facts, LanguageModel, Model, TensorModel};
+use crate::message::{
+    Answer, Fault, Outputs, PROTOCOL, Prepare, Prepared, Request, Sample, Usage, WarmUp, Warmed, Workload,
+};
+use crate::sequence::Sequence;
+use crate::{inference, inside, npy, pages, process, steady};
 
 /// An engine and how far its session has come.
 pub struct Service<E> {
@@ -20,11 +22,10 @@ pub struct Service<E> {
     session: Option<Session>,
 }
 
-/// What there is once `prepare` succeeded.
-struct Session {
-    model: Box<dyn Model>,
-    vocabulary: u32,
-    sequence: Sequence,
+/// What there is once `prepare` succeeded: a model, and the work that it is asked for.
+enum Session {
+    Sequence { model: Box<dyn LanguageModel>, vocabulary: u32, sequence: Sequence },
+    Inference { model: Box<dyn TensorModel>, items: u32 },
 }
 
 /// An answer, and whether it is the last.
@@ -49,7 +50,7 @@ impl<E: Engine> Service<E> {
         let answer = match request {
             Request::Prepare(how) => self.prepare(how),
             Request::WarmUp(rule) => self.warm_up(rule).map(Answer::Warmed),
-            Request::Measure { samples } => self.measure(*samples),
+            Request::Measure { samples, every } => self.measure(*samples, *every),
             Request::Outputs { folder } => self.outputs(Path::new(folder)).map(Answer::Outputs),
             Request::Finish => Ok(Answer::Finished(self.usage())),
         };
@@ -68,8 +69,12 @@ impl<E: Engine> Service<E> {
         let start = self.clock.now_ns();
         let loaded = self.engine.open(how)?;
         let load_ns = self.clock.now_ns() - start;
-        let sequence = Sequence::read(&how.workload, loaded.vocabulary)?;
-        self.session = Some(Session { model: loaded.model, vocabulary: loaded.vocabulary, sequence });
+        let session = Session::begin(loaded.model, &how.workload)?;
+        let items = match &session {
+            Session::Sequence { .. } => None,
+            Session::Inference { items, .. } => Some(*items),
+        };
+        self.session = Some(session);
         let Facts { libraries, threads, reduced_precision, placement } = loaded.facts;
         Ok(Answer::Prepared(Box::new(Prepared {
             process_ns: self.process_ns,
@@ -78,6 +83,7 @@ impl<E: Engine> Service<E> {
             threads,
             reduced_precision,
             placement,
+            items,
             inside: inside::look(),
         })))
     }
@@ -97,37 +103,91 @@ impl<E: Engine> Service<E> {
         Ok(Warmed { samples, steady: false })
     }
 
-    fn measure(&mut self, samples: u32) -> Result<Answer, Fault> {
-        let samples = (0..samples).map(|_| self.sample("measure")).collect::<Result<_, _>>()?;
-        Ok(Answer::Samples { samples })
+    fn measure(&mut self, samples: u32, every: u32) -> Result<Answer, Fault> {
+        let mut taken = Vec::new();
+        for _ in 0..samples {
+            for _ in 1..every {
+                self.sample("measure")?;
+            }
+            taken.push(self.sample("measure")?);
+        }
+        Ok(Answer::Samples { samples: taken })
     }
 
     fn sample(&mut self, asked: &str) -> Result<Sample, Fault> {
         let (clock, origin) = (&*self.clock, self.origin);
-        let session = self.session.as_mut().ok_or_else(|| too_early(asked))?;
-        session.sequence.sample(session.model.as_mut(), clock, origin)
+        match self.session.as_mut().ok_or_else(|| too_early(asked))? {
+            Session::Sequence { model, sequence, .. } => sequence.sample(model.as_mut(), clock, origin),
+            Session::Inference { model, .. } => inference::sample(model.as_mut(), clock, origin),
+        }
     }
 
     fn outputs(&mut self, folder: &Path) -> Result<Outputs, Fault> {
-        const FILE: &str = "logits.npy";
         let session = self.session.as_mut().ok_or_else(|| too_early("outputs"))?;
-        let path = folder.join(FILE);
-        let named = |error: &dyn std::fmt::Display| Fault::failed(format!("`{}`: {error}", path.display()));
-        fs::create_dir_all(folder).map_err(|error| named(&error))?;
-        let file = fs::File::create(&path).map_err(|error| named(&error))?;
-        let rows = session.sequence.len() as u64;
-        let mut writer = npy::Writer::new(BufWriter::new(file), rows, u64::from(session.vocabulary))
-            .map_err(|error| named(&error))?;
-        session
-            .sequence
-            .logits(session.model.as_mut(), |logits| writer.write(logits).map_err(|error| named(&error)))?;
-        writer.finish().map_err(|error| named(&error))?;
-        Ok(Outputs { files: vec![FILE.to_owned()] })
+        fs::create_dir_all(folder).map_err(|error| Fault::failed(format!("`{}`: {error}", folder.display())))?;
+        let files = match session {
+            Session::Sequence { model, vocabulary, sequence } => {
+                vec![write_logits(model.as_mut(), *vocabulary, sequence, folder)?]
+            }
+            Session::Inference { model, .. } => inference::write_outputs(model.as_mut(), folder)?,
+        };
+        Ok(Outputs { files })
     }
 
     fn usage(&self) -> Usage {
-        Usage { peak_device: self.session.as_ref().and_then(|session| session.model.peak_device()), ..process::usage() }
+        let peak_device = match &self.session {
+            None => None,
+            Some(Session::Sequence { model, .. }) => model.peak_device(),
+            Some(Session::Inference { model, .. }) => model.peak_device(),
+        };
+        Usage { peak_device, ..process::usage() }
     }
+}
+
+impl Session {
+    /// Brings a model and its work together, where the one can do the other.
+    fn begin(model: Model, workload: &Workload) -> Result<Session, Fault> {
+        match (model, workload) {
+            (Model::Language { model, vocabulary }, Workload::Llm { tokens, prompt_tokens, new_tokens }) => {
+                let sequence = Sequence::read(tokens, *prompt_tokens, *new_tokens, vocabulary)?;
+                Ok(Session::Sequence { model, vocabulary, sequence })
+            }
+            (Model::Tensors(mut model), Workload::Inference { inputs }) => {
+                let items = inference::feed(model.as_mut(), Path::new(inputs))?;
+                Ok(Session::Inference { model, items })
+            }
+            (Model::Language { .. }, Workload::Inference { .. }) => Err(Fault::failed(
+                "the model is an `llm`, which decodes tokens: measure it with `tokens`, not with `inputs`",
+            )),
+            (Model::Tensors(_), Workload::Llm { .. }) => Err(Fault::failed(
+                "the model takes tensors and decodes no tokens: measure it with `inputs`, not with `tokens`",
+            )),
+        }
+    }
+}
+
+/// Writes what the model says after each token, and gives the file's name.
+fn write_logits(
+    model: &mut dyn LanguageModel,
+    vocabulary: u32,
+    sequence: &Sequence,
+    folder: &Path,
+) -> Result<String, Fault> {
+    const FILE: &str = "logits.npy";
+    let path = folder.join(FILE);
+    let named = |error: &dyn std::fmt::Display| Fault::failed(format!("`{}`: {error}", path.display()));
+    let file = fs::File::create(&path).map_err(|error| named(&error))?;
+    let rows = sequence.len() as u64;
+    let mut writer =
+        npy::Writer::new(BufWriter::new(file), rows, u64::from(vocabulary)).map_err(|error| named(&error))?;
+    sequence.logits(model, |logits| writer.write(logits).map_err(|error| named(&error)))?;
+    writer.finish().map_err(|error| named(&error))?;
+    Ok(FILE.to_owned())
+}
+
+/// All of a sample: what the warm-up looks at.
+fn total_ns(sample: &Sample) -> u64 {
+    sample.decode_ns.iter().fold(sample.prefill_ns, |sum, time| sum.saturating_add(*time))
 }
 
 fn too_early(asked: &str) -> Fault {

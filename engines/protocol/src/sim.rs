@@ -1,4 +1,5 @@
-//! An engine without a library, for tests: times from a seed, logits from arithmetic, and every way to fail.
+//! An engine without a library, for tests: times from a seed, outputs from arithmetic, and every way to fail.
+//! Its model is whichever kind the workload asks for; one of tensors makes `y = 2 x` of any row of `float32`.
 //!
 //! What it does stands in `sim.json` in the model's folder ([`Script`]). Times are invented and the clock is
 //! its own, so a session's samples are the same bytes on every machine; all that it says is marked
@@ -13,11 +14,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::engine::{Clock, Engine, Facts, Loaded, Model};
-use crate::message::{Answer, Fault, FaultKind, Hello, PROTOCOL, Prepare, Request, Usage};
+use crate::engine::{Clock, Engine, Facts, LanguageModel, Loaded, Model, TensorModel};
+use crate::message::{Answer, Dim, Fault, FaultKind, Hello, Outlet, PROTOCOL, Prepare, Request, Usage, Workload};
 use crate::serve::write_line;
 use crate::service::Service;
 use crate::stdio;
+use crate::tensor::{Element, Tensor};
 
 /// `sim.json`. Every field has a default, so `{}` is a well-behaved engine.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -30,6 +32,8 @@ pub struct Script {
     /// Time of the pass over the prompt, and of one decoded token, without noise.
     pub prefill_ns: u64,
     pub decode_ns: u64,
+    /// Time of one inference without noise.
+    pub infer_ns: u64,
     /// The times lie this many thousandths above their base at most.
     pub noise_milli: u64,
     pub load_ns: u64,
@@ -49,6 +53,7 @@ impl Default for Script {
             seed: 0,
             prefill_ns: 50_000_000,
             decode_ns: 10_000_000,
+            infer_ns: 20_000_000,
             noise_milli: 10,
             load_ns: 200_000_000,
             vocabulary: 16,
@@ -74,7 +79,7 @@ pub enum Behaviour {
     EatsMemory,
     /// Answers with lines that are no messages.
     Nonsense,
-    /// Adds one to every logit; at any moment.
+    /// Adds one to every output; at any moment.
     Wrong,
     /// Reports that the device is not there, at `prepare`.
     NoDevice,
@@ -251,9 +256,19 @@ impl Engine for Sim {
             reduced_precision: how.reduced_precision,
             placement: [(how.device.name().to_owned(), 1)].into(),
         };
-        let model =
-            SimModel { script: self.script.clone(), now: Rc::clone(&self.now), seen: Vec::new(), fresh: 0, passes: 0 };
-        Ok(Loaded { model: Box::new(model), vocabulary: self.script.vocabulary, facts })
+        let times = Times { script: self.script.clone(), now: Rc::clone(&self.now), passes: 0 };
+        let model = match how.workload {
+            Workload::Llm { .. } => {
+                let model = SimLanguage { times, seen: Vec::new(), fresh: 0 };
+                Model::Language { model: Box::new(model), vocabulary: self.script.vocabulary }
+            }
+            Workload::Inference { .. } => {
+                let shape = vec![Dim::Free, Dim::Free];
+                let inputs = vec![Outlet { name: "x".to_owned(), dtype: "float32".to_owned(), shape }];
+                Model::Tensors(Box::new(SimTensors { times, inputs, fed: None }))
+            }
+        };
+        Ok(Loaded { model, facts })
     }
 
     fn clock(&self) -> Box<dyn Clock> {
@@ -270,17 +285,35 @@ impl Clock for Invented {
     }
 }
 
-struct SimModel {
+/// Moves the clock by the times of the script.
+struct Times {
     script: Script,
     now: Rc<Cell<u64>>,
-    seen: Vec<i64>,
-    /// Tokens of the last pass.
-    fresh: usize,
-    /// Passes so far, of all sequences: the noise never repeats.
+    /// Passes so far, of all samples: the noise never repeats.
     passes: u64,
 }
 
-impl Model for SimModel {
+impl Times {
+    fn pass(&mut self, base: u64) {
+        let noise = mix(self.script.seed ^ mix(self.passes)) % (self.script.noise_milli + 1);
+        self.now.set(self.now.get() + base + base / 1000 * noise);
+        self.passes += 1;
+    }
+
+    /// What is added to every output.
+    fn error(&self) -> f32 {
+        f32::from(u8::from(self.script.behaviour == Behaviour::Wrong))
+    }
+}
+
+struct SimLanguage {
+    times: Times,
+    seen: Vec<i64>,
+    /// Tokens of the last pass.
+    fresh: usize,
+}
+
+impl LanguageModel for SimLanguage {
     fn reset(&mut self) -> Result<(), Fault> {
         self.seen.clear();
         Ok(())
@@ -288,27 +321,56 @@ impl Model for SimModel {
 
     fn forward(&mut self, tokens: &[i64]) -> Result<(), Fault> {
         let base = match self.seen.is_empty() {
-            true => self.script.prefill_ns,
-            false => self.script.decode_ns,
+            true => self.times.script.prefill_ns,
+            false => self.times.script.decode_ns,
         };
-        let noise = mix(self.script.seed ^ mix(self.passes)) % (self.script.noise_milli + 1);
-        self.now.set(self.now.get() + base + base / 1000 * noise);
-        self.passes += 1;
+        self.times.pass(base);
         self.seen.extend(tokens);
         self.fresh = tokens.len();
         Ok(())
     }
 
     fn logits(&mut self) -> Result<Vec<f32>, Fault> {
-        let error = f32::from(u8::from(self.script.behaviour == Behaviour::Wrong));
+        let error = self.times.error();
         let first = self.seen.len() - self.fresh;
         let rows = self.seen.iter().enumerate().skip(first);
         let logits = rows.flat_map(|(position, token)| {
             let row = mix(token.unsigned_abs() ^ mix(position as u64));
+            let words = 0..self.times.script.vocabulary;
             // 16 bits are whole numbers that a float holds.
-            (0..self.script.vocabulary).map(move |word| f32::from(mix(row ^ u64::from(word)) as u16) / 4096.0 + error)
+            words.map(move |word| f32::from(mix(row ^ u64::from(word)) as u16) / 4096.0 + error)
         });
         Ok(logits.collect())
+    }
+}
+
+struct SimTensors {
+    times: Times,
+    inputs: Vec<Outlet>,
+    fed: Option<Tensor>,
+}
+
+impl TensorModel for SimTensors {
+    fn inputs(&self) -> &[Outlet] {
+        &self.inputs
+    }
+
+    fn feed(&mut self, mut inputs: Vec<Tensor>) -> Result<(), Fault> {
+        self.fed = inputs.pop();
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), Fault> {
+        self.times.pass(self.times.script.infer_ns);
+        Ok(())
+    }
+
+    fn outputs(&mut self) -> Result<Vec<(String, Tensor)>, Fault> {
+        let x = self.fed.as_ref().ok_or_else(|| Fault::failed("there are no outputs before a pass"))?;
+        let (floats, _) = x.bytes.as_chunks::<4>();
+        let twice = floats.iter().map(|float| 2.0 * f32::from_le_bytes(*float) + self.times.error());
+        let bytes = twice.flat_map(f32::to_le_bytes).collect();
+        Ok(vec![("y".to_owned(), Tensor { element: Element::Float32, shape: x.shape.clone(), bytes })])
     }
 }
 

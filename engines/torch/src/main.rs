@@ -4,17 +4,20 @@
 //! CPU cells and their images carry none of it. The loop, the clock and the rules are `pipe-engine`'s.
 
 mod device;
-mod model;
+mod language;
 mod shim;
+mod tensors;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use pipe_engine::message::{Dtype, Fault, Hello, ModelCard, PROTOCOL, Prepare};
-use pipe_engine::{Engine, Facts, Loaded};
+use pipe_engine::message::{Dtype, Fault, Hello, ModelCard, ModelKind, PROTOCOL, Prepare};
+use pipe_engine::{Engine, Facts, Loaded, Model};
+use tch::{CModule, TchError};
 
-use crate::model::TorchModel;
+use crate::language::{Cache, TorchLanguage};
+use crate::tensors::TorchTensors;
 
 fn main() -> ExitCode {
     pipe_engine::serve(Torch)
@@ -42,7 +45,16 @@ impl Engine for Torch {
         let reduced_precision = set_precision(how.reduced_precision)?;
         let folder = Path::new(&how.model);
         let card = ModelCard::read(folder)?;
-        let model = TorchModel::load(folder, &card, device)?;
+        let path = folder.join(&card.file);
+        let model = match card.kind {
+            ModelKind::Llm { layers, kv_heads, head_dim, vocabulary } => {
+                let model = TorchLanguage::load(&path, Cache { layers, kv_heads, head_dim }, device)?;
+                Model::Language { model: Box::new(model), vocabulary }
+            }
+            ModelKind::Tensors { inputs, outputs } => {
+                Model::Tensors(Box::new(TorchTensors::load(&path, inputs, outputs, device)?))
+            }
+        };
         let facts = Facts {
             libraries: libraries(device),
             threads,
@@ -50,7 +62,7 @@ impl Engine for Torch {
             // A trace names no device for its operators: they run where their inputs lie, or fail.
             placement: BTreeMap::new(),
         };
-        Ok(Loaded { model: Box::new(model), vocabulary: card.vocabulary, facts })
+        Ok(Loaded { model, facts })
     }
 }
 
@@ -97,4 +109,23 @@ fn libraries(device: tch::Device) -> BTreeMap<String, String> {
 /// CUDA counts thousands and tens: 13000 is 13.0.
 fn cuda_version(number: i64) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
+}
+
+/// Loads a trace onto the device.
+fn load(path: &Path, device: tch::Device) -> Result<CModule, Fault> {
+    let during = format!("loading `{}`", path.display());
+    // The optimising executor rebuilds the graph from the shapes that its first passes saw: a sample would
+    // depend on those before it, and with lengths that grow it gains nothing.
+    tch::jit::f_set_graph_executor_optimize(false).map_err(|error| fault(&during, &error))?;
+    let mut module = CModule::load_on_device(path, device).map_err(|error| fault(&during, &error))?;
+    module.f_set_eval().map_err(|error| fault(&during, &error))?;
+    device::synchronize(device)?;
+    Ok(module)
+}
+
+/// The first line of what libtorch says; the lines after it are its own call stack.
+fn fault(during: &str, error: &TchError) -> Fault {
+    let words = error.to_string();
+    let told: Vec<&str> = words.lines().take_while(|line| !line.starts_with("Exception raised from")).collect();
+    Fault::from_library(during, &told.join("\n"))
 }

@@ -1,5 +1,6 @@
 //! Files into a container and out of it, as the archives that the API speaks.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
@@ -27,7 +28,14 @@ pub fn incoming(files: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>> {
     };
     archive.append(&folder("in/", 0)?, io::empty())?;
     archive.append(&folder("out/", USER)?, io::empty())?;
+    let mut made = BTreeSet::new();
     for (name, content) in files {
+        let parents: Vec<&Path> = Path::new(name).ancestors().skip(1).filter(|path| path.parent().is_some()).collect();
+        for parent in parents.into_iter().rev() {
+            if made.insert(parent) {
+                archive.append(&folder(&format!("in/{}/", parent.display()), 0)?, io::empty())?;
+            }
+        }
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);

@@ -4,7 +4,7 @@ use super::*;
 use pipe_engine::message::{Device, Dtype};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
-const HELLO: &str = r#"{"protocol":1,"engine":"sim","version":"1","simulated":true}"#;
+const HELLO: &str = r#"{"protocol":2,"engine":"sim","version":"1","simulated":true}"#;
 const PREPARED: &str = r#"{"answer":"prepared","process_ns":1,"load_ns":2,"libraries":{},"threads":2,"reduced_precision":false,"placement":{},"inside":{"cpus":2,"uid":0,"root_writable":false,"network_interfaces":[],"architecture":"x86_64","cpu_quota_milli":null,"memory_limit":null}}"#;
 const WARMED: &str = r#"{"answer":"warmed","samples":[{"at_ns":1,"prefill_ns":1,"decode_ns":[1,1]}],"steady":true}"#;
 const OUTPUTS: &str = r#"{"answer":"outputs","files":["logits.npy"]}"#;
@@ -33,6 +33,7 @@ fn plan() -> Drive {
         warm_up: WarmUp { min: 1, max: 2 },
         first_block: 3,
         max_time: Duration::from_secs(5),
+        pace: Duration::ZERO,
         outputs_folder: Some("out".into()),
         limits: Limits { hello: short, prepare: short, warm_up: short, measure: short, outputs: short, finish: short },
     }
@@ -124,6 +125,15 @@ async fn time_that_is_up_ends_measuring_with_what_there_is() {
 }
 
 #[tokio::test]
+async fn samples_of_a_fast_model_are_spread() {
+    // A pass of the warm-up takes 3 ns, so a sample in each 300 ns is the last of a hundred passes.
+    let plan = Drive { pace: Duration::from_nanos(300), outputs_folder: None, ..plan() };
+    let (driven, asked) = outcome_of(says(&[HELLO, PREPARED, WARMED, &samples(3), &samples(2), FINISHED]), plan).await;
+    assert_eq!(driven.unwrap().samples.len(), 5);
+    assert_eq!(asked[2], r#"{"ask":"measure","samples":3,"every":100}"#);
+}
+
+#[tokio::test]
 async fn an_engine_that_ends_early() {
     assert_eq!(fault_of(says(&[])).await, "the engine ended during `hello`");
     assert_eq!(fault_of(says(&[HELLO])).await, "the engine ended during `prepare`");
@@ -191,8 +201,8 @@ async fn an_engine_that_answers_something_else() {
         "the engine broke the protocol: wanted 2 times for one sequence, got 1 times"
     );
     assert_eq!(
-        fault_of(says(&[&HELLO.replace(r#""protocol":1"#, r#""protocol":0"#)])).await,
-        "the engine broke the protocol: wanted version 1, got version 0 of `sim` 1"
+        fault_of(says(&[&HELLO.replace(r#""protocol":2"#, r#""protocol":0"#)])).await,
+        "the engine broke the protocol: wanted version 2, got version 0 of `sim` 1"
     );
 }
 

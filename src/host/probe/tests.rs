@@ -171,3 +171,21 @@ fn this_machine_has_what_every_linux_machine_has() {
     assert!(facts.machine.logical_cores >= facts.machine.usable_cores && facts.machine.usable_cores >= 1);
     assert!(!facts.recorded.kernel.is_empty() && facts.recorded.swap_total.is_some());
 }
+
+#[test]
+fn an_accelerator_is_what_lies_there() {
+    let at = |files: &[&str], os: &str, architecture: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, "").expect("a file");
+        }
+        kind_of_accelerator(&System::at(folder.path()), os, architecture)
+    };
+    assert_eq!(at(&[], "linux", "x86_64"), "none");
+    assert_eq!(at(&["dev/nvidia0"], "linux", "aarch64"), "nvidia");
+    assert_eq!(at(&["proc/driver/nvidia/version"], "linux", "x86_64"), "nvidia");
+    assert_eq!(at(&[], "macos", "aarch64"), "metal");
+    assert_eq!(at(&["dev/nvidia0"], "macos", "x86_64"), "none");
+}

@@ -128,8 +128,13 @@ impl Cursor<'_> {
                 kind: What::Unit,
                 doc: words::annotation(unit).unwrap_or_default().to_owned(),
                 text: format!("({unit})"),
+                snippet: Some(format!("({unit})${{1:1}}")),
                 ..Item::default()
             });
+        }
+        if kind == Kind::Arg {
+            let output = named("(output)\"\"", What::File, "a path below `out/`");
+            items.push(Item { snippet: Some("(output)\"$1\"".to_owned()), rank: 2, ..output });
         }
         items
     }

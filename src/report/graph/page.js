@@ -19,7 +19,7 @@
   });
   steps.forEach((step, at) => { step.up = []; step.down = []; blocks[step.block].steps.push(at); });
   data.reads.forEach(([from, to]) => { steps[to].up.push(from); steps[from].down.push(to); });
-  const lines = data.lines.map(([from, to, bends]) => ({ from, to, bends }));
+  const { lines } = data;
   svg.querySelectorAll("[data-e]").forEach(el => Object.assign(lines[el.dataset.e], { el, head: el.nextElementSibling }));
   const elementOf = at => blocks[steps[at].block].rowEls[steps[at].row] || blocks[steps[at].block].el;
 
@@ -279,6 +279,8 @@
     panel.hidden = false;
     panel.replaceChildren(close, ...children.filter(Boolean));
     panel.scrollTop = 0;
+    // The end of a log says how it went.
+    panel.querySelectorAll("pre").forEach(log => { log.scrollTop = log.scrollHeight; });
     const element = chosen && svg.querySelector(".chosen");
     if (element) bring(element);
   }

@@ -1,6 +1,9 @@
 //! The graph as one page that opens from disk: the picture, a script that moves through it, and what is known of
 //! each step. Without a script the picture stays.
 
+use std::collections::BTreeMap;
+use std::slice::from_ref;
+
 use maud::{DOCTYPE, PreEscaped, html};
 use serde::Serialize;
 
@@ -20,8 +23,7 @@ struct Data<'a> {
     /// Which step reads which: from, to.
     reads: Vec<(usize, usize)>,
     blocks: Vec<Shape>,
-    /// From block, to block, and where the line crosses the columns between them: column, height.
-    lines: Vec<(usize, usize, Vec<(usize, f64)>)>,
+    lines: Vec<Line>,
     /// States that appear, with the number of steps.
     states: Vec<(&'static str, &'static str, u32)>,
 }
@@ -58,6 +60,14 @@ struct Tail<'a> {
     lines: &'a [String],
     before: usize,
     command: &'a str,
+}
+
+/// From block to block, and where the line crosses the columns between them: column, height.
+#[derive(Serialize)]
+struct Line {
+    from: usize,
+    to: usize,
+    bends: Vec<(usize, f64)>,
 }
 
 /// A block as it can be opened and shut.
@@ -143,22 +153,17 @@ fn data<'a>(view: &'a GraphView, whole: &'a GraphView, picture: &Picture<'_>) ->
         }
         steps.extend(node.members.iter().zip(row_of).map(|(member, row)| step(member, block, row)));
     }
-    let places: std::collections::BTreeMap<&str, usize> = {
-        let ids = view
-            .nodes
-            .iter()
-            .flat_map(|node| if node.members.is_empty() { vec![node] } else { node.members.iter().collect() });
-        ids.enumerate().map(|(place, node)| (node.id.as_str(), place)).collect()
-    };
+    let drawn = view.nodes.iter().flat_map(|node| if node.members.is_empty() { from_ref(node) } else { &node.members });
+    let places: BTreeMap<&str, usize> = drawn.enumerate().map(|(place, node)| (node.id.as_str(), place)).collect();
     let place = |at: usize| whole.nodes.get(at).and_then(|node| places.get(node.id.as_str()).copied());
     let reads = whole.edges.iter().filter_map(|edge| Some((place(edge.from)?, place(edge.to)?)));
     let placed = &picture.placed;
     let blocks = picture.blocks.iter().enumerate().map(|(at, block)| shape(block, placed.nodes[at], placed.column(at)));
     let round = |y: f64| (y * 10.0).round() / 10.0;
-    let lines = placed
-        .lines
-        .iter()
-        .map(|line| (line.edge.from, line.edge.to, line.bends.iter().map(|&(column, y)| (column, round(y))).collect()));
+    let lines = placed.lines.iter().map(|line| {
+        let bends = line.bends.iter().map(|&(column, y)| (column, round(y))).collect();
+        Line { from: line.edge.from, to: line.edge.to, bends }
+    });
     let counted = |state: &NodeState| steps.iter().filter(|step| step.css == state.class()).count() as u32;
     let states = palette::legend().into_iter().map(|(state, words)| (state.class(), words, counted(&state)));
     let states = states.filter(|(_, _, count)| *count > 0).collect();

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use maud::{Markup, PreEscaped, html};
 
+use super::super::columns::{columns, noun, times};
 use super::super::svg::{at, cut, escaped, ticks};
 use super::super::{units, words};
 use crate::measure::Comparison;
@@ -22,36 +23,36 @@ const BOTTOM: f64 = 26.0;
 /// All charts, two beside each other where there is room.
 pub(super) fn section(comparison: &Comparison) -> Markup {
     let rows: Vec<&Row> = comparison.measured().collect();
-    let figures = [
-        (
-            "Time per output token",
-            "Each dot is a sequence; the bar is the median with its 95 % interval.",
-            strip(&rows, Metric::TimePerOutputToken),
-        ),
-        (
-            "Time to first token",
-            "Each dot is a sequence; the bar is the median with its 95 % interval.",
-            strip(&rows, Metric::TimeToFirstToken),
-        ),
+    let times = times(comparison);
+    let dots = format!("Each dot is one {}; the bar is the median with its 95 % interval.", noun(comparison));
+    let mut figures: Vec<(String, String, Option<String>)> =
+        times.iter().map(|metric| (capital(metric.title()), dots.clone(), strip(&rows, *metric))).collect();
+    let rate = columns(comparison)[2].metric;
+    let further = [
         (
             "Speed-up against the baseline",
-            "Ratio of medians with its 99 % interval; right of 1 is faster.",
+            "Ratio of medians with its 99 % interval; right of 1 is faster.".to_owned(),
             forest(&rows),
         ),
-        ("Throughput", "Tokens per second, median with its 95 % interval.", bars(&rows, Metric::TokensPerSecond)),
-        ("Peak memory", "The largest of all sessions; the line is the budget.", memory(&rows)),
-        ("Cold start", "From the start of the process to the first token, model in the page cache.", cold(&rows)),
+        ("Throughput", format!("{}, median with its 95 % interval.", capital(rate.title())), bars(&rows, rate)),
+        ("Peak memory", "The largest of all sessions; the line is the budget.".to_owned(), memory(&rows)),
+        (
+            "Cold start",
+            "From the start of the process to the end of the first pass, model in the page cache.".to_owned(),
+            cold(&rows),
+        ),
         (
             "Parity",
-            "Largest absolute error of a logit against the reference; right of the line is wrong.",
+            "Largest absolute error of an output against the reference; right of the line is wrong.".to_owned(),
             parity(comparison, &rows),
         ),
         (
             "Drift over the session",
-            "Time per output token over the time of the session, relative to the median.",
-            drift(&rows),
+            "The time of each sample over the session, relative to the median.".to_owned(),
+            times.first().and_then(|metric| drift(&rows, *metric)),
         ),
     ];
+    figures.extend(further.map(|(title, caption, svg)| (title.to_owned(), caption, svg)));
     html! {
         section.wide id="charts" {
             h2 { "Pictures" }
@@ -65,6 +66,12 @@ pub(super) fn section(comparison: &Comparison) -> Markup {
             }
         }
     }
+}
+
+/// `Time per output token`.
+fn capital(title: &str) -> String {
+    let mut letters = title.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// A horizontal scale and the rows below each other.
@@ -180,7 +187,7 @@ fn class(row: &Row) -> &'static str {
     }
 }
 
-/// A dot for each sequence, and the median with its interval.
+/// A dot for each sample, and the median with its interval.
 fn strip(rows: &[&Row], metric: Metric) -> Option<String> {
     let data: Vec<Vec<f64>> = rows.iter().map(|row| series(metric, &row.sessions)).collect();
     let most = data.iter().flatten().copied().fold(0.0, f64::max);
@@ -375,8 +382,7 @@ fn parity(comparison: &Comparison, rows: &[&Row]) -> Option<String> {
 }
 
 /// Each cell's times in their order, so that a trend can be seen.
-fn drift(rows: &[&Row]) -> Option<String> {
-    let metric = Metric::TimePerOutputToken;
+fn drift(rows: &[&Row], metric: Metric) -> Option<String> {
     let mut plot = Plot::new("drift", rows.len(), 0.0, 1.0, false);
     let mut any = false;
     for (place, row) in rows.iter().enumerate() {

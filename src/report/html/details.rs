@@ -1,19 +1,21 @@
 //! What stands behind the figures: percentiles, parity, every sequence, keys, versions and the machine.
 
 use maud::{Markup, html};
+use pipe_engine::message::Sample;
 
+use super::super::columns::{is_inference, noun, times};
 use super::super::{units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Parity, Row};
 use crate::measure::metric::Metric;
 use crate::measure::summary::time_per_token;
-use crate::record::Session;
+use crate::record::{Session, Work};
 
 pub(super) fn percentiles(comparison: &Comparison) -> Markup {
     html! {
         section id="distribution" {
             h2 { "Distributions in figures" }
-            @for metric in [Metric::TimePerOutputToken, Metric::TimeToFirstToken] {
+            @for &metric in times(comparison) {
                 h3 { (metric.title()) }
                 div.scroll {
                     table {
@@ -55,7 +57,7 @@ pub(super) fn parity(comparison: &Comparison) -> Markup {
                 h2 { "Parity in figures" }
                 div.scroll {
                     table {
-                        thead { tr { th { "cell" } th { "verdict" } th.n { "max abs" } th.n { "max relative" } th.n { "mean abs" } th.n { "same best token" } th.n { "where clear" } th.n { "same from the first" } } }
+                        thead { tr { th { "cell" } th { "verdict" } th.n { "max abs" } th.n { "max relative" } th.n { "mean abs" } @if !is_inference(comparison) { th.n { "same best token" } th.n { "where clear" } th.n { "same from the first" } } } }
                         tbody { @for row in comparison.measured() { (parity_line(row)) } }
                     }
                 }
@@ -82,9 +84,11 @@ fn parity_line(row: &Row) -> Markup {
                     td.n { (units::error(f.max_abs)) }
                     td.n { (units::error(f.max_rel)) }
                     td.n { (units::error(f.mean_abs)) }
-                    td.n { (of(f.top1.agree, f.top1.of)) }
-                    td.n { (of(f.top1_clear.agree, f.top1_clear.of)) }
-                    td.n { (of(f.greedy_prefix, f.positions)) }
+                    @if let Some(t) = f.tokens {
+                        td.n { (of(t.top1.agree, t.top1.of)) }
+                        td.n { (of(t.top1_clear.agree, t.top1_clear.of)) }
+                        td.n { (of(t.greedy_prefix, t.positions)) }
+                    }
                 },
                 None => td colspan="6" { (why.map(String::as_str).unwrap_or_default()) },
             }
@@ -92,17 +96,20 @@ fn parity_line(row: &Row) -> Markup {
     }
 }
 
-/// Every sequence of every cell, folded away.
+/// Every sample of every cell, folded away.
 pub(super) fn samples(comparison: &Comparison) -> Markup {
     html! {
         section id="samples" {
             h2 { "Samples" }
-            p.soft.small { "Every sequence, in the order in which it was measured; single tokens are in the JSON report." }
+            p.soft.small {
+                "Every " (noun(comparison)) ", in the order in which it was measured"
+                @if is_inference(comparison) { "." } @else { "; single tokens are in the JSON report." }
+            }
             @for row in comparison.measured() {
                 details {
                     summary {
                         (row.label) " "
-                        span.soft { (row.summary.as_ref().map_or(0, |summary| summary.sequences)) " sequences in " (row.sessions.len()) @if row.sessions.len() == 1 { " session" } @else { " sessions" } }
+                        span.soft { (row.summary.as_ref().map_or(0, |summary| summary.samples)) " " (noun(comparison)) "s in " (row.sessions.len()) @if row.sessions.len() == 1 { " session" } @else { " sessions" } }
                     }
                     // A link to what is folded away opens it; one to the `details` itself would not.
                     div id={ "cell-" (row.anchor()) } {
@@ -117,6 +124,9 @@ pub(super) fn samples(comparison: &Comparison) -> Markup {
 fn session_table(session: &Session, number: usize) -> Markup {
     let warm = session.warmed.iter().flat_map(|warmed| &warmed.samples).map(|sample| ("warm-up", sample));
     let all = warm.chain(session.samples.iter().map(|sample| ("", sample)));
+    if let Work::Inference { items } = session.work {
+        return inference_table(all, items, number);
+    }
     html! {
         h4 { "Session " (number) }
         div.scroll {
@@ -137,6 +147,33 @@ fn session_table(session: &Session, number: usize) -> Markup {
                                 },
                                 None => td colspan="4" { "n/a" },
                             }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn inference_table<'a>(
+    samples: impl Iterator<Item = (&'static str, &'a Sample)>,
+    items: Option<u32>,
+    number: usize,
+) -> Markup {
+    let rate =
+        |sample: &Sample| Some(f64::from(items?) * 1e9 / sample.prefill_ns as f64).filter(|rate| rate.is_finite());
+    html! {
+        h4 { "Session " (number) }
+        div.scroll {
+            table.small {
+                thead { tr { th.n { "at" } th { } th.n { "latency" } th.n { "items/s" } } }
+                tbody {
+                    @for (kind, sample) in samples {
+                        tr {
+                            td.n { (units::time(sample.at_ns as f64)) }
+                            td.soft { (kind) }
+                            td.n { (units::time(sample.prefill_ns as f64)) }
+                            td.n { (rate(sample).map_or_else(|| "n/a".to_owned(), units::three)) }
                         }
                     }
                 }

@@ -5,6 +5,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::columns::is_inference;
 use super::graph::{self, GraphView};
 use super::{units, words};
 use crate::measure::Comparison;
@@ -84,8 +85,13 @@ fn answer(comparison: &Comparison) -> Markup {
                 p {
                     @if winners.len() == 1 { "is the fastest cell that is right and within its budget: " }
                     @else { "are the fastest cells that are right and within their budget, too close to tell apart: " }
-                    (words::headline(first, Metric::TokensPerSecond)) " tokens/s, "
-                    (words::headline(first, Metric::TimeToFirstToken)) " to the first token, "
+                    @if is_inference(comparison) {
+                        (words::headline(first, Metric::Latency)) " an inference, "
+                        (words::headline(first, Metric::ItemsPerSecond)) " items/s, "
+                    } @else {
+                        (words::headline(first, Metric::TokensPerSecond)) " tokens/s, "
+                        (words::headline(first, Metric::TimeToFirstToken)) " to the first token, "
+                    }
                     (words::headline(first, words::memory_metric(first))) " of memory"
                     @if let SpeedUp::Compared { ratio, .. } = first.speed_up() {
                         "; " (units::ratio(ratio.ratio)) " the speed of the baseline (99 % interval "
@@ -170,9 +176,14 @@ fn reading(comparison: &Comparison) -> Markup {
         section id="reading" {
             h2 { "How to read it" }
             dl {
-                dt { "time to first token" } dd { "The pass over the whole prompt, with an empty cache." }
-                dt { "time per output token" }
-                dd { "The mean of one sequence's decode times. Sequences, not tokens, are counted and resampled." }
+                @if is_inference(comparison) {
+                    dt { "latency" } dd { "One forward pass over inputs that lie on the device, until it is idle again." }
+                    dt { "items/s" } dd { "What one inference works on, a batch of images for example, over its latency." }
+                } @else {
+                    dt { "time to first token" } dd { "The pass over the whole prompt, with an empty cache." }
+                    dt { "time per output token" }
+                    dd { "The mean of one sequence's decode times. Sequences, not tokens, are counted and resampled." }
+                }
                 dt { "median ± half width" }
                 dd { "The interval holds the true median in 95 of 100 repeats (BCa bootstrap). Fewer than six samples have none." }
                 dt { "percentiles" }
@@ -182,7 +193,7 @@ fn reading(comparison: &Comparison) -> Markup {
                 dt { "peak memory" }
                 dd { "The largest resident set of the engine's own process on a CPU, the device's allocator on CUDA." }
                 dt { "parity" }
-                dd { "The largest absolute difference of any logit from the reference's. A cell beyond the tolerance is wrong, and its speed counts for nothing." }
+                dd { "The largest absolute difference of any output from the reference's. A cell beyond the tolerance is wrong, and its speed counts for nothing." }
                 @if comparison.rows.iter().any(|row| row.state.name() == "published") {
                     dt { "published" } dd { "From elsewhere: not measured here and never part of a ratio." }
                 }

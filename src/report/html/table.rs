@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::super::columns::columns;
 use super::super::{units, words};
 use super::ticked;
 use crate::measure::Comparison;
@@ -20,9 +21,7 @@ pub(super) fn matrix(comparison: &Comparison) -> Markup {
                     thead {
                         tr {
                             th { "cell" }
-                            th.n { "time to" br; "first token" }
-                            th.n { "time per" br; "output token" }
-                            th.n { "tokens/s" }
+                            @for column in columns(comparison) { th.n { (column.title) } }
                             th.n { "peak" br; "memory" }
                             th.n { "cold" br; "start" }
                             th { "speed-up" }
@@ -70,9 +69,9 @@ fn line(comparison: &Comparison, row: &Row) -> Markup {
 fn figures(comparison: &Comparison, row: &Row) -> Markup {
     let memory = words::memory_metric(row);
     html! {
-        (figure(comparison, row, Metric::TimeToFirstToken))
-        (figure(comparison, row, Metric::TimePerOutputToken))
-        (figure(comparison, row, Metric::TokensPerSecond))
+        @for column in columns(comparison) {
+            (figure(comparison, row, column.metric, column.figure(row), column.below(row)))
+        }
         td class={ "n " (shade(comparison, row, memory)) } {
             a href={ "#cell-" (row.anchor()) } { (words::headline(row, memory)) }
             @match &row.budget {
@@ -80,13 +79,15 @@ fn figures(comparison: &Comparison, row: &Row) -> Markup {
                 _ => div.small { (words::budget(&row.budget).unwrap_or_default()) },
             }
         }
-        (figure(comparison, row, Metric::ColdStart))
+        (figure(comparison, row, Metric::ColdStart, words::headline(row, Metric::ColdStart), words::spread(row, Metric::ColdStart)))
         td class=(verdict_class(row)) { (speed_up(row)) }
         td class=(if matches!(row.parity, Parity::Wrong { .. }) { "bad" } else { "" }) {
             (words::parity(&row.parity))
             @match &row.parity {
-                Parity::Right(f) | Parity::Wrong { figures: Some(f), .. } => div.small {
-                    "same best token " (units::percent(f.top1.share()))
+                Parity::Right(f) | Parity::Wrong { figures: Some(f), .. } => {
+                    @if let Some(tokens) = f.tokens {
+                        div.small { "same best token " (units::percent(tokens.top1.share())) }
+                    }
                 },
                 Parity::NotJudged { reason } => div.small { (reason) },
                 _ => {},
@@ -95,12 +96,12 @@ fn figures(comparison: &Comparison, row: &Row) -> Markup {
     }
 }
 
-fn figure(comparison: &Comparison, row: &Row, metric: Metric) -> Markup {
+fn figure(comparison: &Comparison, row: &Row, metric: Metric, shown: String, below: Option<String>) -> Markup {
     html! {
         td class={ "n " (shade(comparison, row, metric)) } {
-            a href={ "#cell-" (row.anchor()) } { (words::headline(row, metric)) }
-            @match (words::spread(row, metric), words::why_missing(row, metric)) {
-                (Some(spread), _) => div.small { (spread) },
+            a href={ "#cell-" (row.anchor()) } { (shown) }
+            @match (below, words::why_missing(row, metric)) {
+                (Some(below), _) => div.small { (below) },
                 (None, Some(reason)) => div.small { (reason) },
                 (None, None) => {},
             }

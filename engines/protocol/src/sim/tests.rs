@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::message::{Device, Dtype, WarmUp, Warmed, Workload};
 use crate::npy;
+use crate::tensor::{Element, Tensor};
 
 /// A folder with a script and a token file, which goes when the test does.
 struct Folder(PathBuf);
@@ -24,6 +25,22 @@ impl Folder {
     }
 
     fn prepare(&self) -> Request {
+        let tokens = self.path("tokens.npy");
+        self.prepare_for(Workload::Llm { tokens, prompt_tokens: 4, new_tokens: 3 })
+    }
+
+    /// Makes a folder of inputs, with `x` of this shape.
+    fn prepare_inference(&self, shape: &[u64]) -> Request {
+        let inputs = self.0.join("inputs");
+        std::fs::create_dir_all(&inputs).expect("a folder");
+        let count = shape.iter().product::<u64>();
+        let bytes = (0..count).flat_map(|number| (number as f32).to_le_bytes()).collect();
+        let x = Tensor { element: Element::Float32, shape: shape.to_vec(), bytes };
+        npy::write(std::fs::File::create(inputs.join("x.npy")).expect("a file"), &x).expect("written");
+        self.prepare_for(Workload::Inference { inputs: self.path("inputs") })
+    }
+
+    fn prepare_for(&self, workload: Workload) -> Request {
         Request::Prepare(Prepare {
             protocol: PROTOCOL,
             device: Device::Cpu,
@@ -32,7 +49,7 @@ impl Folder {
             reduced_precision: false,
             model: self.path(""),
             cuda_libraries: None,
-            workload: Workload::Llm { tokens: self.path("tokens.npy"), prompt_tokens: 4, new_tokens: 3 },
+            workload,
         })
     }
 
@@ -64,8 +81,8 @@ fn a_whole_session_is_the_same_twice() {
     let requests = [
         folder.prepare(),
         Request::WarmUp(WarmUp { min: 2, max: 9 }),
-        Request::Measure { samples: 3 },
-        Request::Measure { samples: 1 },
+        Request::Measure { samples: 3, every: 1 },
+        Request::Measure { samples: 1, every: 1 },
         Request::Finish,
     ];
     let said = folder.talk(&requests);
@@ -105,10 +122,50 @@ fn outputs_hold_a_row_for_each_token() {
 }
 
 #[test]
+fn inferences_are_timed_one_by_one_and_their_outputs_written() {
+    let folder = Folder::new("inference", r#"{"infer-ns":1000000}"#);
+    let requests = [
+        folder.prepare_inference(&[2, 3]),
+        Request::WarmUp(WarmUp { min: 2, max: 9 }),
+        Request::Measure { samples: 3, every: 1 },
+        Request::Outputs { folder: folder.path("out") },
+    ];
+    let said = folder.talk(&requests);
+    let [Answer::Prepared(prepared), Answer::Warmed(_), Answer::Samples { samples }, Answer::Outputs(outputs)] =
+        &said[..]
+    else {
+        unreachable!("{said:?}")
+    };
+    assert_eq!(prepared.items, Some(2));
+    assert!(samples.len() == 3 && samples.iter().all(|one| one.decode_ns.is_empty() && one.prefill_ns >= 1_000_000));
+    assert!(samples[1].at_ns > samples[0].at_ns);
+    assert_eq!(outputs.files, ["y.npy"]);
+    let y = npy::read(std::fs::File::open(folder.0.join("out/y.npy")).expect("a file")).expect("an array");
+    assert_eq!((y.shape, &y.bytes[20..]), (vec![2, 3], &10.0_f32.to_le_bytes()[..]));
+}
+
+#[test]
+fn samples_may_be_spread_over_more_passes() {
+    let folder = Folder::new("spread", r#"{"infer-ns":1000,"noise-milli":0}"#);
+    let said = folder.talk(&[folder.prepare_inference(&[1, 1]), Request::Measure { samples: 3, every: 10 }]);
+    let Answer::Samples { samples } = &said[1] else { unreachable!("{said:?}") };
+    let at: Vec<u64> = samples.iter().map(|sample| sample.at_ns - samples[0].at_ns).collect();
+    assert_eq!(at, [0, 10_000, 20_000]);
+    assert!(samples.iter().all(|sample| sample.prefill_ns == 1000));
+}
+
+#[test]
+fn inputs_that_do_not_fit_the_model_are_named() {
+    let folder = Folder::new("misfit", "{}");
+    let said = folder.talk(&[folder.prepare_inference(&[2])]);
+    assert!(matches!(&said[0], Answer::Failed(fault) if fault.message.contains("takes (any, any)")), "{said:?}");
+}
+
+#[test]
 fn faults_come_at_their_moment() {
     let check = |script: &str, kind: FaultKind| {
         let folder = Folder::new(&format!("{kind:?}"), script);
-        let said = folder.talk(&[folder.prepare(), Request::Measure { samples: 1 }]);
+        let said = folder.talk(&[folder.prepare(), Request::Measure { samples: 1, every: 1 }]);
         let fault = said.iter().find_map(|answer| match answer {
             Answer::Failed(fault) => Some(fault.kind),
             _ => None,

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use pipe_engine::Model;
-use pipe_engine::message::{Fault, ModelCard};
+use pipe_engine::LanguageModel;
+use pipe_engine::message::Fault;
 use tch::{CModule, Device, IValue, Kind, NoGradGuard, TchError, Tensor};
 
-use crate::{device, shim};
+use crate::{device, fault, shim};
 
-pub struct TorchModel {
+pub struct TorchLanguage {
     module: CModule,
     device: Device,
     /// Key and value of each layer, in the order in which the trace takes and gives them.
@@ -21,24 +21,23 @@ pub struct TorchModel {
     _no_grad: NoGradGuard,
 }
 
-impl TorchModel {
-    /// Loads the trace that the card names onto the device.
-    pub fn load(folder: &Path, card: &ModelCard, device: Device) -> Result<Self, Fault> {
+/// The shape of a model's cache, as its card tells.
+pub struct Cache {
+    pub layers: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+}
+
+impl TorchLanguage {
+    /// Loads the trace at `path` onto the device; its cache has this shape.
+    pub fn load(path: &Path, cache: Cache, device: Device) -> Result<Self, Fault> {
         let no_grad = tch::no_grad_guard();
-        let path = folder.join(&card.file);
-        let during = format!("loading `{}`", path.display());
-        // The optimising executor rebuilds the graph from the shapes that its first passes saw: a sample would
-        // depend on those before it, and with lengths that grow it gains nothing.
-        tch::jit::f_set_graph_executor_optimize(false).map_err(|error| fault(&during, &error))?;
-        let mut module = CModule::load_on_device(&path, device).map_err(|error| fault(&during, &error))?;
-        module.f_set_eval().map_err(|error| fault(&during, &error))?;
-        device::synchronize(device)?;
         Ok(Self {
-            module,
+            module: crate::load(path, device)?,
             device,
             cache: Vec::new(),
-            tensors: 2 * card.layers as usize,
-            empty: [1, card.kv_heads.into(), 0, card.head_dim.into()],
+            tensors: 2 * cache.layers as usize,
+            empty: [1, cache.kv_heads.into(), 0, cache.head_dim.into()],
             logits: None,
             _no_grad: no_grad,
         })
@@ -56,7 +55,7 @@ impl TorchModel {
     }
 }
 
-impl Model for TorchModel {
+impl LanguageModel for TorchLanguage {
     fn reset(&mut self) -> Result<(), Fault> {
         self.logits = None;
         self.cache.clear();
@@ -90,11 +89,4 @@ impl Model for TorchModel {
     fn peak_device(&self) -> Option<u64> {
         self.device.is_cuda().then(shim::cuda_peak).flatten()
     }
-}
-
-/// The first line of what libtorch says; the lines after it are its own call stack.
-fn fault(during: &str, error: &TchError) -> Fault {
-    let words = error.to_string();
-    let told: Vec<&str> = words.lines().take_while(|line| !line.starts_with("Exception raised from")).collect();
-    Fault::from_library(during, &told.join("\n"))
 }

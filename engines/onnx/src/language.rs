@@ -5,12 +5,12 @@ use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session};
 use ort::value::{DynValue, Tensor};
-use pipe_engine::Model;
-use pipe_engine::message::{Device, Fault, ModelCard};
+use pipe_engine::LanguageModel;
+use pipe_engine::message::{Device, Fault};
 
 use crate::fault;
 
-pub struct OnnxModel {
+pub struct OnnxLanguage {
     // Fields are dropped in this order, and the session goes before its environment.
     binding: IoBinding,
     /// Key and value of each layer, where the device left them: they are bound again, never copied.
@@ -26,22 +26,28 @@ pub struct OnnxModel {
     _environment: Environment,
 }
 
+/// The shape of a model's cache, as its card tells.
+pub struct Cache {
+    pub layers: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+}
+
 /// What a part of the cache is called before a pass and after it.
 struct Names {
     past: String,
     present: String,
 }
 
-impl OnnxModel {
-    /// Takes a session whose inputs and outputs are those that the card promises.
-    pub fn new(session: Session, environment: Environment, card: &ModelCard, device: Device) -> Result<Self, Fault> {
-        let names = names(card.layers);
+impl OnnxLanguage {
+    /// Takes a session whose inputs and outputs are those of a cache of this shape.
+    pub fn new(session: Session, environment: Environment, cache: Cache, device: Device) -> Result<Self, Fault> {
+        let names = names(cache.layers);
         let known = |name: &str| session.inputs().iter().chain(session.outputs()).any(|outlet| outlet.name() == name);
         let wanted = names.iter().flat_map(|names| [&*names.past, &*names.present]);
         if let Some(missing) = ["input_ids", "logits"].into_iter().chain(wanted).find(|name| !known(name)) {
-            let file = &card.file;
             return Err(Fault::failed(format!(
-                "`{file}` has no input or output `{missing}`; it was not made by the `onnx-export` recipe"
+                "the model has no input or output `{missing}`; it was not made by the `onnx-export` recipe"
             )));
         }
         let memory = |device| MemoryInfo::new(device, 0, AllocatorType::Device, MemoryType::Default);
@@ -59,7 +65,7 @@ impl OnnxModel {
             logits: None,
             options,
             names,
-            empty: [1, card.kv_heads as usize, 0, card.head_dim as usize],
+            empty: [1, cache.kv_heads as usize, 0, cache.head_dim as usize],
             on_device: memory(on_device).map_err(fault(during))?,
             on_host: memory(AllocationDevice::CPU).map_err(fault(during))?,
             session,
@@ -98,7 +104,7 @@ impl OnnxModel {
     }
 }
 
-impl Model for OnnxModel {
+impl LanguageModel for OnnxLanguage {
     fn reset(&mut self) -> Result<(), Fault> {
         self.binding.clear();
         self.logits = None;
