@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// More diagnostics than this help nobody; the rest are counted.
 const MOST: usize = 100;
 
+/// Bytes of a message that are shown.
+const MOST_TEXT: usize = 1_000;
+
 /// The text of one file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Source {
@@ -113,6 +116,7 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// Puts findings into the order of their places, without repetitions.
     pub fn new(sources: Vec<Source>, mut list: Vec<Diagnostic>) -> Diagnostics {
+        list.iter_mut().for_each(shorten);
         list.sort_by(|a, b| key(a).cmp(&key(b)));
         // A fault inside a recipe shows once, however many cells reach it.
         let mut seen = BTreeSet::new();
@@ -145,6 +149,18 @@ impl Diagnostics {
     /// The files that the findings point into.
     pub fn sources(&self) -> &[Source] {
         &self.sources
+    }
+}
+
+/// Cuts words that nobody reads: a name may be a megabyte long.
+fn shorten(diagnostic: &mut Diagnostic) {
+    let labels = diagnostic.labels.iter_mut().chain(&mut diagnostic.trail).map(|label| &mut label.text);
+    for text in labels.chain([&mut diagnostic.message]).chain(&mut diagnostic.help) {
+        if text.len() > MOST_TEXT {
+            let end = (0..=MOST_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+            text.truncate(end);
+            text.push('…');
+        }
     }
 }
 
@@ -194,7 +210,7 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, what: &
 }
 
 /// The same; where nothing is known, `none` says what to do.
-pub fn suggest_or<'a>(word: &str, known: Vec<&'a str>, what: &str, none: impl FnOnce() -> String) -> String {
+pub fn suggest_or(word: &str, known: Vec<&str>, what: &str, none: impl FnOnce() -> String) -> String {
     let help = suggest(word, known.iter().copied(), what).filter(|_| !known.is_empty());
     help.unwrap_or_else(none)
 }

@@ -64,11 +64,20 @@ pub enum Origin {
     File { source: usize, start: usize, end: usize },
     /// A flag of the command line, as it was given: `--set prompt-tokens=128`.
     Flag(String),
-    /// A value of the profile that a flag chose, `flag`, and its place, as in `File`.
-    Profile { flag: String, source: usize, start: usize, end: usize },
+    /// A value of the profile that a flag chose. Boxed: it is rare, and every value carries its origin.
+    Profile(Box<FromProfile>),
     /// `pipe` itself, with the reason.
     #[serde(skip)]
     Builtin(Why),
+}
+
+/// Where a profile says a value: the flag that chose it, `--profile quick`, and the place, as in `Origin::File`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FromProfile {
+    pub flag: String,
+    pub source: usize,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// A value and where it was written.

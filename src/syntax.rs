@@ -1,27 +1,21 @@
-//! KDL text to a [`Document`] of plain types with places. The sole user of the `kdl` crate.
+//! KDL text to a [`Document`] of plain types with places, and to its one layout.
 //!
-//! Text is guarded before the parser sees it (`guard`), because the parser overflows the stack or takes
-//! exponential time on hostile text. This module knows the grammar of KDL and no word of the language that is
-//! written in it.
+//! In reading order: `guard` refuses what no reader should see, and what one pass over the text explains best;
+//! `lex` makes tokens, `value` says what a word means, `read` is the grammar. For the layout, `tree` keeps what a
+//! document forgets, and `format` prints it. This module knows the grammar of KDL and no word of the language
+//! that is written in it.
 
-mod convert;
 mod format;
 mod guard;
 mod lex;
+mod read;
 mod tree;
-
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod value;
 
 use crate::diag::{At, Diagnostic};
 
 /// The largest file that is read.
 pub const MOST_BYTES: usize = 4 << 20;
-
-/// Stack for the parser, which recurses for each level of nesting; a debug build needs over 20 KiB for one.
-const STACK: usize = 64 << 20;
-
-/// Threads that parse pieces of one file; each holds the parser's tree of a piece.
-const MOST_WORKERS: usize = 4;
 
 /// One file.
 #[derive(Debug, Clone, Default)]
@@ -126,48 +120,11 @@ pub fn decode(source: usize, bytes: &[u8]) -> (String, Vec<Diagnostic>) {
 
 /// Parses text that [`decode`] passed.
 pub fn parse(source: usize, text: &str) -> (Document, Vec<Diagnostic>) {
-    let clean = match guard::scan(source, text) {
-        Ok(clean) => clean,
-        Err(found) => return (Document::default(), found),
-    };
-    let pieces: Vec<(usize, usize)> =
-        std::iter::once(0).chain(clean.ends.iter().copied()).zip(clean.ends.iter().copied()).collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(&(start, end)) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((start, convert::parse(source, text, &clean.text, start, end)));
-        }
-        done
-    };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS).min(pieces.len());
-    let parsed = std::thread::scope(|scope| {
-        let start = || std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).ok();
-        // All of them start before the first is waited for.
-        let started: Vec<_> = (0..workers).map(|_| start()).collect();
-        started.into_iter().map(|worker| worker?.join().ok()).collect::<Option<Vec<_>>>()
-    });
-    let Some(parsed) = parsed else {
-        let fault = Diagnostic::error("pipe::parser-failed", "this file could not be parsed")
-            .at(At { source, start: 0, end: 1 }, "the parser gave up somewhere in this file")
-            .help("take parts of the file out until it parses, and report the part that does not");
-        return (Document::default(), vec![fault]);
-    };
-    let mut parsed: Vec<_> = parsed.into_iter().flatten().collect();
-    parsed.sort_by_key(|(start, _)| *start);
-    let mut nodes = Some(Vec::new());
-    let mut found = Vec::new();
-    for (_, (more, wrong)) in parsed {
-        nodes = nodes.zip(more).map(|(mut nodes, more)| {
-            nodes.extend(more);
-            nodes
-        });
-        found.extend(wrong);
+    let found = guard::scan(source, text);
+    match found.is_empty() {
+        true => read::read(source, text),
+        false => (Document::default(), found),
     }
-    if nodes.is_none() {
-        found.truncate(convert::MOST_FINDINGS);
-    }
-    (Document { nodes: nodes.unwrap_or_default() }, found)
 }
 
 /// The text in its one layout, with the same comments and values; what is wrong with it where it does not parse,

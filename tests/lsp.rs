@@ -276,9 +276,12 @@ fn definitions_are_found_in_every_file() {
     assert_eq!(goes(&use_one.replacen("data.txt", "no|ne.txt", 1)), "");
     // Ours lie beside the store, as files that an editor can show.
     let ours = goes("pipeline \"p\"\nuse \"std/model\"\nlla|ma \"m\"\n");
-    assert!(ours.contains("store-std/") && ours.contains("/model.kdl 3:8-3:13"), "{ours}");
-    let path = ours.split(' ').next().expect("a name");
-    let path = editor.path(path);
+    let (name, place) = ours.split_once(' ').expect("a name and a place");
+    assert!(name.contains("store-std/") && name.ends_with("/model.kdl"), "{ours}");
+    let path = editor.path(name);
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let line = text.lines().position(|line| line.starts_with("recipe \"llama\"")).expect("the recipe");
+    assert_eq!(place, format!("{line}:8-{line}:13"));
     assert!(std::fs::metadata(&path).expect("a file").permissions().readonly());
     assert!(path.with_file_name("scripts").join("llama.py").is_file());
 }

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pipe::pipeline::{Action, Arg, CellPattern, Input, Origin, Pipeline, Step};
+use pipe::pipeline::{Action, Arg, CellPattern, FromProfile, Input, Origin, Pipeline, Step};
 use pipe::resolve::{Facts, Memory, Options, load};
 
 fn facts(os: &str, gpu: &str) -> Facts {
@@ -103,7 +103,8 @@ fn the_origin_of_a_value_names_the_profile_and_the_place() {
     let origins: Vec<Origin> = arguments(step(&pipeline, "s")).into_iter().map(|(_, origin)| origin).collect();
     let start = PROFILES.find("16").expect("the value");
     let flag = "--profile quick".to_owned();
-    assert_eq!(origins[1], Origin::Profile { flag, source: 0, start, end: start + 2 });
+    let from = FromProfile { flag, source: 0, start, end: start + 2 };
+    assert_eq!(origins[1], Origin::Profile(Box::new(from)));
     assert_eq!(origins[2], Origin::Flag("--set flags=x".to_owned()));
     assert_eq!(pipeline.profiles.len(), 2);
     assert_eq!(pipeline.profiles[0].about.as_deref(), Some("soon done"));

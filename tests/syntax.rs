@@ -4,6 +4,7 @@ mod syntax {
     pub mod layout;
     pub mod mutants;
     pub mod properties;
+    pub mod reference;
     pub mod suite;
     pub mod texts;
 }

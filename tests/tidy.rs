@@ -12,7 +12,7 @@ const LAYERS: [&str; 15] = [
 
 /// Dependency → the modules that may name it.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("kdl::", &["syntax"]),
+    ("kdl::", &[]),
     ("postcard::", &["resolve"]),
     ("petgraph::", &["plan"]),
     ("clap::", &["cli"]),

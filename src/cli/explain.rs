@@ -87,7 +87,7 @@ pub fn place(pipeline: &Pipeline, origin: &Origin) -> String {
     match origin {
         Origin::Flag(flag) => flag.clone(),
         Origin::Builtin(what) => format!("pipe ({what})"),
-        Origin::Profile { flag, source, start, .. } => format!("{flag} ({})", in_file(pipeline, *source, *start)),
+        Origin::Profile(from) => format!("{} ({})", from.flag, in_file(pipeline, from.source, from.start)),
         Origin::File { source, start, .. } => in_file(pipeline, *source, *start),
     }
 }
@@ -123,6 +123,7 @@ pub fn some(names: &[&str], most: usize) -> String {
 mod tests {
     use super::*;
     use crate::diag::Source;
+    use crate::pipeline::FromProfile;
 
     fn leaf(path: &str, old: Option<&str>, new: Option<&str>) -> Change {
         Change { path: path.to_owned(), old: old.map(str::to_owned), new: new.map(str::to_owned), origin: None }
@@ -186,8 +187,8 @@ mod tests {
         assert_eq!(place(&pipeline, &Origin::File { source: 0, start: 4, end: 5 }), "p.kdl:2:3");
         assert_eq!(place(&pipeline, &Origin::Flag("--set n=1".to_owned())), "--set n=1");
         assert_eq!(place(&pipeline, &Origin::Builtin("default")), "pipe (default)");
-        let profile = Origin::Profile { flag: "--profile quick".to_owned(), source: 0, start: 2, end: 3 };
-        assert_eq!(place(&pipeline, &profile), "--profile quick (p.kdl:2:1)");
+        let profile = FromProfile { flag: "--profile quick".to_owned(), source: 0, start: 2, end: 3 };
+        assert_eq!(place(&pipeline, &Origin::Profile(Box::new(profile))), "--profile quick (p.kdl:2:1)");
         assert_eq!(place(&pipeline, &Origin::File { source: 7, start: 0, end: 0 }), "?");
     }
 

@@ -150,6 +150,12 @@ mod tests {
         check(&step("step \"b\" { run \"true\"; @ 2; }"), "retri", "retry");
         check(&step("step \"b\" class=\"@\" { run \"true\"; }"), "biuld", "build");
         check(&step("step \"b\" timeout=(@)2 { run \"true\"; }"), "sec", "s");
+        let cells =
+            "step \"each\" for-each=\"cells\" { run \"true\"; output \"a.txt\"; }\nstep \"b\" { run \"cat\" (step)";
+        check(&step(&format!("{cells}\"each[@=onnx]\"; }}")), "engin", "engine");
+        check(&step(&format!("{cells}\"each[engine=@]/a.txt\"; }}")), "onx", "onnx");
+        check(&step(&format!("{cells}\"each[engine=onnx]/@\"; }}")), "b.txt", "a.txt");
+        check(&step("profile \"quick\" { @ \"s\"; }"), "sise", "size");
         check(&step("use \"std/@\"\nstep \"b\" { run \"true\"; }"), "modle", "model");
     }
 

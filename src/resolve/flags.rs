@@ -8,7 +8,7 @@ use super::scope::{Bound, Scope, Site};
 use super::world::{ParamDecl, Preset, ProfileDecl};
 use super::{Kind, Options, value};
 use crate::diag::{Diagnostic, suggest_or};
-use crate::pipeline::{Input, Origin, Spanned};
+use crate::pipeline::{FromProfile, Input, Origin, Spanned};
 use crate::syntax::Entry;
 
 impl Scope<'_> {
@@ -125,12 +125,13 @@ impl<'d> Expander<'d, '_> {
         }
         let mut bound = self.bind(&site, entry, param.kind, &what);
         bound = self.fitting_value(&site, param, entry, bound);
-        let origin = Origin::Profile {
+        let from = FromProfile {
             flag: format!("--profile {}", profile.name),
             source: entry.at.source,
             start: entry.at.start,
             end: entry.at.end,
         };
+        let origin = Origin::Profile(Box::new(from));
         match &mut bound {
             Bound::Value(value) => value.origin = origin,
             Bound::Input(input) => input.origin = origin,

@@ -124,9 +124,8 @@ pub fn origin(at: At) -> Origin {
 /// The place of an origin, where it is in a file.
 pub fn place(origin: &Origin) -> Option<At> {
     match origin {
-        Origin::File { source, start, end } | Origin::Profile { source, start, end, .. } => {
-            Some(At { source: *source, start: *start, end: *end })
-        }
+        Origin::File { source, start, end } => Some(At { source: *source, start: *start, end: *end }),
+        Origin::Profile(from) => Some(At { source: from.source, start: from.start, end: from.end }),
         Origin::Flag(_) | Origin::Builtin(_) => None,
     }
 }

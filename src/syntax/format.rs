@@ -4,7 +4,7 @@
 //! block on one line where it fits, lines continued with `\`. The rest is laid out in one way. A node is printed
 //! from its tokens, never from its values, so that no spelling is lost.
 
-use super::lex::{Kind, is_newline, is_space};
+use super::lex::{Kind, is_newline, is_space, lines_of};
 use super::tree::{Block, Comment, Item, Piece, tree};
 
 /// Blanks of one level.
@@ -225,22 +225,6 @@ fn flat_item(printer: &mut Printer, item: &Item<'_>, room: usize) -> Option<()> 
     Some(())
 }
 
-/// The lines of a text, whatever ends them.
-fn lines_of(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let Some(end) = text.find(is_newline) else {
-            rest = None;
-            return Some(text);
-        };
-        let length =
-            if text[end..].starts_with("\r\n") { 2 } else { text[end..].chars().next().map_or(1, char::len_utf8) };
-        rest = Some(&text[end + length..]);
-        Some(&text[..end])
-    })
-}
-
 /// The lines of a multi-line string behind another indentation; `None` where a line has not the indentation
 /// of the last, as behind an escaped line end.
 fn moved(text: &str, indent: &str) -> Option<Vec<String>> {
@@ -260,16 +244,10 @@ fn moved(text: &str, indent: &str) -> Option<Vec<String>> {
             continue;
         }
         let content = line.strip_prefix(old)?;
-        let escapes = match raw {
-            // The parser takes a raw line of backslashes and blanks for an empty one.
-            true => content.chars().all(|c| c == '\\' || is_space(c)),
-            false => {
-                let mut chars = content.chars().peekable();
-                std::iter::from_fn(|| chars.next().map(|c| (c, chars.peek().copied())))
-                    .any(|(c, next)| c == '\\' && next.is_none_or(is_space))
-            }
-        };
-        if escapes {
+        let mut chars = content.chars().peekable();
+        let pairs = std::iter::from_fn(|| chars.next().map(|c| (c, chars.peek().copied())));
+        let escapes = |(c, next): (char, Option<char>)| c == '\\' && next.is_none_or(is_space);
+        if !raw && pairs.into_iter().any(escapes) {
             return None;
         }
         moved.push(format!("{indent}{content}"));

@@ -1,5 +1,5 @@
-//! Text as tokens that lose nothing: every byte belongs to one. For text that has passed the guard and the
-//! parser; it does not know what may follow what.
+//! Text as tokens that lose nothing: every byte belongs to one, whatever the text. It does not know what may
+//! follow what.
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub(super) enum Kind {
     Equals,
     /// A name, a number, a keyword or a string of any kind.
     Word,
+    /// A sign that KDL has no use for: `[`, `]`, `/`.
+    Other,
+    /// A string that does not end: one of a line has all of it, one of many and a comment all of the text.
+    Unclosed,
 }
 
 /// A token, with its bytes.
@@ -31,6 +35,13 @@ pub(super) struct Token<'a> {
     pub(super) text: &'a str,
     /// Where it starts, in bytes.
     pub(super) start: usize,
+}
+
+impl Token<'_> {
+    /// Behind its last byte.
+    pub(super) fn end(&self) -> usize {
+        self.start + self.text.len()
+    }
 }
 
 /// A line end of KDL; `\r\n` is one.
@@ -43,16 +54,32 @@ pub(super) fn is_space(c: char) -> bool {
     matches!(c, '\t' | ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
+/// The lines of a text, whatever ends them.
+pub(super) fn lines_of(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.find(is_newline) else {
+            rest = None;
+            return Some(text);
+        };
+        let length =
+            if text[end..].starts_with("\r\n") { 2 } else { text[end..].chars().next().map_or(1, char::len_utf8) };
+        rest = Some(&text[end + length..]);
+        Some(&text[..end])
+    })
+}
+
 /// The tokens of a text.
-pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
         let (kind, length) = token(rest);
-        found.push(Token { kind, text: &rest[..length], start: at });
-        at += length;
-    }
-    found
+        let token = Token { kind, text: &rest[..length], start };
+        start += length;
+        Some(token)
+    })
 }
 
 /// The kind and the bytes of the token that a text begins with.
@@ -67,11 +94,14 @@ fn token(rest: &str) -> (Kind, usize) {
         ')' => (Kind::CloseParenthesis, one),
         '=' => (Kind::Equals, one),
         '\\' => (Kind::Backslash, one),
-        '"' => (Kind::Word, quoted(rest)),
-        '#' => (Kind::Word, raw(rest)),
+        '"' => string(rest, quoted(rest)),
+        '#' => string(rest, raw(rest)),
         '/' if rest.starts_with("//") => (Kind::LineComment, rest.find(is_newline).unwrap_or(rest.len())),
-        '/' if rest.starts_with("/*") => (Kind::BlockComment, comment(rest)),
+        '/' if rest.starts_with("/*") => {
+            comment(rest).map_or((Kind::Unclosed, rest.len()), |length| (Kind::BlockComment, length))
+        }
         '/' if rest.starts_with("/-") => (Kind::Slashdash, 2),
+        '/' | '[' | ']' => (Kind::Other, one),
         '\r' if rest.starts_with("\r\n") => (Kind::Newline, 2),
         c if is_newline(c) => (Kind::Newline, one),
         c if is_space(c) => (Kind::Space, rest.find(|c| !is_space(c)).unwrap_or(rest.len())),
@@ -85,38 +115,65 @@ fn bare(rest: &str) -> usize {
     rest.find(ends).unwrap_or(rest.len())
 }
 
+/// A string, or what an unclosed one takes.
+fn string(rest: &str, length: Option<usize>) -> (Kind, usize) {
+    let multi = rest.trim_start_matches('#').starts_with("\"\"\"");
+    let unclosed = || if multi { rest.len() } else { rest.find(is_newline).unwrap_or(rest.len()) };
+    length.map_or_else(|| (Kind::Unclosed, unclosed()), |length| (Kind::Word, length))
+}
+
 /// The bytes of a quoted string.
-fn quoted(rest: &str) -> usize {
-    let quotes = if rest.starts_with("\"\"\"") { "\"\"\"" } else { "\"" };
-    let bytes = rest.as_bytes();
+fn quoted(rest: &str) -> Option<usize> {
+    let multi = rest.starts_with("\"\"\"");
+    let quotes = if multi { "\"\"\"" } else { "\"" };
     let mut at = quotes.len();
-    while at < bytes.len() {
-        match bytes[at] {
-            // What is behind the backslash is no quote; it may be a part of a longer character.
-            b'\\' => at += 2,
-            b'"' if bytes[at..].starts_with(quotes.as_bytes()) => return at + quotes.len(),
-            _ => at += 1,
+    loop {
+        let here = rest.get(at..)?;
+        let found = here.find(|c| c == '"' || c == '\\' || !multi && is_newline(c))?;
+        at += found;
+        let here = &here[found..];
+        if here.starts_with(quotes) {
+            return Some(at + quotes.len());
+        }
+        match here.strip_prefix('\\') {
+            Some(escaped) => {
+                // A backslash takes all white space behind it, line ends included.
+                let blanks = escaped.len() - escaped.trim_start_matches(|c| is_space(c) || is_newline(c)).len();
+                at += 1 + if blanks > 0 { blanks } else { escaped.chars().next()?.len_utf8() };
+            }
+            None if here.starts_with('"') => at += 1,
+            None => return None,
         }
     }
-    rest.len()
 }
 
 /// The bytes of a raw string, or of a keyword such as `#true`.
-fn raw(rest: &str) -> usize {
+fn raw(rest: &str) -> Option<usize> {
     let hashes = rest.bytes().take_while(|&byte| byte == b'#').count();
     let body = &rest[hashes..];
     if !body.starts_with('"') {
-        return hashes + bare(body);
+        return Some(hashes + bare(body));
     }
-    let multi = body.strip_prefix("\"\"\"").is_some_and(|body| body.starts_with(is_newline));
+    let multi = body.starts_with("\"\"\"");
     let quotes = if multi { "\"\"\"" } else { "\"" };
-    let end = format!("{quotes}{}", &rest[..hashes]);
     let from = hashes + quotes.len();
-    rest[from..].find(&end).map_or(rest.len(), |found| from + found + end.len())
+    let mut at = from;
+    loop {
+        let found = rest[at..].find(|c| c == '"' || !multi && is_newline(c))?;
+        at += found;
+        let behind = rest[at..].strip_prefix(quotes);
+        if behind.is_some_and(|behind| behind.starts_with(&rest[..hashes])) {
+            return Some(at + quotes.len() + hashes);
+        }
+        if !rest[at..].starts_with('"') {
+            return None;
+        }
+        at += 1;
+    }
 }
 
 /// The bytes of a block comment.
-fn comment(rest: &str) -> usize {
+fn comment(rest: &str) -> Option<usize> {
     let bytes = rest.as_bytes();
     let (mut at, mut depth) = (0, 0usize);
     while at < bytes.len() {
@@ -129,13 +186,13 @@ fn comment(rest: &str) -> usize {
                 depth -= 1;
                 at += 2;
                 if depth == 0 {
-                    return at;
+                    return Some(at);
                 }
             }
             _ => at += 1,
         }
     }
-    rest.len()
+    None
 }
 
 #[cfg(test)]
@@ -145,7 +202,7 @@ mod tests {
     #[test]
     fn tokens_are_the_text() {
         let text = "\u{feff}a \"b\\\"\" (t)c=#\"d\"\"#{/*e/*f*/*/}\r\n/-g \\ // h\n\"\"\"\n x\n \"\"\"; #true ##\"\"\"\ny\"#\n\"\"\"##";
-        let found = tokens(text);
+        let found: Vec<Token<'_>> = tokens(text).collect();
         assert_eq!(found.iter().map(|token| token.text).collect::<String>(), text);
         let words: Vec<&str> = found.iter().filter(|token| token.kind == Kind::Word).map(|token| token.text).collect();
         assert_eq!(
@@ -167,7 +224,7 @@ mod tests {
     #[test]
     fn any_text_is_taken_to_its_end() {
         for text in ["\"", "\"é\\", "\"\"\"", "#", "#\"", "/*", "/*/", "/", "[", "]", "\\", "#é", "é", "\"\\é\""] {
-            let found = tokens(text);
+            let found: Vec<Token<'_>> = tokens(text).collect();
             assert_eq!(found.iter().map(|token| token.text).collect::<String>(), text);
         }
     }

@@ -86,7 +86,7 @@ pub(super) struct Comment<'a> {
 
 /// The tree of a text.
 pub(super) fn tree(text: &str) -> Items<'_> {
-    let mut builder = Builder { text, tokens: tokens(text), next: 0 };
+    let mut builder = Builder { text, tokens: tokens(text).collect(), next: 0 };
     let mut items = Items::default();
     while builder.peek().is_some() {
         let more = builder.items(true);
@@ -216,7 +216,7 @@ impl<'a> Builder<'a> {
                     let block = self.block();
                     add(&mut pieces, Piece::Block(block));
                 }
-                Kind::OpenParenthesis | Kind::CloseParenthesis | Kind::Equals | Kind::Word => {
+                _ => {
                     add(&mut pieces, Piece::Token(token));
                     self.next += 1;
                 }

@@ -167,8 +167,8 @@ fn lines_of_a_string_move_with_their_node() {
      two
        """
     e #"""
-      \
-      """#
+        \
+        """#
     "##);
 }
 

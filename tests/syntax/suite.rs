@@ -13,9 +13,8 @@ use pipe::syntax::{Document, Literal, Node, decode, parse};
 
 use super::properties::check;
 
-/// What is refused though it is KDL: numbers beyond 64 bits, and what is none; and `a/-b`, which the parser does
-/// not take and which is told how to mend.
-const BEYOND: [&str; 2] = ["pipe::number-too-large", "pipe::missing-space"];
+/// What is refused though it is KDL: numbers beyond 64 bits, and what is none.
+const BEYOND: [&str; 1] = ["pipe::number-too-large"];
 
 fn read(bytes: &[u8]) -> Result<(String, Document), Vec<Diagnostic>> {
     let (text, found) = decode(0, bytes);
