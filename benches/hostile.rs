@@ -41,9 +41,15 @@ const REFUSED: [(&str, &str); 9] = [
 
 /// A piece that is repeated, with what stands before and behind all of them.
 const READ: [(&str, [&str; 3]); 30] = [
-    ("steps", ["pipeline \"p\"\n", "step \"s%\" {\n    run \"sh\" \"-c\" \"echo % > out/x\"\n    output \"x\"\n}\n", ""]),
+    (
+        "steps",
+        ["pipeline \"p\"\n", "step \"s%\" {\n    run \"sh\" \"-c\" \"echo % > out/x\"\n    output \"x\"\n}\n", ""],
+    ),
     ("parameters", ["pipeline \"p\"\n", "param \"p%\" 1 about=\"a number\"\n", "step \"s\" { run \"x\" }\n"]),
-    ("axis", ["pipeline \"p\"\nmatrix \"m\" { axis \"a\"", " \"v%\"", "\n}\nstep \"s\" for-each=\"m\" { run \"x\" }\n"]),
+    (
+        "axis",
+        ["pipeline \"p\"\nmatrix \"m\" { axis \"a\"", " \"v%\"", "\n}\nstep \"s\" for-each=\"m\" { run \"x\" }\n"],
+    ),
     ("arguments", ["pipeline \"p\"\nstep \"s\" { run", " \"x%\"", " }\n"]),
     ("inputs", ["pipeline \"p\"\nstep \"s\" {\n", "input (file)\"f%\"\n", "run \"x\" }\n"]),
     ("imports", ["pipeline \"p\"\nuse", " \"f%\"", "\n"]),
