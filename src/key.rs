@@ -11,6 +11,7 @@
 //! | program, arguments, environment, names below `in/` and `out/` | | ● | | | |
 //! | tools, by name and full version | wheels | ● | | | |
 //! | inputs, by content | | ● | ● | ● | sessions |
+//! | secrets, by name | | ● | | | |
 //! | network allowed | | ● | | | |
 //! | host libraries, by content | | | ● | | |
 //! | layers, entry point, environment of an image | | | ● | | |
@@ -18,8 +19,8 @@
 //! | tokens of a sequence; or declared items of an inference, whose inputs hold their shapes and types | | | | ● | |
 //! | baseline, reference, tolerances, statistics' version | | | | | ● |
 //!
-//! In no key: names of steps, comments, formatting, descriptions, URLs, absolute paths, user, time,
-//! parallelism, retries, timeouts, sample counts, budgets. Each row has a test below.
+//! In no key: names of steps, comments, formatting, descriptions, URLs, absolute paths, patterns of filters, values
+//! of secrets, what a step needs of the machine, user, time, parallelism, retries, timeouts, sample counts, budgets. Each row has a test below.
 //!
 //! Early cut-off follows: inputs enter by content, so an upstream step that repeats its bytes changes nothing.
 
@@ -249,6 +250,14 @@ impl Reader<'_> {
         self.contents.entry(input).ok_or_else(|| Unknown(input.clone()))
     }
 
+    /// What a key sees of an input: its content, and of a secret no more than its name.
+    fn content(&self, input: &Input) -> Result<String, Unknown> {
+        match input {
+            Input::Secret { name } => Ok(format!("secret:{name}")),
+            other => self.entry(other).map(|entry| entry.to_string()),
+        }
+    }
+
     fn output(&self, step: StepId) -> Result<Entry, Unknown> {
         self.contents.output(step).ok_or(Unknown(Input::Step { step, path: String::new() }))
     }
@@ -271,7 +280,7 @@ fn run_manifest(class: Class, run: &Run, world: &World, reader: &Reader) -> Resu
         manifest.add_from(format!("env.{name}"), text(&value.value)?, &value.origin);
     }
     for (name, input) in &run.inputs {
-        manifest.add_from(format!("input.{name}"), reader.entry(&input.value)?, &input.origin);
+        manifest.add_from(format!("input.{name}"), reader.content(&input.value)?, &input.origin);
     }
     for (i, output) in run.outputs.iter().enumerate() {
         manifest.add_from(format!("output.{i}"), &output.value, &output.origin);
@@ -289,7 +298,7 @@ fn arg_text(arg: &Arg, places: &[(&Input, String)], reader: &Reader) -> Result<S
         Arg::Value(value) => format!("value {value}"),
         Arg::Input(input) => {
             let place = places.iter().find(|(other, _)| *other == input);
-            format!("input {} {}", place.map(|(_, at)| at.as_str()).unwrap_or_default(), reader.entry(input)?)
+            format!("input {} {}", place.map(|(_, at)| at.as_str()).unwrap_or_default(), reader.content(input)?)
         }
         Arg::Output(path) => format!("output {path}"),
         Arg::Joined(parts) => {

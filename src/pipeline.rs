@@ -7,6 +7,9 @@
 //! The types can be serialised for one purpose, the plan that `pipe` keeps for itself (`resolve::kept`): what one
 //! build wrote, no other build reads, so their shape is no format.
 
+pub mod filter;
+pub mod metric;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -14,6 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::filter::Filter;
 pub use crate::diag::Source;
 pub use pipe_engine::message::{Device, Dtype};
 
@@ -207,11 +211,17 @@ pub struct Needs {
     pub download: u64,
     /// About how many bytes the result takes in the store.
     pub disk: u64,
+    /// GPUs that the machine must have; the step sees their device files.
+    pub gpu: u32,
+    /// `linux` or `macos`.
+    pub os: Option<String>,
+    /// `x86_64` or `aarch64`.
+    pub arch: Option<String>,
 }
 
 impl Default for Needs {
     fn default() -> Self {
-        Needs { cpu: 1, memory: 256 << 20, download: 0, disk: 0 }
+        Needs { cpu: 1, memory: 256 << 20, download: 0, disk: 0, gpu: 0, os: None, arch: None }
     }
 }
 
@@ -242,8 +252,8 @@ pub enum Input {
     /// Another step's output, or a path in it (empty for all of it).
     Step { step: StepId, path: String },
     /// A file or folder beside the KDL file, by content. `path` is absolute and never part of a key;
-    /// `name` is its last component, which is.
-    File { path: PathBuf, name: String },
+    /// `name` is its last component, which is. Of a folder only what `filter` keeps counts.
+    File { path: PathBuf, name: String, filter: Filter },
     /// A file that travels in the `pipe` binary.
     Embedded {
         name: String,
@@ -252,6 +262,8 @@ pub enum Input {
     },
     /// All engine sources that travel in the binary, as a tree.
     EngineSources,
+    /// A file that holds a secret of the user's, by name: its value is in no key, no store and no log.
+    Secret { name: String },
 }
 
 /// A process.
@@ -355,6 +367,7 @@ pub struct Image {
 }
 
 /// Where an engine runs.
+#[expect(clippy::large_enum_variant, reason = "a measurement has one, and is itself in a box")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Place {
     Native,
@@ -466,8 +479,10 @@ pub struct Parity {
 /// `expect "speed-up" cell="…" min=1.0`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Expect {
+    /// One of [`metric::EXPECTED`].
     pub metric: Spanned<String>,
     pub cell: Spanned<CellPattern>,
+    /// In seconds, bytes, or the plain number of a rate or ratio.
     pub min: Option<f64>,
     pub max: Option<f64>,
 }
@@ -588,6 +603,8 @@ pub fn places(run: &Run) -> Vec<(&Input, String)> {
             }
             Input::File { name, .. } | Input::Embedded { name, .. } => format!("in/{name}"),
             Input::EngineSources => "in/engines".to_owned(),
+            // It lies outside the folder of the step, which may be kept.
+            Input::Secret { name } => format!("secret/{name}"),
         };
         places.push((input, at));
     }
@@ -600,7 +617,7 @@ pub fn reads(action: &Action) -> Vec<StepId> {
         .into_iter()
         .filter_map(|input| match input {
             Input::Step { step, .. } => Some(*step),
-            Input::File { .. } | Input::Embedded { .. } | Input::EngineSources => None,
+            Input::File { .. } | Input::Embedded { .. } | Input::EngineSources | Input::Secret { .. } => None,
         })
         .collect();
     match action {

@@ -3,10 +3,12 @@
 //! In reading order: `import` reads the files, `world` finds recipes and parameters, `flags` gives those their
 //! values; `axis`, `range`, `matrix` and `product` make the cells; `check` and `rules` hold every node against the
 //! `table` and every name against what is declared; `expand` unfolds recipes and cells into slots; `eval`, `cells`,
-//! `build` and `judge` make their actions; `order` sorts and merges them, and `unused` warns. Nothing here knows of plans, of keys or
-//! of the machine beyond [`Facts`], and nothing runs.
+//! `build` and `judge` make their actions, with `filters` of folders and the Python modules `beside` a script;
+//! `order` sorts and merges them, and `unused` warns. Nothing here knows of plans, of keys or of the machine beyond
+//! [`Facts`], and nothing runs.
 
 mod axis;
+mod beside;
 mod build;
 mod canonical;
 mod cells;
@@ -15,6 +17,7 @@ mod eval;
 mod expand;
 mod fields;
 mod files;
+mod filters;
 mod flags;
 mod import;
 mod judge;
@@ -24,6 +27,7 @@ mod lock;
 mod matrix;
 mod order;
 mod product;
+mod python;
 mod range;
 mod recipes;
 mod rules;

@@ -51,6 +51,16 @@ pub fn file(path: &str) -> Option<&'static [u8]> {
     FILES.iter().find(|(known, _)| *known == path).map(|(_, bytes)| *bytes)
 }
 
+/// Where an embedded file lies, by its bytes: two files may have the same name.
+pub fn path_of(bytes: &'static [u8]) -> Option<&'static str> {
+    FILES.iter().find(|(_, known)| std::ptr::eq(*known, bytes)).map(|(path, _)| *path)
+}
+
+/// True where embedded files lie in a folder of this path.
+pub fn has_folder(path: &str) -> bool {
+    FILES.iter().any(|(known, _)| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+}
+
 /// All files that recipes name, by their paths there.
 pub fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     FILES.iter().copied()
@@ -62,9 +72,7 @@ pub mod by_path {
 
     /// Writes the path of bytes that are embedded.
     pub fn serialize<S: Serializer>(bytes: &&'static [u8], to: S) -> Result<S::Ok, S::Error> {
-        let found = super::FILES.iter().find(|(_, known)| std::ptr::eq(*known, *bytes));
-        let (path, _) = found.ok_or_else(|| ser::Error::custom("bytes that are not embedded"))?;
-        to.serialize_str(path)
+        to.serialize_str(super::path_of(bytes).ok_or_else(|| ser::Error::custom("bytes that are not embedded"))?)
     }
 
     /// Reads a path back as the bytes.

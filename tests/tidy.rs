@@ -26,6 +26,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("lsp_types::", &["lsp"]),
     ("url::", &["lsp"]),
     ("similar::", &["cli"]),
+    ("ignore::", &["pipeline/filter"]),
+    ("memchr::", &["exec/process"]),
 ];
 
 fn root() -> PathBuf {

@@ -129,6 +129,14 @@ pub enum Fault {
     /// A symbolic link out of the folder.
     #[error("it is a symbolic link to `{0}`, which leaves the folder; link to a path inside it, or copy the file")]
     LinkLeaves(String),
+    /// Two names that some file systems take for one.
+    #[error(
+        "its name differs from `{0}` only in upper and lower case, and a Mac holds only one of the two; rename one"
+    )]
+    SameButCase(String),
+    /// More than anybody means.
+    #[error("the folder holds more than {0} files and folders")]
+    TooMany(usize),
     /// Too many folders in one another.
     #[error("it lies more than {0} folders deep")]
     TooDeep(usize),

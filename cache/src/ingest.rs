@@ -61,6 +61,17 @@ impl Store {
         self.ingest(folder, Way::Hash)
     }
 
+    /// Copies the part of a folder that `keeps` keeps: it gets each path, relative to the folder and from the top down,
+    /// and whether it is a folder. Durable when this returns.
+    pub fn put_part(&self, folder: &Path, keeps: &dyn Fn(&str, bool) -> bool) -> Result<Entry> {
+        self.ingest_part(folder, Way::Copy, Some(keeps))
+    }
+
+    /// The entry that such a part would have, through the stat cache. Nothing is stored.
+    pub fn hash_part(&self, folder: &Path, keeps: &dyn Fn(&str, bool) -> bool) -> Result<Entry> {
+        self.ingest_part(folder, Way::Hash, Some(keeps))
+    }
+
     /// Moves a finished output file into the store. Durable when this returns.
     pub fn take_file(&self, path: &Path) -> Result<Entry> {
         let shown = path.to_string_lossy();
@@ -132,9 +143,16 @@ impl Store {
     }
 
     fn ingest(&self, folder: &Path, way: Way) -> Result<Entry> {
+        self.ingest_part(folder, way, None)
+    }
+
+    fn ingest_part(&self, folder: &Path, way: Way, keeps: Option<scan::Keeps<'_>>) -> Result<Entry> {
         let root = open_root(folder, way)?;
         let way = if way == Way::Take && !self.same_disk(&root)? { Way::Copy } else { way };
-        let items = scan::scan(&root, way == Way::Take)?;
+        let items = match keeps {
+            Some(keeps) => scan::scan_part(&root, keeps)?,
+            None => scan::scan(&root, way == Way::Take)?,
+        };
         let batch = Batch::default();
         let taken = in_parallel(
             &items,

@@ -3,6 +3,7 @@
 //! Everything is reached by descriptors from the root down, so a folder that is swapped for a link while this runs is
 //! an error. What no tree can hold is refused here, before a byte is read.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,6 +18,12 @@ use crate::tree::link_stays_inside;
 
 /// Folders in one another; each holds a descriptor open while it is read.
 pub(crate) const MAX_DEPTH: usize = 128;
+
+/// Files and folders of a part: more are never meant, but a home folder that was named by mistake.
+const MOST_OF_PART: usize = 1_000_000;
+
+/// Says of a path, and of whether it is a folder, whether it is kept.
+pub(crate) type Keeps<'a> = &'a dyn Fn(&str, bool) -> bool;
 
 /// One thing in a folder, by its path relative to the root.
 #[derive(Debug)]
@@ -36,12 +43,21 @@ pub(crate) enum What {
 /// With `make_writable`, folders that their owner may not change are opened up, so that files can be moved out.
 pub(crate) fn scan(root: &OwnedFd, make_writable: bool) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    Scanner { make_writable, items: &mut items }.folder(root, "", 0)?;
+    Scanner { make_writable, keeps: None, items: &mut items }.folder(root, "", 0)?;
+    Ok(items)
+}
+
+/// Lists what `keeps` keeps, and looks into no folder that it does not. Names that differ only in case are refused,
+/// so that the part can be had on every system.
+pub(crate) fn scan_part(root: &OwnedFd, keeps: Keeps<'_>) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    Scanner { make_writable: false, keeps: Some(keeps), items: &mut items }.folder(root, "", 0)?;
     Ok(items)
 }
 
 struct Scanner<'a> {
     make_writable: bool,
+    keeps: Option<Keeps<'a>>,
     items: &'a mut Vec<Item>,
 }
 
@@ -56,6 +72,7 @@ impl Scanner<'_> {
                 rustix::fs::fchmod(dir, mode | Mode::RWXU).map_err(io("open up the folder", path))?;
             }
         }
+        let mut folded: BTreeMap<String, String> = BTreeMap::new();
         for name in names(dir, path)? {
             let path = join(path, &name);
             let stat = if self.make_writable {
@@ -64,6 +81,17 @@ impl Scanner<'_> {
                 rustix::fs::statat(dir, &*name, AtFlags::SYMLINK_NOFOLLOW).map_err(Into::into)
             };
             let stat = stat.map_err(io("inspect", &path))?;
+            if let Some(keeps) = self.keeps {
+                if !keeps(&path, FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
+                    continue;
+                }
+                if self.items.len() >= MOST_OF_PART {
+                    return Err(unstorable(&path, Fault::TooMany(MOST_OF_PART)));
+                }
+                if let Some(other) = folded.insert(name.to_lowercase(), name.clone()) {
+                    return Err(unstorable(&path, Fault::SameButCase(other)));
+                }
+            }
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => {
                     let what = regular(&stat, &path, self.make_writable)?;

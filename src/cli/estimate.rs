@@ -78,6 +78,13 @@ pub fn lines(site: &Site, survey: &Survey, estimate: &Estimate) -> Vec<String> {
         lines.push(format!("  {} of these steps took {} before", estimate.known, time(estimate.before)));
     }
     lines.push(format!("  sandbox {}: {}", site.sandbox.name(), site.sandbox_why));
+    lines.extend(unavailable(site, survey));
+    lines
+}
+
+/// What this host lacks, and what would help.
+pub fn unavailable(site: &Site, survey: &Survey) -> Vec<String> {
+    let mut lines = Vec::new();
     for (reason, remedy, steps) in lacks(site, survey) {
         lines.push(format!("  unavailable: {steps} ({reason})"));
         if let Some(remedy) = remedy {

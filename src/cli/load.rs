@@ -13,7 +13,7 @@ use crate::exec::site::{Asked, Site};
 use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
 use crate::host::{Facts, Machine, probe};
-use crate::pipeline::{CellPattern, Pipeline, glob};
+use crate::pipeline::{CellPattern, Input, Pipeline, glob, inputs};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
 use crate::resolve::{self, kept};
@@ -28,6 +28,8 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
     let facts = probe::probe();
     let python = python_version(&store, &env);
     let pipeline = pipeline(global, target, &store, &facts, python)?;
+    let secret_files = secret_files(&target.secrets)?;
+    known_secrets(&pipeline, &secret_files)?;
     let plan = match Plan::new(&pipeline) {
         Ok(plan) => plan,
         Err(step) => {
@@ -60,6 +62,8 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         bubblewrap,
         env,
         exe,
+        out: absolute(&global.out, "--out")?,
+        secret_files,
         slots,
         asked: Asked::default(),
     })
@@ -150,6 +154,42 @@ pub fn sets(texts: &[String]) -> Result<Vec<(String, String)>, Code> {
             }
         })
         .collect()
+}
+
+/// `NAME=FILE` of every `--secret`; the file is read when a step needs it.
+fn secret_files(texts: &[String]) -> Result<BTreeMap<String, PathBuf>, Code> {
+    let mut files = BTreeMap::new();
+    for text in texts {
+        let Some((name, file)) = text.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty())
+        else {
+            // What stands there may be the secret itself, so it is not repeated.
+            note("pipe: `--secret` needs a name and a file: `--secret HF_TOKEN=path/to/token`");
+            return Err(exit::USAGE);
+        };
+        files.insert(name.to_owned(), absolute(Path::new(file), "--secret")?);
+    }
+    Ok(files)
+}
+
+/// Refuses a secret that the pipeline doesn't name: it would be missed where it is meant.
+fn known_secrets(pipeline: &Pipeline, given: &BTreeMap<String, PathBuf>) -> Result<(), Code> {
+    let inputs = pipeline.steps.iter().flat_map(|step| inputs(&step.action));
+    let names = inputs.filter_map(|input| match input {
+        Input::Secret { name } => Some(name.as_str()),
+        _ => None,
+    });
+    let names: BTreeSet<&str> = names.collect();
+    let Some(unknown) = given.keys().find(|name| !names.contains(name.as_str())) else { return Ok(()) };
+    let help = suggest(unknown, names, "it names").unwrap_or_else(|| "it names none".to_owned());
+    note(&format!("pipe: `--secret {unknown}=…`: the pipeline names no secret `{unknown}`; {help}"));
+    Err(exit::USAGE)
+}
+
+fn absolute(path: &Path, flag: &str) -> Result<PathBuf, Code> {
+    std::path::absolute(path).map_err(|error| {
+        note(&format!("pipe: the path of `{flag}` can't be made absolute: {error}"));
+        exit::USAGE
+    })
 }
 
 /// Why a pattern takes no cell of a pipeline, if it takes none.

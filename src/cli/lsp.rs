@@ -1,5 +1,6 @@
 //! `pipe lsp`: serves an editor over standard input and output; it runs nothing.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -88,6 +89,8 @@ impl Standings for Stored {
             bubblewrap,
             env,
             exe: PathBuf::new(),
+            out: std::path::absolute("out").unwrap_or_default(),
+            secret_files: BTreeMap::new(),
             slots: 1,
             asked: Asked { only_kept: true, ..Asked::default() },
         };

@@ -88,6 +88,9 @@ pub struct Target {
     /// Takes the parameters' values from a profile of the pipeline; --set beats it
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
+    /// Reads a secret from a file instead of the environment variable of its name
+    #[arg(long = "secret", value_name = "NAME=FILE")]
+    pub secrets: Vec<String>,
     /// Takes only cells that match, like 'engine=onnx place=* !device=cpu'; several flags add up
     #[arg(long, value_name = "CELL-PATTERN")]
     pub only: Vec<String>,

@@ -8,6 +8,7 @@ use clap::Args;
 use super::output::{To, colour, note, print};
 use super::{Global, Target, estimate, exit, explain, load, progress, results};
 use crate::event::{Event, Listener};
+use crate::exec::files;
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
 use crate::exec::runner::{self, Done};
@@ -144,6 +145,10 @@ fn announce(site: &Site, survey: &Survey, listeners: &mut Vec<Box<dyn Listener>>
         download_bytes: estimate.download,
     });
     if estimate.runs == 0 {
+        // A table names what is unavailable by itself.
+        let table = site.pipeline.steps.iter().any(|step| matches!(step.action, Action::Compare(_)));
+        let lines = if table { Vec::new() } else { estimate::unavailable(site, survey) };
+        lines.iter().for_each(|line| note(line));
         return Ok(());
     }
     for line in estimate::lines(site, survey, &estimate) {
@@ -196,6 +201,13 @@ fn conclude(
     let failures = results::failures(site, done, &arguments.target.file);
     if !failures.is_empty() {
         note(&failures);
+        code = code.max(exit::STEP);
+    }
+    for lack in files::faults(site) {
+        note(&format!("\n✗ {}", lack.reason));
+        if let Some(remedy) = lack.remedy {
+            note(&format!("  help: {remedy}"));
+        }
         code = code.max(exit::STEP);
     }
     let unmet = results::unmet(site, done, required);

@@ -5,6 +5,9 @@
 //! | `outcome` | how a step ended, and why it has to run |
 //! | `site` | all that a run works with: pipeline, plan, store, facts |
 //! | `world` | what is known of the host when a step becomes ready: tools, libraries, devices, runtimes |
+//! | `files` | files and folders of the user's as content of the store |
+//! | `secrets` | values that a step reads from a file of its own, and that nothing else ever holds |
+//! | `needs` | what a step needs of the machine, and whether it is there |
 //! | `lookup` | what the store has for a key, and if nothing, why |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
@@ -22,15 +25,18 @@ pub mod builtin;
 pub mod contained;
 pub mod container;
 pub mod engine;
+pub mod files;
 pub mod image;
 pub mod lookup;
 pub mod measuring;
+pub mod needs;
 pub mod outcome;
 pub mod place;
 pub mod process;
 pub mod program;
 pub mod runner;
 pub mod sandbox;
+pub mod secrets;
 pub mod site;
 pub mod supervisor;
 pub mod survey;

@@ -22,6 +22,9 @@ pub const TOKENS: &str = "in/tokens.npy";
 pub const INPUTS: &str = "in/inputs";
 pub const CUDA: &str = "in/cuda";
 
+/// Where some hosts keep the driver's libraries, out of the loader's own folders.
+pub const DRIVER_LIBRARIES: &str = "/usr/local/nvidia/lib64:/usr/local/nvidia/lib";
+
 /// Lines of an engine's log that a message shows.
 pub const TAIL: usize = 12;
 
@@ -148,8 +151,7 @@ fn spec(job: &Job<'_>, asked: &Measure, root: &Path, log: &Path) -> Result<Proce
         spec.devices = nvidia_devices();
         let seen = sandbox::seen_workdir(site.sandbox, root);
         spec.env.insert("CUDA_CACHE_PATH".to_owned(), seen.join("tmp/cuda").to_string_lossy().into_owned());
-        // Where some hosts keep the driver's libraries, out of the loader's own folders.
-        spec.env.insert("LD_LIBRARY_PATH".to_owned(), "/usr/local/nvidia/lib64:/usr/local/nvidia/lib".to_owned());
+        spec.env.insert("LD_LIBRARY_PATH".to_owned(), DRIVER_LIBRARIES.to_owned());
     }
     if site.sandbox == Sandbox::Off {
         spec.env.insert("HOME".to_owned(), root.join("tmp").to_string_lossy().into_owned());
@@ -158,7 +160,7 @@ fn spec(job: &Job<'_>, asked: &Measure, root: &Path, log: &Path) -> Result<Proce
 }
 
 /// The device files of NVIDIA's driver.
-fn nvidia_devices() -> Vec<PathBuf> {
+pub fn nvidia_devices() -> Vec<PathBuf> {
     let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> =
         entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().starts_with("/dev/nvidia")).collect();

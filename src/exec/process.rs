@@ -5,6 +5,7 @@
 //! [`sandbox`]'s business.
 
 pub mod log;
+pub mod redact;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,7 +23,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinHandle;
 
 use super::sandbox;
-use super::supervisor::wire::{self, Ended, Notice, Order};
+use super::supervisor::wire::{self, Ended, Notice, Order, Secrets};
 use crate::record::{Sandbox, StepUsage};
 
 pub use super::sandbox::{Bubblewrap, Mount};
@@ -66,6 +67,8 @@ pub struct ProcessSpec {
     pub timeout: Option<Duration>,
     /// Private memory that all processes of the step may hold together.
     pub memory: Option<u64>,
+    /// Files with secrets; what is in them is kept out of the log.
+    pub secrets: Option<Secrets>,
     /// Gets stdout and stderr, or stderr alone of an engine; see [`log`].
     pub log: PathBuf,
 }
@@ -90,6 +93,7 @@ impl ProcessSpec {
             sandbox,
             timeout: None,
             memory: None,
+            secrets: None,
             log: log.into(),
         }
     }
@@ -269,8 +273,9 @@ async fn start(
     let failed = |source| supervisor_error(launcher, source);
     sandbox::prepare(&spec)?;
     let order = Order::Start(Box::new(sandbox::plan(&spec, launcher.bubblewrap.as_ref())?));
-    let log_file =
-        log::Log::create(&spec.log).map_err(|source| ProcessError::Log { path: spec.log.clone(), source })?;
+    let hidden = spec.secrets.iter().flat_map(|secrets| &secrets.files).map(|(_, value)| value.as_slice());
+    let log_file = log::Log::create(&spec.log, redact::Redactor::new(hidden))
+        .map_err(|source| ProcessError::Log { path: spec.log.clone(), source })?;
     let log_end = pipe::Receiver::from_owned_fd(log_end).map_err(failed)?;
 
     let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;

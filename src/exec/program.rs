@@ -1,18 +1,24 @@
 //! A `run` step: a process of the user's in a folder of its own, and its outputs into the store.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pipe_cache::Entry;
+use tempfile::TempDir;
 
-use super::outcome::Failure;
+use super::outcome::{Failure, Lack};
+use super::place::{DRIVER_LIBRARIES, nvidia_devices};
+use super::process::redact::Redactor;
 use super::process::{self, Mount, ProcessSpec, Status};
-use super::sandbox;
+use super::site::Site;
+use super::supervisor::{held, wire};
 use super::survey::Known;
 use super::work::{Job, Made, Unmade, ended, tail};
 use super::workdir::{self, Layout};
 use super::world;
+use super::{sandbox, secrets};
 use crate::pipeline::{Arg, Class, Run, StepId};
 use crate::record::Sandbox;
 
@@ -24,12 +30,14 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     let site = job.site;
     let step = site.step(job.id);
     let outputs = |id: StepId| job.inputs.get(&id).cloned();
-    let layout = Layout::of(run, &Known { site, outputs: &outputs }).map_err(|clash| broken(clash.to_string()))?;
+    let secrets = Secrets::of(site, run)?;
+    let layout = Layout::of(run, &Known { site, outputs: &outputs }, &secrets.seen(site.sandbox))
+        .map_err(|clash| broken(clash.to_string()))?;
 
     let workdir = site.store.workdir()?;
     let root = workdir.path().to_owned();
     let log = root.with_extension("log");
-    let spec = spec(job, run, &layout, &root, &log)?;
+    let spec = spec(job, run, &layout, &secrets, &root, &log)?;
     let command = command(&spec);
     let exit = process::run(&world::launcher(site), spec, job.cancel.clone()).await?;
     let log_entry = site.store.put_file(&log, false).ok();
@@ -43,16 +51,19 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
             help: None,
             tail: tail(&log, TAIL),
             command: Some(command),
-            workdir: site.store.keep(workdir).ok(),
+            workdir: secrets.keep(job, workdir),
         };
+        let failure = secrets::hide_in(failure, &secrets.redactor);
         // What comes over a network may come the next time; a build would fail the same way again.
         return Err(if step.class == Class::Fetch { Unmade::Passing(failure) } else { Unmade::Failed(failure) });
     }
     let out = root.join("out");
-    if let Err(message) = check_outputs(run, &out) {
+    let checked = check_outputs(run, &out).map_err(|message| (message, None));
+    if let Err((message, help)) = checked.and_then(|()| secrets.check(&out)) {
         let tail = tail(&log, TAIL);
-        let workdir = site.store.keep(workdir).ok();
-        return Err(Unmade::Failed(Failure { message, tail, command: Some(command), workdir, help: None }));
+        let workdir = secrets.keep(job, workdir);
+        let failure = Failure { message, tail, command: Some(command), workdir, help };
+        return Err(Unmade::Failed(secrets::hide_in(failure, &secrets.redactor)));
     }
     job.say("storing");
     let store = Arc::clone(&site.store);
@@ -64,11 +75,81 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     Ok(Made { output, usage: exit.usage, sandbox: site.sandbox, log: log_entry })
 }
 
+/// The secrets of one process, and the folder that will hold them while it runs.
+struct Secrets {
+    redactor: Redactor,
+    /// `None` where the step has none. Also removed here, should the supervisor be killed.
+    folder: Option<TempDir>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Secrets {
+    fn of(site: &Site, run: &Run) -> Result<Secrets, Unmade> {
+        let values = secrets::of(site, run).map_err(lacking)?;
+        let redactor = Redactor::new(values.iter().map(|secret| secret.value.as_slice()));
+        let folder = match values.is_empty() {
+            true => None,
+            false => {
+                held::no_core_dumps();
+                let place = held::place();
+                let prefix = format!("{}{}-", held::PREFIX, std::process::id());
+                let private = std::fs::Permissions::from_mode(0o700);
+                let made = tempfile::Builder::new().prefix(&prefix).permissions(private).tempdir_in(&place);
+                Some(made.map_err(|error| {
+                    broken(format!("no folder for secrets can be made in `{}`: {error}", place.display()))
+                })?)
+            }
+        };
+        Ok(Secrets { redactor, folder, files: values.into_iter().map(|secret| (secret.name, secret.value)).collect() })
+    }
+
+    /// The folder as the step sees it.
+    fn seen(&self, level: Sandbox) -> PathBuf {
+        self.folder.as_ref().map(|folder| sandbox::seen_secrets(level, folder.path())).unwrap_or_default()
+    }
+
+    /// The folder of a failed step, kept for a look without what holds a value.
+    fn keep(&self, job: &Job<'_>, workdir: TempDir) -> Option<PathBuf> {
+        if !self.redactor.is_empty() {
+            secrets::scrub(workdir.path(), &self.redactor);
+        }
+        job.site.store.keep(workdir).ok()
+    }
+
+    /// Nothing of what the step leaves holds a value: it would stay in the store for good.
+    fn check(&self, out: &Path) -> Result<(), (String, Option<String>)> {
+        if self.redactor.is_empty() {
+            return Ok(());
+        }
+        match secrets::holders(out, &self.redactor) {
+            Ok(found) => match found.first() {
+                None => Ok(()),
+                Some(path) => Err((
+                    format!("it wrote a secret to `out/{path}`, and what it leaves there is kept"),
+                    Some("let it write only what the secret opens".to_owned()),
+                )),
+            },
+            Err(error) => Err((format!("`out/` can't be searched for its secrets: {error}"), None)),
+        }
+    }
+}
+
+fn lacking(lack: Lack) -> Unmade {
+    Unmade::Failed(Failure { message: lack.reason, help: lack.remedy, ..Failure::default() })
+}
+
 fn broken(message: String) -> Unmade {
     Unmade::Failed(Failure { message, ..Failure::default() })
 }
 
-fn spec(job: &Job<'_>, run: &Run, layout: &Layout, root: &Path, log: &Path) -> Result<ProcessSpec, Unmade> {
+fn spec(
+    job: &Job<'_>,
+    run: &Run,
+    layout: &Layout,
+    secrets: &Secrets,
+    root: &Path,
+    log: &Path,
+) -> Result<ProcessSpec, Unmade> {
     let site = job.site;
     let step = site.step(job.id);
     for folder in ["in", "out", "tmp"] {
@@ -84,9 +165,7 @@ fn spec(job: &Job<'_>, run: &Run, layout: &Layout, root: &Path, log: &Path) -> R
     let mut path = Vec::new();
     let program = match &run.program.value {
         Arg::Value(name) => {
-            let tool = world::tool(site, &name.to_string()).map_err(|lack| {
-                Unmade::Failed(Failure { message: lack.reason, help: lack.remedy, ..Failure::default() })
-            })?;
+            let tool = world::tool(site, &name.to_string()).map_err(lacking)?;
             tool_roots.extend(tool.roots.clone());
             path.extend(tool.real.parent().map(Path::to_owned));
             tool.real
@@ -94,9 +173,7 @@ fn spec(job: &Job<'_>, run: &Run, layout: &Layout, root: &Path, log: &Path) -> R
         other => PathBuf::from(layout.text(other)),
     };
     for name in &run.tools {
-        let tool = world::tool(site, &name.value).map_err(|lack| {
-            Unmade::Failed(Failure { message: lack.reason, help: lack.remedy, ..Failure::default() })
-        })?;
+        let tool = world::tool(site, &name.value).map_err(lacking)?;
         tool_roots.extend(tool.roots.clone());
         path.extend(tool.real.parent().map(Path::to_owned));
     }
@@ -107,17 +184,32 @@ fn spec(job: &Job<'_>, run: &Run, layout: &Layout, root: &Path, log: &Path) -> R
     let joined = std::env::join_paths(&path).unwrap_or_default();
     env.insert("PATH".to_owned(), joined.to_string_lossy().into_owned());
     if run.network.value {
-        env.extend(workdir::network_env(&site.env));
+        let given = |name: &str| secrets.files.iter().any(|(known, _)| known == name);
+        env.extend(workdir::network_env(&site.env).into_iter().filter(|(name, _)| !given(name)));
         copy_settings(&site.env, &root.join("tmp"));
     }
     for (name, value) in &run.env {
-        env.insert(name.clone(), env_text(layout, &value.value, &seen));
+        let mut text = env_text(layout, &value.value, &seen);
+        // A step that names a path of its own still finds its tools.
+        if let (Some(tools), "PATH") = (env.get(name), name.as_str()) {
+            text = format!("{text}:{tools}");
+        }
+        env.insert(name.clone(), text);
     }
 
     let mut spec = ProcessSpec::new(program, root, site.sandbox, log);
     spec.args = run.args.iter().map(|arg| OsString::from(layout.text(&arg.value))).collect();
     spec.env = env;
     spec.mounts = mounts(job, layout, root)?;
+    if let Some(folder) = &secrets.folder {
+        let host = |name: &str| folder.path().join(name);
+        spec.mounts.extend(layout.secrets.iter().map(|(at, name)| Mount { host: host(name), at: at.clone() }));
+        spec.secrets = Some(wire::Secrets { folder: folder.path().to_owned(), files: secrets.files.clone() });
+    }
+    if step.needs.gpu > 0 {
+        spec.devices = nvidia_devices();
+        spec.env.entry("LD_LIBRARY_PATH".to_owned()).or_insert_with(|| DRIVER_LIBRARIES.to_owned());
+    }
     spec.tool_roots = tool_roots;
     spec.network = run.network.value;
     spec.timeout = step.limits.timeout;
@@ -138,7 +230,9 @@ fn mounts(job: &Job<'_>, layout: &Layout, root: &Path) -> Result<Vec<Mount>, Unm
     let store = &job.site.store;
     let mut mounts = Vec::new();
     for (at, entry) in &layout.mounts {
-        if job.site.sandbox == Sandbox::Off {
+        // Python takes the folder of a script from where a link leads, and finds no module beside it there.
+        let script = at.ends_with(".py") && job.site.sandbox == Sandbox::Fs;
+        if script || job.site.sandbox == Sandbox::Off {
             let place = root.join(at);
             if let Some(parent) = place.parent() {
                 make_folder(parent)?;

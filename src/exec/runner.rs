@@ -23,7 +23,7 @@ use super::outcome::{Outcome, Product, Standing};
 use super::process::Cancel;
 use super::site::Site;
 use super::survey::{Known, Manifests, Survey};
-use super::{measuring, work, world};
+use super::{files, measuring, work, world};
 use crate::event::{Event, Listener, OutcomeKind};
 use crate::key::{self, Manifest};
 use crate::pipeline::{Action, Class, StepId};
@@ -191,7 +191,7 @@ impl<'a> Runner<'a> {
         let manifest = match key::manifest(self.site.step(id), &world, &Known { site: self.site, outputs: &outputs }) {
             Ok(manifest) => manifest,
             Err(unknown) => {
-                let lack = world::missing_input(self.site, &unknown.0);
+                let lack = files::missing(self.site, &unknown.0);
                 self.end(id, Outcome::Unavailable(lack));
                 return Ok(());
             }

@@ -6,6 +6,7 @@
 //! |---|---|---|---|
 //! | how | namespaces, by bubblewrap | Landlock, or `sandbox-exec` on a Mac | nothing but a folder |
 //! | its folder | `/pipe`, and nothing else is writable but a private `/tmp` | its own, and nothing else is writable | its own |
+//! | secrets | files in memory at `/run/secrets` | files in memory that it may read | files in memory |
 //! | inputs | mounted read-only below it | links below it, readable and not writable | links below it |
 //! | other files | do not exist, but for the system's | can't be read, but for the system's | all of the user's |
 //! | network | absent, unless declared | TCP refused (Linux 6.7 or newer), unless declared | there |
@@ -50,6 +51,17 @@ pub fn seen_workdir(sandbox: Sandbox, workdir: &Path) -> PathBuf {
     }
 }
 
+/// The folder with a step's secrets as it sees it under [`Sandbox::Strict`].
+const STRICT_SECRETS: &str = "/run/secrets";
+
+/// The folder with a step's secrets, `folder` on the host, as a step at level `sandbox` sees it.
+pub fn seen_secrets(sandbox: Sandbox, folder: &Path) -> PathBuf {
+    match sandbox {
+        Sandbox::Strict => STRICT_SECRETS.into(),
+        Sandbox::Fs | Sandbox::Off => folder.to_owned(),
+    }
+}
+
 /// The environment of the step: what was declared, and a private home and folder for temporary files where
 /// it says nothing of them.
 pub fn environment(spec: &ProcessSpec) -> BTreeMap<String, String> {
@@ -72,6 +84,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
         workdir: spec.workdir.clone(),
         confine,
         memory: spec.memory,
+        secrets: spec.secrets.clone(),
     };
     match spec.sandbox {
         Sandbox::Off => Ok(direct(&spec.program, spec.args.clone(), Confine::Off)),
@@ -91,6 +104,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
                 workdir: "/".into(),
                 confine: Confine::Namespaces,
                 memory: spec.memory,
+                secrets: spec.secrets.clone(),
             })
         }
     }

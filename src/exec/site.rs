@@ -10,7 +10,7 @@ use pipe_cache::{Digest, Entry, Store};
 use super::outcome::Lack;
 use super::sandbox::Bubblewrap;
 use crate::host::Facts;
-use crate::pipeline::{Pipeline, Step, StepId};
+use crate::pipeline::{Filter, Pipeline, Step, StepId};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
 
@@ -32,6 +32,10 @@ pub struct Site {
     pub env: BTreeMap<String, String>,
     /// This program, which starts itself as supervisor.
     pub exe: PathBuf,
+    /// Where reports and exports go, absolute.
+    pub out: PathBuf,
+    /// Where each secret that a flag names comes from; the rest comes from the environment.
+    pub secret_files: BTreeMap<String, PathBuf>,
     /// Steps that may run at the same time, in processors.
     pub slots: u32,
     pub asked: Asked,
@@ -45,7 +49,7 @@ pub struct Asked {
     pub only_kept: bool,
     pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
-    pub files: RefCell<BTreeMap<PathBuf, Option<Entry>>>,
+    pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
     /// Step name → key of the last run.
     pub last_keys: OnceCell<BTreeMap<String, Digest>>,
 }

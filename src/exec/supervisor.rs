@@ -15,6 +15,7 @@
 
 pub mod family;
 pub mod guard;
+pub mod held;
 mod reap;
 pub mod stage;
 pub mod wire;
@@ -77,9 +78,13 @@ fn serve() -> io::Result<()> {
     while let Some(order) = wait_for_order(&socket, &mut inbox)? {
         // A late `Stop` for a child that has just ended asks for nothing.
         let Order::Start(start) = order else { continue };
-        match spawn(&start, inbox.take_descriptors()?) {
+        let descriptors = inbox.take_descriptors()?;
+        let held = start.secrets.as_ref().map(held::Held::make).transpose();
+        let held = held.map_err(|error| format!("the files with its secrets could not be made: {error}"));
+        match held.and_then(|held| Ok((spawn(&start, descriptors)?, held))) {
             Err(message) => say(&socket, &Notice::Refused { message })?,
-            Ok(child) => {
+            // What is held goes when this child and all that it started are gone.
+            Ok((child, _held)) => {
                 say(&socket, &Notice::Started { pid: child.pid.as_raw_nonzero().get() })?;
                 let Some(ended) = watch(child, &socket, &mut inbox)? else {
                     return Ok(());

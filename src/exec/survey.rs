@@ -3,8 +3,8 @@
 //! Approach:
 //! - Walk the steps in order. A step whose inputs are all known has a key, and the store has a record or not;
 //!   a step behind one without a result waits for it.
-//! - A measurement without samples asks whether this host could take them at all; only then is a container
-//!   runtime asked, so that cached cells stay hits while it is down.
+//! - A step without a result asks whether this host could make it at all; only then is a container runtime asked or
+//!   a secret looked for, so that what is cached stays a hit while they are not there.
 //! - From the targets go back to what they need. What only cached, unavailable or unselected steps would read
 //!   is not needed, and never runs.
 //!
@@ -17,7 +17,7 @@ use pipe_cache::{Digest, Entry, Kind, StoreError};
 use super::lookup;
 use super::outcome::{Lack, Product, Standing, Why};
 use super::site::Site;
-use super::world;
+use super::{files, needs, world};
 use crate::key::{self, Contents, Manifest};
 use crate::pipeline::{Action, Input, StepId};
 
@@ -71,7 +71,7 @@ impl Contents for Known<'_> {
                 let output = (self.outputs)(*step)?;
                 if path.is_empty() { Some(output) } else { self.site.store.lookup(&output, path).ok().flatten() }
             }
-            other => world::file(self.site, other),
+            other => files::content(self.site, other),
         }
     }
 
@@ -142,8 +142,8 @@ fn look(
         }
         let open: Vec<StepId> = reads.into_iter().filter(|read| looks[read].product().is_none()).collect();
         if !open.is_empty() {
-            // The cell can't be looked up yet; a host that could never measure it need not make what it reads.
-            return Ok(match lack_of_cell(site, id) {
+            // The step can't be looked up yet; a host that could never do it need not make what it reads.
+            return Ok(match needs::lack(site, step) {
                 Some(lack) => Look::Lacking(lack),
                 None => Look::Behind(open),
             });
@@ -157,12 +157,12 @@ fn look(
     };
     let manifest = match key::manifest(step, &world, &Known { site, outputs: &outputs }) {
         Ok(manifest) => manifest,
-        Err(unknown) => return Ok(Look::Lacking(world::missing_input(site, &unknown.0))),
+        Err(unknown) => return Ok(Look::Lacking(files::missing(site, &unknown.0))),
     };
     let key = manifest.key();
     let found = lookup::lookup(site, id, &manifest, &key)?;
     if found.is_err()
-        && let Some(lack) = lack_of_cell(site, id)
+        && let Some(lack) = needs::lack(site, step)
     {
         return Ok(Look::Lacking(lack));
     }
@@ -184,13 +184,6 @@ fn state_of_cell(look: &Look) -> String {
         Look::Known { .. } | Look::Behind(_) => "open".to_owned(),
         Look::Lacking(_) => "unavailable".to_owned(),
         Look::NotSelected => "not selected".to_owned(),
-    }
-}
-
-fn lack_of_cell(site: &Site, id: StepId) -> Option<Lack> {
-    match &site.step(id).action {
-        Action::Measure(measure) => world::lack(site, measure),
-        _ => None,
     }
 }
 

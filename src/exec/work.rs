@@ -25,7 +25,7 @@ use super::outcome::{Failure, Outcome, Product};
 use super::process::{self, Cancel, Status};
 use super::site::Site;
 use super::survey::Known;
-use super::{program, world};
+use super::{files, program, world};
 use crate::event::Event;
 use crate::key::Manifest;
 use crate::measure::tensor_parity::Files;
@@ -86,7 +86,7 @@ impl Job<'_> {
         use crate::key::Contents;
         let outputs = |id: StepId| self.inputs.get(&id).cloned();
         Known { site: self.site, outputs: &outputs }.entry(input).ok_or_else(|| {
-            let lack = world::missing_input(self.site, input);
+            let lack = files::missing(self.site, input);
             Unmade::Failed(Failure { message: lack.reason, help: lack.remedy, ..Failure::default() })
         })
     }

@@ -4,6 +4,7 @@
 //! Names below `in/` come from the place of an input among the arguments, never from the name of a step.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use pipe_cache::Entry;
 
@@ -18,6 +19,8 @@ pub struct Layout {
     pub mounts: Vec<(String, Entry)>,
     /// Files that travel in the binary, written into the folder: path and bytes.
     pub files: Vec<(String, &'static [u8])>,
+    /// Secrets that lie below the folder as well, by path and name.
+    pub secrets: Vec<(String, String)>,
     names: Vec<(Input, String)>,
 }
 
@@ -27,10 +30,17 @@ pub struct Layout {
 pub struct Clash(String);
 
 impl Layout {
-    /// The layout of a `run` step whose inputs are all known.
-    pub fn of(run: &Run, contents: &dyn Contents) -> Result<Layout, Clash> {
+    /// The layout of a `run` step whose inputs are all known, and whose secrets lie in `secrets` as it sees them.
+    pub fn of(run: &Run, contents: &dyn Contents, secrets: &Path) -> Result<Layout, Clash> {
         let mut layout = Layout::default();
         for (input, at) in places(run) {
+            if let Input::Secret { name } = input {
+                let inside = at.starts_with("in/");
+                let path = if inside { at.clone() } else { secrets.join(name).to_string_lossy().into_owned() };
+                layout.secrets.extend(inside.then(|| (at, name.clone())));
+                layout.names.push((input.clone(), path));
+                continue;
+            }
             layout.place(input, at, contents)?;
         }
         Ok(layout)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use pipe_cache::{Digest, Entry, Kind, Store};
+use pipe_cache::{Digest, Kind, Store};
 use serde::{Deserialize, Serialize};
 
 use super::builtin::host_libraries::{self, HostLibrary};
@@ -19,9 +19,8 @@ use super::sandbox::{self, Bubblewrap};
 use super::site::Site;
 use crate::host::tools::{self, Found, Tool, ToolEnv};
 use crate::key::World;
-use crate::pipeline::{Action, Arg, Device, HostPackages, Input, Measure, Place, StepId, TreeOf, Value};
+use crate::pipeline::{Action, Arg, Device, HostPackages, Measure, Place, StepId, TreeOf, Value};
 use crate::record::Sandbox;
-use crate::stdlib;
 
 /// What a step's manifest needs to know besides the contents of its inputs.
 pub fn world(site: &Site, id: StepId, cells: &dyn Fn(StepId) -> String) -> Result<World, Lack> {
@@ -157,61 +156,6 @@ pub fn packages(site: &Site, asked: &HostPackages) -> Result<Inventory, Lack> {
 
 fn tool_env(env: &BTreeMap<String, String>) -> ToolEnv {
     ToolEnv::from_vars(env.iter().map(|(name, value)| (name.clone(), OsString::from(value))))
-}
-
-/// The content of an input that no step makes.
-pub fn file(site: &Site, input: &Input) -> Option<Entry> {
-    match input {
-        Input::Step { .. } => None,
-        Input::Embedded { bytes, .. } => site.store.put_bytes(bytes).ok(),
-        Input::EngineSources => engine_sources(site),
-        Input::File { path, .. } => {
-            if let Some(known) = site.asked.files.borrow().get(path) {
-                return known.clone();
-            }
-            let entry = own_file(site, path);
-            site.asked.files.borrow_mut().insert(path.clone(), entry.clone());
-            entry
-        }
-    }
-}
-
-/// A file or folder of the user's. It is copied into the store when its content is new, so that a step reads
-/// just what its key says, whatever happens to the file meanwhile.
-fn own_file(site: &Site, path: &Path) -> Option<Entry> {
-    let store = &site.store;
-    if path.is_dir() {
-        let entry = store.hash_tree(path).ok()?;
-        if site.asked.only_kept || store.contains(&entry) { Some(entry) } else { store.put_tree(path).ok() }
-    } else {
-        let entry = store.hash_file(path).ok()?;
-        let executable = matches!(entry, Entry::File { executable: true, .. });
-        if site.asked.only_kept || store.contains(&entry) { Some(entry) } else { store.put_file(path, executable).ok() }
-    }
-}
-
-fn engine_sources(site: &Site) -> Option<Entry> {
-    let mut tree = pipe_cache::TreeBuilder::new();
-    for (path, bytes) in stdlib::ENGINE_SOURCES {
-        tree.insert(path, site.store.put_bytes(bytes).ok()?).ok()?;
-    }
-    tree.build(&site.store).ok()
-}
-
-/// Why an input has no content.
-pub fn missing_input(site: &Site, input: &Input) -> Lack {
-    match input {
-        Input::File { path, .. } => Lack::new(
-            format!("`{}` can't be read", path.display()),
-            "check that the file is there and that you may read it",
-        ),
-        Input::Step { step, path } => Lack::new(
-            format!("`{}` has no `{path}` in its output", site.step(*step).name),
-            "look at what the step makes: `pipe why FILE STEP` names its output",
-        ),
-        Input::Embedded { name, .. } => Lack::new(format!("`{name}` can't be put into the store"), "check the store"),
-        Input::EngineSources => Lack::new("the engines' sources can't be put into the store", "check the store"),
-    }
 }
 
 /// Why this host can't measure a cell, where it can't.

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pipeline::{
-    Arg, CellPattern, Expect, FetchFile, FetchWheel, HostPackages, Limits, Needs, Parity, Published, Sampling, Spanned,
-    UnpackWheels, Value, WarmUp,
+    Arg, CellPattern, Expect, FetchFile, FetchWheel, Filter, HostPackages, Limits, Needs, Parity, Published, Sampling,
+    Spanned, UnpackWheels, Value, WarmUp,
 };
 use pipe_engine::message::{Device, Dtype};
 
@@ -31,7 +31,7 @@ fn output(step: usize, path: &str) -> Input {
 fn file(path: &str) -> Input {
     let path = PathBuf::from(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Input::File { path, name }
+    Input::File { path, name, filter: Filter::default() }
 }
 
 /// Step 0 and step 9 hold the same, every other step and every file something of its own.
@@ -48,6 +48,7 @@ impl Contents for Fixed {
             Input::Step { step, path } => content(&format!("{step:?} {path}")),
             Input::File { .. } => content("a file"),
             Input::Embedded { .. } | Input::EngineSources => content("ours"),
+            Input::Secret { .. } => None,
         }
     }
 
@@ -319,6 +320,31 @@ fn inputs_enter_by_content() {
 }
 
 #[test]
+fn a_filter_is_in_the_key_by_what_it_leaves() {
+    let mut filtered = file("/some/script.py");
+    let Input::File { filter, .. } = &mut filtered else { unreachable!("a file was made") };
+    filter.extend(["*.tmp".to_owned()]);
+    let plain = of!(Run, |run: &mut Run| run.args[0] = at(Arg::Input(file("/some/script.py"))));
+    let with = of!(Run, move |run: &mut Run| run.args[0] = at(Arg::Input(filtered)));
+    assert_eq!(edited(run(), plain), edited(run(), with), "the content is the same");
+}
+
+#[test]
+fn secrets_enter_by_name() {
+    let secret = |name: &str| Input::Secret { name: name.to_owned() };
+    let with = |name: &str| {
+        let mut step = step(run());
+        let Action::Run(run) = &mut step.action else { unreachable!("the action was made here") };
+        run.args.push(at(Arg::Input(secret(name))));
+        run.inputs.push(("token".to_owned(), at(secret("OTHER"))));
+        step
+    };
+    assert_ne!(key(&with("A"), &world()), key(&with("B"), &world()));
+    let text = manifest(&with("A"), &world(), &Fixed).expect("secrets need no content").text();
+    assert!(text.contains("\"input secret/A secret:A\"") && text.contains("input.token \"secret:OTHER\""), "{text}");
+}
+
+#[test]
 fn an_input_that_is_not_known_is_named() {
     struct Empty;
     impl Contents for Empty {
@@ -444,7 +470,8 @@ fn names_and_words_for_people_are_in_no_key() {
             step.about = Some("about".to_owned());
             step.origin = Origin::File { source: 0, start: 7, end: 9 };
             step.export = Some("given-back".to_owned());
-            step.needs = Needs { cpu: 8, memory: 1 << 40, download: 1, disk: 1 };
+            let (os, arch) = (Some("macos".to_owned()), Some("aarch64".to_owned()));
+            step.needs = Needs { cpu: 8, memory: 1 << 40, download: 1, disk: 1, gpu: 4, os, arch };
             step.limits = Limits { timeout: Some(Duration::from_secs(1)), retries: 3 };
         };
         assert!(!edited(action.clone(), edit), "{action:?}");

@@ -253,7 +253,7 @@ impl<'i> Cursor<'i> {
             ("file", Some(kind)) => kind.takes_file(),
             ("axis", Some(kind)) => kind.takes_plain() && !self.matrices.is_empty(),
             ("output", Some(kind)) => kind == Kind::Arg,
-            ("secret", Some(kind)) => matches!(kind, Kind::Arg | Kind::Text),
+            ("secret", Some(kind)) => kind.takes_file(),
             ("builtin", Some(kind)) => matches!(kind, Kind::Input | Kind::Inputs | Kind::Arg),
             _ => true,
         };

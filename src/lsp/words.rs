@@ -15,7 +15,7 @@ pub fn annotation(word: &str) -> Option<&'static str> {
         "axis" => "The value that the cell has on this axis of the step's matrix.",
         "file" => "A file or folder, by its path from this file. It is read by content.",
         "output" => "A path below `out/`, where the step leaves what it makes.",
-        "secret" => "A secret of the environment, which is in no key and in no record.",
+        "secret" => "A secret by name: the path of a file that only the step sees. For steps with `class=\"fetch\"`.",
         "builtin" => "Something that travels in `pipe`: `engine-sources`.",
         "range" => "Whole numbers from one to another: `(range)\"1..32\" step=\"*2\"`.",
         "KiB" => "1,024 bytes.",

@@ -1,17 +1,16 @@
 //! From raw samples to a comparison: pure functions, no clock, no file, no screen.
 //!
-//! In reading order: [`stats`] medians, intervals and tests; [`metric`] what is measured and in which unit;
-//! [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`], [`parity`],
-//! [`tensor_parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against each other;
-//! [`input`], [`comparison`] and [`compare`] the whole matrix. This module knows nothing of stores, of processes
-//! or of how a report looks.
+//! In reading order: [`metric`] what is measured and in which unit, and `work` of which work; [`stats`] medians,
+//! intervals and tests; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`],
+//! [`parity`], [`tensor_parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
+//! each other; [`input`], [`comparison`] and [`compare`] the whole matrix. This module knows nothing of stores, of
+//! processes or of how a report looks.
 
 pub mod compare;
 pub mod comparison;
 pub mod enough;
 mod gates;
 pub mod input;
-pub mod metric;
 pub mod npy;
 pub mod parity;
 pub mod parity_record;
@@ -19,7 +18,9 @@ pub mod ratio;
 pub mod stats;
 pub mod summary;
 pub mod tensor_parity;
+mod work;
 
+pub use crate::pipeline::metric;
 pub use compare::compare;
 pub use comparison::Comparison;
 pub use enough::{Enough, enough};

@@ -3,19 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::eval::{bad_path, not_below};
+use super::beside::is_script;
+use super::eval::{bad_path, not_below, quoted};
 use super::expand::Expander;
 use super::fields::Fields;
 use super::kind::Kind;
 use super::lock::is_sha256;
 use super::scope::{Open, Site, Work, origin};
-use crate::diag::Diagnostic;
+use crate::diag::{At, Diagnostic};
 use crate::pipeline::{
-    Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Put, PutWhat, Run, Spanned, TreeOf, Value,
+    Action, Arg, Class, FetchFile, HostPackages, Image, Input, Limits, Origin, Put, PutWhat, Run, Spanned, TreeOf,
+    Value, places,
 };
 use crate::syntax::{Entry, Node};
 
-/// More retries than this hide a step that cannot work.
+/// The longest time limit: what waits longer has been forgotten.
+const MOST_TIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// More attempts than this don't help.
 const MOST_RETRIES: u32 = 100;
 
 impl<'d> Expander<'d, '_> {
@@ -48,14 +53,21 @@ impl<'d> Expander<'d, '_> {
 
     /// What a node says of its limits and of what it needs.
     pub fn limits(&mut self, slot: usize, open: &Open<'d>) {
-        self.slots[slot].limits = Limits { timeout: self.timeout(open), retries: self.retries(open) };
+        let timeout = self.timeout(open);
+        let retries = self.count_up_to(open, "retry", 0, MOST_RETRIES).map(|n| n.value);
+        self.slots[slot].limits = Limits { timeout, retries: retries.unwrap_or(0) };
         // What the expansion already knows, as the size of a wheel, stays.
         let mut needs = self.slots[slot].needs.clone();
         for node in open.fields.nodes("needs") {
             let inner = self.inner(open, node);
-            if let Some(cpu) = self.count(&inner, "cpu") {
+            if let Some(cpu) = self.count_up_to(&inner, "cpu", 1, u32::MAX) {
                 needs.cpu = cpu.value;
             }
+            if let Some(gpu) = self.count(&inner, "gpu") {
+                needs.gpu = gpu.value;
+            }
+            needs.os = self.one_of(&inner, "os", &["linux", "macos"]).or(needs.os);
+            needs.arch = self.one_of(&inner, "arch", &["x86_64", "aarch64"]).or(needs.arch);
             if let Some(memory) = self.size(&inner, "memory") {
                 needs.memory = memory.value;
             }
@@ -69,32 +81,24 @@ impl<'d> Expander<'d, '_> {
         self.slots[slot].needs = needs;
     }
 
+    /// How long a step may take.
     fn timeout(&mut self, open: &Open<'d>) -> Option<Duration> {
-        let given = self.setting(open, "timeout", Kind::Time)?;
-        let timeout = as_time(&given.value)?;
-        if timeout.is_zero() {
-            let fault = Diagnostic::error("pipe::out-of-range", "no step is done in no time");
-            let at = super::scope::place(&given.origin).unwrap_or_else(|| open.node.header());
-            let help = "write how long it may take, as `(min)10`; without `timeout` there is no limit";
-            self.report(open.site.scope, fault.at(at, "it would always be stopped").help(help));
+        let value = self.setting(open, "timeout", Kind::Time)?;
+        let timeout = as_time(&value.value)?;
+        if !timeout.is_zero() && timeout <= MOST_TIME {
+            return Some(timeout);
         }
-        Some(timeout)
+        let at = super::scope::place(&value.origin).unwrap_or_else(|| open.node.header());
+        let fault = Diagnostic::error("pipe::out-of-range", format!("`timeout` cannot be {} s", timeout.as_secs()));
+        let help = "write a time of more than nothing and at most 30 days, or leave it out for none";
+        self.report(open.site.scope, fault.at(at, "here").help(help));
+        None
     }
 
-    fn retries(&mut self, open: &Open<'d>) -> u32 {
-        let Some(given) = self.count(open, "retry") else {
-            return 0;
-        };
-        if given.value > MOST_RETRIES {
-            let fault = Diagnostic::error(
-                "pipe::out-of-range",
-                format!("`retry` is at most {MOST_RETRIES}, not {}", given.value),
-            );
-            let at = super::scope::place(&given.origin).unwrap_or_else(|| open.node.header());
-            let help = "what fails so often fails for a reason: write a small number, as `retry=2`";
-            self.report(open.site.scope, fault.at(at, "here").help(help));
-        }
-        given.value
+    /// A text out of a few, where it is given.
+    fn one_of(&mut self, open: &Open<'d>, name: &str, known: &[&str]) -> Option<String> {
+        let value = self.setting(open, name, Kind::Text).map(text)?;
+        self.named(open, name, value, known, |text| known.contains(&text).then(|| text.to_owned())).map(|n| n.value)
     }
 
     /// A child node opened: all its children are settings.
@@ -127,16 +131,23 @@ impl<'d> Expander<'d, '_> {
 
     /// A whole number from 0 on.
     pub fn count(&mut self, open: &Open<'d>, name: &str) -> Option<Spanned<u32>> {
+        self.count_up_to(open, name, 0, u32::MAX)
+    }
+
+    fn count_up_to(&mut self, open: &Open<'d>, name: &str, least: u32, most: u32) -> Option<Spanned<u32>> {
         let value = self.setting(open, name, Kind::Int)?;
         let Value::Integer(n) = value.value else {
             return None;
         };
         match u32::try_from(n) {
-            Ok(n) => Some(Spanned { value: n, origin: value.origin }),
-            Err(_) => {
+            Ok(n) if (least..=most).contains(&n) => Some(Spanned { value: n, origin: value.origin }),
+            _ => {
                 let at = super::scope::place(&value.origin).unwrap_or_else(|| open.node.header());
                 let fault = Diagnostic::error("pipe::out-of-range", format!("`{name}` cannot be {n}"));
-                self.report(open.site.scope, fault.at(at, "here").help("write a whole number from 0 to 4294967295"));
+                self.report(
+                    open.site.scope,
+                    fault.at(at, "here").help(format!("write a whole number from {least} to {most}")),
+                );
                 None
             }
         }
@@ -187,6 +198,7 @@ impl<'d> Expander<'d, '_> {
             let (Some(name), Some(given)) = (name, given) else {
                 continue;
             };
+            let Some(given) = self.filtered_all(site, node, given) else { continue };
             match name.value.is_empty() || bad_path(&name.value) {
                 true => {
                     let at = fields.fields.setting("as").map_or_else(|| node.header(), |entry| entry.at);
@@ -215,6 +227,12 @@ impl<'d> Expander<'d, '_> {
         }
         let tools: Vec<&Entry> = open.fields.nodes("tools").flat_map(|node| node.values()).collect();
         let tools = self.texts(site, &tools, "a tool");
+        let program = words.first().filter(|word| matches!(&word.value, Arg::Value(_)));
+        let program = program.map(|word| (self.plain_text(&word.value), word.origin.clone()));
+        let named = tools.iter().map(|tool| (tool.value.clone(), tool.origin.clone()));
+        for (tool, origin) in named.chain(program).collect::<Vec<_>>() {
+            self.tool_name(site, &tool, &origin);
+        }
         let env = self.env(slot, open);
         let fetch = self.slots[slot].class == Class::Fetch;
         let network = match self.setting(open, "network", Kind::Bool) {
@@ -229,7 +247,91 @@ impl<'d> Expander<'d, '_> {
         }
         let mut words = words.into_iter();
         let program = words.next().filter(|_| sound)?;
-        Some(Run { program, args: words.collect(), env, inputs, outputs, tools, network })
+        let mut run = Run { program, args: words.collect(), env, inputs, outputs, tools, network };
+        self.bring_modules(site, &mut run);
+        self.one_place_each(open, &run);
+        Some(run)
+    }
+
+    /// Puts the Python modules that scripts import from beside them where they lie beside them when they run.
+    fn bring_modules(&mut self, site: &Site, run: &mut Run) {
+        let named = places(run);
+        if !named.iter().any(|(input, _)| is_script(input)) {
+            return;
+        }
+        let mut brought: Vec<(String, Spanned<Input>)> = Vec::new();
+        for (script, at) in named.iter().filter(|(input, _)| is_script(input)) {
+            let folder = at.rsplit_once('/').map_or("", |(folder, _)| folder);
+            for module in self.loader.beside(script).iter() {
+                let place = format!("{folder}/{}", module.path);
+                // What the step names itself comes first.
+                let covered = |known: &str| {
+                    place.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                if named.iter().any(|(_, known)| covered(known)) {
+                    continue;
+                }
+                let Some(name) = place.strip_prefix("in/") else { continue };
+                let input = Spanned { value: module.input.clone(), origin: origin(module.at) };
+                if !brought.iter().any(|(known, other)| known == name && other.value == input.value) {
+                    brought.push((name.to_owned(), input));
+                }
+            }
+        }
+        run.inputs.extend(brought);
+        for fault in std::mem::take(&mut self.loader.late) {
+            self.report(site.scope, fault);
+        }
+    }
+
+    /// No two inputs of a process lie at one place.
+    fn one_place_each(&mut self, open: &Open<'d>, run: &Run) {
+        let all = places(run);
+        let second =
+            |last: &usize| all[..*last].iter().any(|(input, at)| *at == all[*last].1 && *input != all[*last].0);
+        let Some((_, clash)) = (1..all.len()).find(second).map(|last| &all[last]) else { return };
+        let here = |input: &Input| all.iter().any(|(other, at)| *other == input && at == clash);
+        let words = std::iter::once(&run.program).chain(&run.args).chain(run.env.values());
+        let words =
+            words.filter(|word| matches!(&word.value, Arg::Input(input) if here(input))).map(|word| &word.origin);
+        let inputs = run.inputs.iter().filter(|(_, input)| here(&input.value)).map(|(_, input)| &input.origin);
+        let mut fault =
+            Diagnostic::error("pipe::input-clash", format!("two inputs of this step would lie at `{clash}`"));
+        let mut labels: Vec<At> = inputs.chain(words).filter_map(super::scope::place).collect();
+        labels.dedup();
+        if labels.is_empty() {
+            labels.push(open.node.header());
+        }
+        for label in labels {
+            fault = fault.at(label, "brings one of them");
+        }
+        let help = "rename one of the files, or give one another place: `input (file)\"…\" as=\"NAME\"`";
+        self.report(open.site.scope, fault.help(help));
+    }
+
+    fn plain_text(&self, arg: &Arg) -> String {
+        match arg {
+            Arg::Value(value) => value.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    /// A tool is the name of a program, which is looked for on the machine.
+    fn tool_name(&mut self, site: &Site, tool: &str, origin: &Origin) {
+        let help = match tool {
+            _ if tool.trim().is_empty() => "name a program that the machine has, as `\"python3\"`",
+            _ if tool.contains('/') => {
+                "name a program by its name alone, as `\"python3\"`; one of your own is `(file)\"tool.sh\"`, one of a \
+                 step `(step)\"NAME/bin/tool\"`"
+            }
+            _ if tool.starts_with('-') || tool.contains(char::is_whitespace) => {
+                "each argument is a value of its own: `run \"tool\" \"argument\"`"
+            }
+            _ => return,
+        };
+        let fault = Diagnostic::error("pipe::bad-tool", format!("{} is no name of a tool", quoted(tool)));
+        let fault = super::scope::place(origin).map_or(fault.clone(), |at| fault.at(at, "here"));
+        self.report(site.scope, fault.help(help));
     }
 
     /// Several pieces as one argument.
@@ -254,8 +356,8 @@ impl<'d> Expander<'d, '_> {
                 }
             }
             let pieces: Vec<&Entry> = node.values().collect();
-            if let Some((name, pieces)) = pieces.split_first()
-                && let Some(name) = name.text()
+            if let Some((entry, pieces)) = pieces.split_first()
+                && let Some(name) = entry.text()
                 && let Some(value) = self.joined(slot, &open.site, pieces)
             {
                 env.insert(name.to_owned(), value);
@@ -303,7 +405,7 @@ impl<'d> Expander<'d, '_> {
         let mut host_libraries = Vec::new();
         let mut sound = true;
         for node in open.fields.all_nodes() {
-            let fields = Fields::new(node, &|_| false, &|_| false);
+            let fields = Fields::new(node, &|_| false, &|when| self.holds(site, when));
             if node.name.text == "host-library" {
                 host_libraries.extend(self.texts(site, &fields.values, "a library"));
                 continue;
@@ -325,6 +427,7 @@ impl<'d> Expander<'d, '_> {
         let what = match node.name.text.as_str() {
             "put" => {
                 let given = self.inputs(slot, site, second, "what is put")?;
+                let given = self.filtered_all(site, node, given)?;
                 let put = |(cell, input)| Put {
                     at: Spanned { value: below(&at.value, cell), origin: at.origin.clone() },
                     what: PutWhat::Input(input),
@@ -355,7 +458,7 @@ impl<'d> Expander<'d, '_> {
                 );
             }
             let input: Option<Spanned<Input>> = self.input(slot, site, fields.values.get(1)?, Kind::Input, "a layer");
-            layers.push((at, input?));
+            layers.push((at, self.filtered(site, node, input?)?));
         }
         let words: Vec<&Entry> = open.fields.nodes("entrypoint").flat_map(|node| node.values()).collect();
         let entrypoint = self.texts(site, &words, "the entry point");

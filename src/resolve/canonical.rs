@@ -93,12 +93,13 @@ fn arg(out: &mut String, value: &Arg) -> std::fmt::Result {
 fn input(out: &mut String, value: &Input) -> std::fmt::Result {
     match value {
         Input::Step { step, path } => write!(out, "step {} {path:?} ", step.0),
-        Input::File { path, name } => write!(out, "file {path:?} {name:?} "),
+        Input::File { path, name, filter } => write!(out, "file {path:?} {name:?} {filter:?} "),
         // Two embedded files may share their last name, never their bytes' place.
         Input::Embedded { name, bytes } => {
             write!(out, "embedded {name:?} {:p} {} ", *bytes, bytes.len())
         }
         Input::EngineSources => write!(out, "engine-sources "),
+        Input::Secret { name } => write!(out, "secret {name:?} "),
     }
 }
 

@@ -10,8 +10,9 @@ use super::shape::{Shape, Slot, placeholder};
 use super::table::{self, Body, HOST_FACTS, NodeSpec, WHEN};
 use super::value::{self, MEANINGS, UNITS};
 use super::world::{ParamDecl, Recipe, World, twice};
-use super::{cells, eval, import::Module, product};
-use crate::diag::{At, Diagnostic, choices, list, suggest, suggest_or};
+use super::{cells, eval, import::Module, judge, product};
+use crate::diag::{At, Diagnostic, choices, list, nearest, suggest, suggest_or};
+use crate::pipeline::metric;
 use crate::syntax::{Entry, Literal, Node};
 
 /// Settings whose value must stand there as it is: they decide what there is to resolve.
@@ -376,6 +377,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 self.name(entry, &what, shape.names_things);
             } else {
                 self.entry(entry, spec.kind, &what, spec.spreads, names);
+                self.choice(entry, &what, spec.choices);
             }
         }
         for spec in shape.values.iter().skip(values.len()).filter(|spec| spec.required) {
@@ -426,12 +428,23 @@ impl<'a, 'd> Checker<'a, 'd> {
         } else {
             self.entry(entry, slot.kind, &what, slot.many && slot.recipe.is_some(), names);
         }
+        if slot.kind == Kind::Text {
+            self.choice(entry, &what, &slot.choices);
+        }
+    }
+
+    /// A text that stands there as it is must be one of the choices, where there are any.
+    fn choice(&mut self, entry: &Entry, what: &str, known: &[impl AsRef<str>]) {
         let Some(text) = entry.text().filter(|_| entry.annotation.is_none()) else {
             return;
         };
-        if !slot.choices.is_empty() && slot.kind == Kind::Text && !slot.choices.iter().any(|choice| choice == text) {
+        if !known.is_empty() && !known.iter().any(|choice| choice.as_ref() == text) {
             let fault = Diagnostic::error("pipe::not-a-choice", format!("{what} cannot be `{text}`"));
-            self.found.push(fault.at(entry.at, "here").help(choices(text, &slot.choices)));
+            let help = match value::usual_choice(text).filter(|usual| known.iter().any(|k| k.as_ref() == *usual)) {
+                Some(usual) => format!("did you mean `{usual}`?"),
+                None => choices(text, known),
+            };
+            self.found.push(fault.at(entry.at, "here").help(help));
         }
     }
 
@@ -454,7 +467,8 @@ impl<'a, 'd> Checker<'a, 'd> {
                 continue;
             }
             self.child(child, shape, names);
-            let once = shape.setting(&child.name.text).is_some()
+            let once = shape.metrics
+                || shape.setting(&child.name.text).is_some()
                 || shape.nodes.iter().any(|spec| spec.name == child.name.text && !spec.repeats);
             if let Some(first) = seen.insert(&child.name.text, child.name.at).filter(|_| once && !parted) {
                 let fault = Diagnostic::error(
@@ -475,14 +489,33 @@ impl<'a, 'd> Checker<'a, 'd> {
             return self.node(child, &Shape::of(spec), names);
         }
         if shape.metrics {
-            let number = child.values().next().is_some_and(|e| value::literal(e, Kind::Float, "").is_ok());
-            if !number {
-                let fault = Diagnostic::error("pipe::wrong-type", format!("the metric `{name}` is a number"));
-                self.found.push(fault.at(child.header(), "here").help(format!("write `{name} 265`")));
-            }
-            return;
+            return self.metric(child);
         }
         self.found.push(shape.unknown_child(name, child.name.at));
+    }
+
+    /// A metric of a published result, with its value.
+    fn metric(&mut self, child: &'d Node) {
+        let name = child.name.text.as_str();
+        let Some(kind) = judge::kind_of_published(name) else {
+            let fault = Diagnostic::error("pipe::unknown-metric", format!("there is no metric `{name}`"));
+            let known = metric::Metric::ALL.map(metric::Metric::name);
+            let help = match nearest(name, known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}; a rate of anything else is named `…-per-second`", list(&known)),
+            };
+            return self.found.push(fault.at(child.name.at, "not known").help(help));
+        };
+        let mut values = child.entries.iter();
+        match (values.next(), values.next()) {
+            (Some(entry), None) if entry.key.is_none() && child.children().is_empty() => {
+                self.found.extend(value::literal(entry, kind, &format!("`{name}`")).err());
+            }
+            _ => {
+                let fault = Diagnostic::error("pipe::missing-value", format!("`{name}` has exactly one value"));
+                self.found.push(fault.at(child.header(), "here").help(format!("write `{name} {}`", kind.example())));
+            }
+        }
     }
 
     /// `retry 2`: one value, and nothing else; `flags "-a" "-b"`: any number where it is a list.
@@ -491,7 +524,11 @@ impl<'a, 'd> Checker<'a, 'd> {
         let taken = if slot.many { values.len() } else { 1 };
         values.iter().take(taken).for_each(|entry| self.slot(entry, slot, names));
         let extra = child.entries.iter().find(|e| e.key.is_some()).or(values.get(taken).copied());
-        let inner = child.children.as_ref().is_some_and(|c| !c.is_empty());
+        let filter = slot.kind.takes_file() && slot.name != "default";
+        if filter {
+            self.children(child.children(), &Shape::of(&table::FILTER), names, &mut BTreeMap::new(), true);
+        }
+        let inner = !filter && !child.children().is_empty();
         if slot.name == "for-each" && values.is_empty() {
             let fault = Diagnostic::error("pipe::missing-value", "`for-each` names no matrix");
             self.found.push(fault.at(child.header(), "here").help("write `for-each \"MATRIX\"`"));
@@ -583,11 +620,18 @@ impl<'a, 'd> Checker<'a, 'd> {
                     self.found.push(fault.at(entry.at, "here").help("there is `engine-sources`"));
                 }
             }
-            "secret" => {
-                let fault = Diagnostic::error("pipe::not-yet", "secrets cannot be used yet");
-                let help =
-                    "let a tool read its own configuration in a `fetch` step, or bring the file by hand with `(file)`";
-                self.found.push(fault.at(entry.at, "this version of `pipe` refuses them").help(help));
+            "secret" if kind.takes_file() => {
+                if !eval::is_secret_name(text) {
+                    let fault = Diagnostic::error(
+                        "pipe::bad-secret-name",
+                        format!("{} cannot name a secret", eval::quoted(text)),
+                    );
+                    let help = format!(
+                        "a secret is named like an environment variable, with A to Z, 0 to 9 and `_`: `(secret)\"{}\"`",
+                        secret_like(text)
+                    );
+                    self.found.push(fault.at(entry.at, "here").help(help));
+                }
             }
             "range" => {
                 let help = "a range stands for the values of an axis: `axis \"batch\" (range)\"1..32\" step=\"*2\"`";
@@ -750,6 +794,13 @@ impl<'a, 'd> Checker<'a, 'd> {
         visit(self.world, recipe.module, recipe.node.children(), &mut out);
         out
     }
+}
+
+/// What a name would be as that of a secret.
+fn secret_like(text: &str) -> String {
+    let upper = text.to_ascii_uppercase();
+    let name: String = upper.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if eval::is_secret_name(&name) { name } else { "HF_TOKEN".to_owned() }
 }
 
 /// True where a child of this name stands in the node, under a `when` or not.

@@ -1,12 +1,13 @@
 //! Expressions: what a value with its annotation means at a site.
 
 use super::expand::Expander;
+use super::files::FileKind;
 use super::kind::Kind;
-use super::scope::{Bound, Ref, Site, origin, place};
+use super::scope::{Bound, Ref, Site, Work, origin, place};
 use super::table::{HOST_ARCH, HOST_GPU, HOST_OS, WHEN};
 use super::{cells, value};
 use crate::diag::{At, Diagnostic, suggest, suggest_or};
-use crate::pipeline::{Arg, Input, Origin, Spanned, Value};
+use crate::pipeline::{Arg, Class, Input, Origin, Spanned, Value};
 use crate::syntax::{Entry, Literal, Node};
 
 impl<'d> Expander<'d, '_> {
@@ -30,6 +31,10 @@ impl<'d> Expander<'d, '_> {
                 }
             }
             Some("output") => Bound::Output(text.to_owned()),
+            Some("secret") if kind.takes_file() && is_secret_name(text) => {
+                Bound::Input(Spanned { value: Input::Secret { name: text.to_owned() }, origin: origin(entry.at) })
+            }
+            Some("secret") => self.refuse(site, value::wrong_type(entry, kind, what)),
             Some("builtin") => Bound::Input(Spanned { value: Input::EngineSources, origin: origin(entry.at) }),
             _ => match value::literal(entry, kind, what) {
                 Ok(value) => Bound::Value(Spanned { value, origin: origin(entry.at) }),
@@ -148,7 +153,19 @@ impl<'d> Expander<'d, '_> {
     fn inside_file(&mut self, site: &Site, inner: Spanned<Input>, path: &str, entry: &'d Entry) -> Bound {
         match inner.value {
             _ if path.is_empty() => Bound::Input(inner),
-            Input::File { path: folder, .. } => match self.loader.file_in(&folder, path, entry.at) {
+            Input::File { path: folder, filter, .. } => match self.loader.file_in(&folder, path, entry.at) {
+                Ok(Input::File { path: found, name, .. }) => {
+                    let filter = filter.inside(path);
+                    if filter.leaves_itself_out(self.loader.files.kind(&found) == FileKind::Folder) {
+                        let message = format!("`{path}` is left out by the filter of its folder");
+                        let fault = Diagnostic::error("pipe::left-out", message).at(entry.at, "used here");
+                        let fault = place(&inner.origin).map_or(fault.clone(), |at| fault.at(at, "the folder"));
+                        let help =
+                            "take the pattern away that leaves it out, or write one below it: `ignore \"!NAME\"`";
+                        return self.refuse(site, fault.help(help));
+                    }
+                    Bound::Input(Spanned { value: Input::File { path: found, name, filter }, origin: inner.origin })
+                }
                 Ok(input) => Bound::Input(Spanned { value: input, origin: inner.origin }),
                 Err(fault) => self.refuse(site, fault),
             },
@@ -205,7 +222,7 @@ impl<'d> Expander<'d, '_> {
         what: &str,
     ) -> Option<Spanned<Input>> {
         match self.bind(site, entry, kind, what) {
-            Bound::Input(input) => Some(input),
+            Bound::Input(input) => self.allowed(reader, site, entry, input),
             Bound::Step(wanted) => self.step_input(reader, site, &wanted),
             Bound::Absent | Bound::Wrong => None,
             Bound::Value(_) | Bound::Output(_) | Bound::List(_) | Bound::Cells(_) => {
@@ -213,6 +230,40 @@ impl<'d> Expander<'d, '_> {
                 None
             }
         }
+    }
+
+    /// The input, unless it is a secret where none may be.
+    fn allowed(
+        &mut self,
+        reader: usize,
+        site: &Site,
+        entry: &'d Entry,
+        input: Spanned<Input>,
+    ) -> Option<Spanned<Input>> {
+        let Input::Secret { name } = &input.value else { return Some(input) };
+        let node = match &self.slots[reader].work {
+            Work::Node(node) => node.name.text.as_str(),
+            Work::Ready(_) => "",
+        };
+        let fault = match (node, self.slots[reader].class) {
+            ("step", Class::Fetch) => return Some(input),
+            ("step", _) => {
+                let message = format!("a `build` step cannot use the secret `{name}`");
+                let fault = Diagnostic::error("pipe::secret-in-build", message);
+                let fault = fault.at(entry.at, "its result must not depend on who runs it");
+                fault.help(
+                    "fetch what it opens in a step of its own with `class=\"fetch\"`, and give that step's output here",
+                )
+            }
+            _ => {
+                let fault =
+                    Diagnostic::error("pipe::misplaced-secret", format!("`{node}` cannot use the secret `{name}`"));
+                let fault = fault.at(entry.at, "it would become part of what is kept");
+                fault.help("only a `step` with `class=\"fetch\"` is given secrets, in `run`, `arg`, `env` and `input`")
+            }
+        };
+        self.report(site.scope, fault);
+        None
     }
 
     /// A piece of a command line.
@@ -237,7 +288,10 @@ impl<'d> Expander<'d, '_> {
     ) -> Option<Spanned<Arg>> {
         match bound {
             Bound::Value(value) => Some(Spanned { value: Arg::Value(value.value), origin: value.origin }),
-            Bound::Input(input) => Some(Spanned { value: Arg::Input(input.value), origin: input.origin }),
+            Bound::Input(input) => {
+                let input = self.allowed(reader, site, entry, input)?;
+                Some(Spanned { value: Arg::Input(input.value), origin: input.origin })
+            }
             Bound::Step(wanted) => {
                 let input = self.step_input(reader, site, &wanted)?;
                 Some(Spanned { value: Arg::Input(input.value), origin: input.origin })
@@ -302,6 +356,12 @@ impl<'d> Expander<'d, '_> {
     }
 }
 
+/// True for the name of a secret, which is that of an environment variable as well.
+pub fn is_secret_name(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(good)
+}
+
 /// "there is no parameter `x`".
 pub fn unknown_param(name: &str, at: At, known: Vec<&str>) -> Diagnostic {
     let fault = Diagnostic::error("pipe::unknown-parameter", format!("there is no parameter `{name}`"));
@@ -343,9 +403,13 @@ pub fn no_axis_here(name: &str, at: At, in_recipe: bool) -> Diagnostic {
 
 /// "`x` does not lie below …".
 pub fn not_below(path: &str, at: At, what: &str) -> Diagnostic {
-    let path = if path.is_empty() { "an empty text".to_owned() } else { format!("`{path}`") };
-    let fault = Diagnostic::error("pipe::bad-path", format!("{path} is no path below {what}"));
+    let fault = Diagnostic::error("pipe::bad-path", format!("{} is no path below {what}", quoted(path)));
     fault.at(at, "here").help("write a relative path with `/`, without `..`")
+}
+
+/// A text as a message shows it, also where there is nothing to show.
+pub fn quoted(text: &str) -> String {
+    if text.trim().is_empty() { "an empty text".to_owned() } else { format!("`{text}`") }
 }
 
 /// True for a path that leaves the folder it starts in, or names none.

@@ -262,6 +262,12 @@ impl<'d> Expander<'d, '_> {
                 (false, Some(entry)) => self.given(&call.site, param, entry),
                 (false, None) => self.preset(scope, param, &call, recipe.name),
             };
+            let bound = match fields.setting_node(param.name) {
+                Some(node) => self.filtered_bound(&call.site, node, bound),
+                None => bound,
+            };
+            let inside = Site { scope, cell: None, of: None };
+            let bound = self.filtered_bound(&inside, param.node, bound);
             sound &= !matches!(bound, Bound::Wrong);
             self.scopes[scope].params.insert(param.name, bound);
         }

@@ -10,16 +10,21 @@ use crate::syntax::{Entry, Node};
 pub struct Fields<'d> {
     pub values: Vec<&'d Entry>,
     settings: Vec<(&'d str, &'d Entry)>,
-    /// Settings written as a child, which may be lists without a value.
-    listed: Vec<&'d str>,
+    /// Settings written as a child: lists may be without a value, and what stands between the braces of one belongs
+    /// to its value.
+    setting_nodes: Vec<&'d Node>,
     nodes: Vec<&'d Node>,
 }
 
 impl<'d> Fields<'d> {
     /// Opens `node`; `setting` tells which children are settings, `holds` decides a `when`.
     pub fn new(node: &'d Node, setting: &dyn Fn(&str) -> bool, holds: &dyn Fn(&'d Node) -> bool) -> Fields<'d> {
-        let mut fields =
-            Fields { values: node.values().collect(), settings: Vec::new(), listed: Vec::new(), nodes: Vec::new() };
+        let mut fields = Fields {
+            values: node.values().collect(),
+            settings: Vec::new(),
+            setting_nodes: Vec::new(),
+            nodes: Vec::new(),
+        };
         for entry in &node.entries {
             if let Some(key) = &entry.key {
                 fields.settings.push((&key.text, entry));
@@ -37,7 +42,7 @@ impl<'d> Fields<'d> {
                 }
             } else if setting(&child.name.text) {
                 self.settings.extend(child.values().map(|entry| (child.name.text.as_str(), entry)));
-                self.listed.push(&child.name.text);
+                self.setting_nodes.push(child);
             } else {
                 self.nodes.push(child);
             }
@@ -53,7 +58,12 @@ impl<'d> Fields<'d> {
     pub fn list(&self, name: &str) -> Option<Vec<&'d Entry>> {
         let entries: Vec<&'d Entry> =
             self.settings.iter().filter(|(known, _)| *known == name).map(|(_, entry)| *entry).collect();
-        (!entries.is_empty() || self.listed.contains(&name)).then_some(entries)
+        (!entries.is_empty() || self.setting_node(name).is_some()).then_some(entries)
+    }
+
+    /// The child that a setting is written as, where it is no property.
+    pub fn setting_node(&self, name: &str) -> Option<&'d Node> {
+        self.setting_nodes.iter().copied().find(|node| node.name.text == name)
     }
 
     /// The child nodes of this name.

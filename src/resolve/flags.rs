@@ -61,6 +61,7 @@ impl<'d> Expander<'d, '_> {
                 (None, Some(bound)) => bound,
                 (None, None) => self.in_file(param),
             };
+            let bound = self.filtered_bound(&Site { scope: 0, cell: None, of: None }, param.node, bound);
             self.scopes[0].params.insert(param.name, bound);
         }
     }
@@ -251,6 +252,7 @@ pub fn input_name(input: &Input) -> String {
         Input::File { name, .. } | Input::Embedded { name, .. } => name.clone(),
         Input::Step { path, .. } => path.clone(),
         Input::EngineSources => "engine-sources".to_owned(),
+        Input::Secret { name } => format!("secret {name}"),
     }
 }
 

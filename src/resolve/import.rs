@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::{FileKind, Files};
+use super::beside;
+use super::files::{FileKind, Files, normal};
 use crate::diag::{At, Diagnostic, Source, suggest};
-use crate::pipeline::Input;
+use crate::pipeline::{Filter, Input};
 use crate::stdlib;
 use crate::syntax::{self, Document, Entry};
 
@@ -30,17 +31,20 @@ pub enum Home {
 
 /// All files of a pipeline.
 pub struct Loader<'f> {
-    files: &'f dyn Files,
+    pub(super) files: &'f dyn Files,
     /// Nothing outside of it is read, unless a `use` says so.
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// The projects of files that a `use` takes from outside; they may read what lies in theirs.
-    others: Vec<PathBuf>,
+    pub(super) others: Vec<PathBuf>,
     pub sources: Vec<Source>,
     /// The main file is the first.
     pub modules: Vec<Module>,
     /// The identity of each module: its real path, or `std/…`.
     known: Vec<String>,
     pub found: Vec<Diagnostic>,
+    pub(super) python: beside::Known,
+    /// Findings of what is looked for while steps are built.
+    pub(super) late: Vec<Diagnostic>,
 }
 
 impl<'f> Loader<'f> {
@@ -57,6 +61,8 @@ impl<'f> Loader<'f> {
             modules: Vec::new(),
             known: Vec::new(),
             found: Vec::new(),
+            python: beside::Known::default(),
+            late: Vec::new(),
         };
         let shown = main.parent().map(Path::to_owned).unwrap_or_default();
         let home = Home::Folder { real: folder, shown };
@@ -153,7 +159,7 @@ impl<'f> Loader<'f> {
             self.found.push(fault.at(at, "a KDL file is wanted").help("name the file in it"));
             return None;
         }
-        let shown = super::files::normal(&shown.join(path));
+        let shown = normal(&shown.join(path));
         let home = Home::Folder {
             real: target.parent().map(Path::to_owned).unwrap_or_default(),
             shown: shown.parent().map(Path::to_owned).unwrap_or_default(),
@@ -209,7 +215,7 @@ impl<'f> Loader<'f> {
     }
 
     /// True inside the project, and for a file from another project inside that.
-    fn may_read(&self, folder: &Path, target: &Path) -> bool {
+    pub(super) fn may_read(&self, folder: &Path, target: &Path) -> bool {
         let together = |root: &PathBuf| folder.starts_with(root) && target.starts_with(root);
         // A project around ours opens nothing to our own files.
         target.starts_with(&self.root) || (!folder.starts_with(&self.root) && self.others.iter().any(together))
@@ -247,7 +253,7 @@ impl<'f> Loader<'f> {
     pub fn file_in(&self, folder: &Path, path: &str, at: At) -> Result<Input, Diagnostic> {
         let target = self.place(folder, path, at)?;
         let name = target.file_name().map_or_else(|| last(path), |name| name.to_string_lossy().into_owned());
-        Ok(Input::File { path: target, name })
+        Ok(Input::File { path: target, name, filter: Filter::default() })
     }
 
     /// A file that a flag names, relative to the working folder; the user may name any file by hand.
@@ -257,7 +263,7 @@ impl<'f> Loader<'f> {
             return None;
         }
         let name = target.file_name().map_or_else(|| last(path), |name| name.to_string_lossy().into_owned());
-        Some(Input::File { path: target, name })
+        Some(Input::File { path: target, name, filter: Filter::default() })
     }
 
     /// The text of a file that resolving itself reads, as a further source: a lock.
@@ -274,8 +280,8 @@ impl<'f> Loader<'f> {
                     bytes.map_err(|error| unreadable(format!("`{}` cannot be read: {error}", path.display())))?;
                 (path.strip_prefix(&self.root).unwrap_or(path).display().to_string(), bytes)
             }
-            Input::Step { .. } | Input::EngineSources => {
-                let fault = Diagnostic::error("pipe::wrong-type", "a lock is a file, and this is made by a step");
+            Input::Step { .. } | Input::EngineSources | Input::Secret { .. } => {
+                let fault = Diagnostic::error("pipe::wrong-type", "a lock is a file, and this is none");
                 let fault = fault.at(at, "it is read before anything runs");
                 return Err(fault.help("write the lock once, keep it beside the pipeline, and name it by `(file)`"));
             }

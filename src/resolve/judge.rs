@@ -9,12 +9,14 @@ use super::expand::Expander;
 use super::kind::Kind;
 use super::scope::{Open, Ref, Target, origin, place};
 use super::table::{DEVICES, DTYPES};
-use crate::diag::{At, Diagnostic, choices, list};
+use super::value;
+use crate::diag::{At, Diagnostic, choices, list, nearest};
+use crate::pipeline::metric::{self, Metric, Unit};
 use crate::pipeline::{
     Cell, CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Parity, Place, Published, Sampling,
     Spanned, StepId, Value, WarmUp, Workload,
 };
-use crate::syntax::{Entry, Literal, Node};
+use crate::syntax::{Entry, Node};
 
 /// Axis, value, and the places of both.
 type Pairs = Vec<(String, String, At, At)>;
@@ -113,7 +115,11 @@ impl<'d> Expander<'d, '_> {
             self.missing(open, name, Kind::Step);
             return None;
         };
-        self.input(slot, &open.site, entry, Kind::Input, &format!("`{name}`"))
+        let input = self.input(slot, &open.site, entry, Kind::Input, &format!("`{name}`"))?;
+        match open.fields.setting_node(name) {
+            Some(node) => self.filtered(&open.site, node, input),
+            None => Some(input),
+        }
     }
 
     /// A whole number from 1 on that must be there.
@@ -132,7 +138,7 @@ impl<'d> Expander<'d, '_> {
     }
 
     /// A name out of a few.
-    fn named<T>(
+    pub fn named<T>(
         &mut self,
         open: &Open<'d>,
         what: &str,
@@ -423,19 +429,46 @@ impl<'d> Expander<'d, '_> {
 
     fn expect(&mut self, open: &Open<'d>, node: &'d Node, compared: &Compared) -> Option<Expect> {
         let inner = self.inner(open, node);
-        let metric = self.value(&open.site, inner.fields.values.first()?, Kind::Text, "the metric").map(text);
+        let metric = self.value(&open.site, inner.fields.values.first()?, Kind::Text, "the metric").map(text)?;
+        let metric = self.named(open, "metric", metric, &metric::EXPECTED, |name| {
+            metric::EXPECTED.contains(&name).then(|| name.to_owned())
+        })?;
+        if metric.value == metric::SPEED_UP && open.fields.nodes("baseline").next().is_none() {
+            let fault =
+                Diagnostic::error("pipe::no-baseline", "a speed-up is told against a baseline, and none is named");
+            let fault = fault.at(node.header(), "against what?");
+            self.report(open.site.scope, fault.help("write `baseline AXIS=\"VALUE\"` in `compare`"));
+        }
+        let kind = kind_of_expected(&metric.value);
         let (at, pairs) = match inner.fields.setting("cell") {
             Some(entry) => self.written(&inner, entry, "`cell`")?,
             None => (node.header(), Vec::new()),
         };
         let cell = self.pattern(open, at, pairs, compared);
-        let mut bound = |name: &str| self.setting(&inner, name, Kind::Float).and_then(|v| float(&v.value));
+        let mut bound = |name: &str| {
+            let value = self.setting(&inner, name, kind)?;
+            let number = amount(&value.value)?;
+            if number < 0.0 {
+                let at = place(&value.origin).unwrap_or_else(|| node.header());
+                let fault = Diagnostic::error("pipe::negative-quantity", format!("`{name}` is below zero"));
+                self.report(open.site.scope, fault.at(at, "here").help("write a number that is not negative"));
+            }
+            Some(number)
+        };
         let (min, max) = (bound("min"), bound("max"));
-        if min.is_none() && max.is_none() {
-            let fault = Diagnostic::error("pipe::expect-without-limit", "`expect` does not say what is expected");
-            self.report(open.site.scope, fault.at(node.header(), "here").help("write `min=1.0`, `max=2.0` or both"));
+        if let (Some(low), Some(high)) = (min, max)
+            && low > high
+        {
+            let fault = Diagnostic::error("pipe::min-above-max", "no value is at least `min` and at most `max`");
+            let fault = fault.at(node.header(), "`min` is larger than `max`");
+            self.report(open.site.scope, fault.help("exchange the two, or leave one out"));
         }
-        Some(Expect { metric: metric?, cell: cell?, min, max })
+        if ["min", "max"].iter().all(|name| inner.fields.setting(name).is_none()) {
+            let fault = Diagnostic::error("pipe::expect-without-limit", "`expect` does not say what is expected");
+            let help = format!("write `min={0}`, `max={0}` or both", kind.example());
+            self.report(open.site.scope, fault.at(node.header(), "here").help(help));
+        }
+        Some(Expect { metric, cell: cell?, min, max })
     }
 
     fn published(&mut self, open: &Open<'d>, node: &'d Node) -> Option<Published> {
@@ -443,15 +476,45 @@ impl<'d> Expander<'d, '_> {
         let source = node.property("source").or_else(|| node.property_or_child("source"))?;
         let source = self.value(&open.site, source, Kind::Text, "`source`")?.value.to_string();
         let metric = |child: &Node| {
-            let number = match child.values().next()?.literal {
-                Literal::Integer(n) => n as f64,
-                Literal::Float(x) => x,
-                _ => return None,
-            };
-            Some((child.name.text.clone(), number))
+            let kind = kind_of_published(&child.name.text)?;
+            let value = value::literal(child.values().next()?, kind, "").ok()?;
+            Some((child.name.text.clone(), amount(&value)?))
         };
         let metrics = node.children().iter().filter(|child| child.name.text != "source").filter_map(metric).collect();
         Some(Published { label, source, metrics })
+    }
+}
+
+/// How the bounds of an `expect` are written.
+fn kind_of_expected(name: &str) -> Kind {
+    Metric::parse(name).map_or(Kind::Float, kind_of)
+}
+
+/// How a figure of a `published` result is written; `None` for a name that is no metric and no rate.
+pub fn kind_of_published(name: &str) -> Option<Kind> {
+    let other_rate = || {
+        // What looks like one of ours with a slip in it is no rate of something else.
+        let what = name.strip_suffix("-per-second").filter(|what| !what.is_empty())?;
+        let ours = Metric::ALL.into_iter().filter_map(|metric| metric.name().strip_suffix("-per-second"));
+        nearest(what, ours).is_none().then_some(Kind::Float)
+    };
+    Metric::parse(name).map(kind_of).or_else(other_rate)
+}
+
+fn kind_of(metric: Metric) -> Kind {
+    match metric.unit() {
+        Unit::Nanoseconds => Kind::Time,
+        Unit::Bytes => Kind::Size,
+        Unit::PerSecond => Kind::Float,
+    }
+}
+
+/// A time in seconds, a size in bytes, or the number itself.
+fn amount(value: &Value) -> Option<f64> {
+    match value {
+        Value::Time(time) => Some(time.as_secs_f64()),
+        Value::Bytes(bytes) => Some(*bytes as f64),
+        other => float(other),
     }
 }
 

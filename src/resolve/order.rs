@@ -69,6 +69,9 @@ fn merge(step: &mut Step, slot: Slot<'_>) {
         memory: step.needs.memory.max(slot.needs.memory),
         download: step.needs.download.max(slot.needs.download),
         disk: step.needs.disk.max(slot.needs.disk),
+        gpu: step.needs.gpu.max(slot.needs.gpu),
+        os: step.needs.os.take().or(slot.needs.os),
+        arch: step.needs.arch.take().or(slot.needs.arch),
     };
     step.limits.timeout = step.limits.timeout.max(slot.limits.timeout);
     step.limits.retries = step.limits.retries.max(slot.limits.retries);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::check::{Checker, Names};
+use super::eval::quoted;
 use super::shape::Shape;
 use super::table::{self, WHEN};
 use super::world::Recipe;
@@ -91,9 +92,11 @@ impl<'a, 'd> Checker<'a, 'd> {
                 self.found.push(fault.at(at, "only a name").help(format!("write `env {name}=\"value\"`")));
             }
             for (name, at) in alone.into_iter().chain(keyed) {
-                if name.is_empty() || name.contains(|c: char| c == '=' || c.is_whitespace()) {
-                    let fault = Diagnostic::error("pipe::bad-name", format!("`{name}` cannot be a variable"));
-                    let help = "the name stands alone: `env NAME=\"value\"`, or `env \"NAME\" \"value\"`";
+                let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit()) {
+                    let message = format!("{} cannot name an environment variable", quoted(name));
+                    let fault = Diagnostic::error("pipe::bad-variable", message);
+                    let help = "it has letters, digits and `_`, and begins with no digit: `env NAME=\"value\"`";
                     self.found.push(fault.at(at, "here").help(help));
                 }
                 // Twice in one node is told of every setting.

@@ -67,8 +67,14 @@ impl<'s> Shape<'s> {
 
     /// A use of a recipe.
     pub fn of_recipe(recipe: &'s Recipe<'_>, named: bool) -> Shape<'s> {
-        let name =
-            ValueSpec { name: "name", kind: Kind::Text, required: true, spreads: false, doc: "the name of the step" };
+        let name = ValueSpec {
+            name: "name",
+            kind: Kind::Text,
+            required: true,
+            spreads: false,
+            choices: &[],
+            doc: "the name of the step",
+        };
         let params = recipe.params.iter().map(|param| Slot {
             name: param.name,
             kind: param.kind,
@@ -114,7 +120,8 @@ impl<'s> Shape<'s> {
     /// How to write a child that is missing.
     pub fn how_to(&self, spec: &NodeSpec) -> String {
         let values: Vec<String> = spec.values.iter().chain(&spec.rest).map(placeholder).collect();
-        let mut doc = spec.doc.trim_end_matches('.').to_owned();
+        let first = spec.doc.split_once(". ").map_or(spec.doc, |(first, _)| first);
+        let mut doc = first.trim_end_matches('.').to_owned();
         if let Some(first) = doc.get_mut(..1) {
             first.make_ascii_lowercase();
         }
@@ -136,6 +143,12 @@ impl<'s> Shape<'s> {
 
     /// "`compare` has no `basline`".
     pub fn unknown_child(&self, name: &str, at: At) -> Diagnostic {
+        if self.name == "run" && matches!(name, "ignore" | "ignore-file") {
+            let fault = Diagnostic::error("pipe::misplaced-node", format!("`{name}` cannot stand in `run`"));
+            return fault.at(at, "it stands in `input`").help(format!(
+                "a folder with a filter is an `input`: `input (file)\"…\" as=\"NAME\" {{ {name} … }}`, at `in/NAME`"
+            ));
+        }
         let near = self.settings.iter().map(|slot| slot.name).chain(self.nodes.iter().map(|spec| spec.name));
         let home = table::parent_of(name).filter(|_| nearest(name, near).is_none());
         if let Some(parent) = home.or_else(|| table::stands_alone(name).then_some("the file or a recipe")) {

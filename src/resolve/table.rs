@@ -10,6 +10,7 @@ mod words;
 pub use words::{ANNOTATIONS, Annotation, FACTS, HOST_FACTS, HostFact, MEANINGS, UNIT_NAMES, UNITS, Unit, unit};
 
 use super::kind::Kind;
+use crate::pipeline::metric;
 
 /// A node by its name.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct ValueSpec {
     pub name: &'static str,
     pub kind: Kind,
     pub required: bool,
+    /// What it may be; empty: anything of its kind.
+    pub choices: &'static [&'static str],
     /// A list parameter may stand here, and gives several values.
     pub spreads: bool,
     pub doc: &'static str,
@@ -81,12 +84,12 @@ impl Setting {
 }
 
 const fn value(name: &'static str, kind: Kind, doc: &'static str) -> ValueSpec {
-    ValueSpec { name, kind, required: true, spreads: false, doc }
+    ValueSpec { name, kind, required: true, spreads: false, choices: &[], doc }
 }
 
 /// Values of which a list parameter gives several.
 const fn values(name: &'static str, kind: Kind, doc: &'static str) -> ValueSpec {
-    ValueSpec { name, kind, required: true, spreads: true, doc }
+    ValueSpec { name, kind, required: true, spreads: true, choices: &[], doc }
 }
 
 const fn setting(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
@@ -200,6 +203,26 @@ static CHOICES: NodeSpec = NodeSpec {
     ..NODE
 };
 
+static IGNORE: NodeSpec = NodeSpec {
+    name: "ignore",
+    doc: "What of a folder beside the KDL file is left out: patterns as in `.gitignore`, of which the last that \
+          matches decides. `.git`, `__pycache__` and `.DS_Store` never count. Only what is left is part of the key.",
+    rest: Some(value("pattern", Kind::Text, "`*.tmp`, `/build/`, `!keep.tmp`")),
+    repeats: true,
+    ..NODE
+};
+
+static IGNORE_FILE: NodeSpec = NodeSpec {
+    name: "ignore-file",
+    doc: "A file in that folder whose lines are such patterns.",
+    values: &[value("path", Kind::Text, "`.gitignore`, relative to the folder")],
+    repeats: true,
+    ..NODE
+};
+
+/// What may stand between the braces of a setting whose value is a folder beside the KDL file.
+pub static FILTER: NodeSpec = NodeSpec { name: "a folder", body: Body::Nodes(&[&IGNORE, &IGNORE_FILE]), ..NODE };
+
 pub static PARAM: NodeSpec = NodeSpec {
     name: "param",
     doc: "A value that `--set NAME=VALUE` and `--profile` can change; used as `(param)\"NAME\"`. With `many=#true` it \
@@ -208,13 +231,7 @@ pub static PARAM: NodeSpec = NodeSpec {
           `--set` of one list add up, and a comma that belongs to a value is written `\\,`.",
     values: &[
         value("name", Kind::Text, "its name"),
-        ValueSpec {
-            name: "value",
-            kind: Kind::Any,
-            required: false,
-            spreads: false,
-            doc: "its value where no flag sets it",
-        },
+        ValueSpec { required: false, ..value("value", Kind::Any, "its value where no flag sets it") },
     ],
     rest: Some(value("value", Kind::Any, "further values of a list")),
     settings: &[
@@ -225,7 +242,7 @@ pub static PARAM: NodeSpec = NodeSpec {
         setting("min", Kind::Plain, "the smallest value allowed"),
         setting("max", Kind::Plain, "the largest value allowed"),
     ],
-    body: Body::Nodes(&[&CHOICES]),
+    body: Body::Nodes(&[&CHOICES, &IGNORE, &IGNORE_FILE]),
     repeats: true,
     example: "param.kdl",
     ..NODE
@@ -259,7 +276,7 @@ pub static RECIPE_PARAM: NodeSpec = NodeSpec {
         setting("min", Kind::Plain, "the smallest value allowed"),
         setting("max", Kind::Plain, "the largest value allowed"),
     ],
-    body: Body::Nodes(&[&CHOICES]),
+    body: Body::Nodes(&[&CHOICES, &IGNORE, &IGNORE_FILE]),
     repeats: true,
     example: "recipe.kdl",
     ..NODE
@@ -357,10 +374,14 @@ pub static MATRIX: NodeSpec = NodeSpec {
 
 static NEEDS: NodeSpec = NodeSpec {
     name: "needs",
-    doc: "What must be free on the machine before the step starts.",
+    doc: "What the machine must have. Where it lacks any of it the step is unavailable, with the reason, and so is \
+          what reads it. No part of the key.",
     settings: &[
-        setting("cpu", Kind::Int, "processors"),
+        setting("cpu", Kind::Int, "processors; so many must be free before the step starts"),
         setting("memory", Kind::Size, "memory, as `(GiB)4`"),
+        setting("gpu", Kind::Int, "NVIDIA GPUs, which the step then sees; none unless said"),
+        choice("os", &["linux", "macos"], "the operating system"),
+        choice("arch", &["x86_64", "aarch64"], "the kind of processor"),
         setting("download", Kind::Size, "about how much it fetches; said before a run"),
         setting("disk", Kind::Size, "about how much its result takes in the store; said before a run"),
     ],
@@ -382,9 +403,11 @@ static ARG: NodeSpec = NodeSpec {
 
 static RUN: NodeSpec = NodeSpec {
     name: "run",
-    doc: "The process: a tool of the host (or a file of a step) and its arguments.",
+    doc: "The process: a tool of the host (or a file of a step) and its arguments. With a Python script \
+          `(file)\"x.py\"` come the modules beside it that it imports, and those that they import; data, and modules \
+          that it names only while it runs, are named with `input`.",
     values: &[value("tool", Kind::Arg, "`python3`, or `(step)\"build/bin/tool\"`")],
-    rest: Some(values("argument", Kind::Arg, "text, or `(step)…`, `(file)…`, `(param)…`, `(output)…`")),
+    rest: Some(values("argument", Kind::Arg, "text, or `(step)…`, `(file)…`, `(param)…`, `(output)…`, `(secret)…`")),
     body: Body::Nodes(&[&ARG]),
     required: true,
     example: "process.kdl",
@@ -397,8 +420,13 @@ static INPUT: NodeSpec = NodeSpec {
           gives a folder with one entry for each cell that matches, named by it: `in/AS/engine=onnx,place=native`. \
           What the brackets leave open agrees with the cell of the step that reads; `[engine=*]` takes all. In the \
           name of an entry `/` and `%` of a value are written `%2F` and `%25`.",
-    values: &[value("source", Kind::Inputs, "`(step)\"x/a.txt\"`, `(file)\"a.txt\"` or `(cells)\"x/a.txt\"`")],
+    values: &[value(
+        "source",
+        Kind::Inputs,
+        "`(step)\"x/a.txt\"`, `(file)\"a.txt\"`, `(cells)\"x/a.txt\"` or `(secret)\"HF_TOKEN\"`",
+    )],
     settings: &[required("as", Kind::Text, "its path below `in/`")],
+    body: Body::Nodes(&[&IGNORE, &IGNORE_FILE]),
     repeats: true,
     example: "process.kdl",
     ..NODE
@@ -416,7 +444,8 @@ static OUTPUT: NodeSpec = NodeSpec {
 static ENV: NodeSpec = NodeSpec {
     name: "env",
     doc: "Environment variables, the only ones beside the fixed few: `env NAME=\"value\"`. A value of several \
-          pieces is written `env \"NAME\" (step)\"a\" \":\" (step)\"b\"`.",
+          pieces is written `env \"NAME\" (step)\"a\" \":\" (step)\"b\"`. What `PATH` names is searched before the \
+          step's tools. A secret becomes the path of a file that holds it.",
     rest: Some(value("piece", Kind::Arg, "the name, then the pieces of the value")),
     open: Some(Kind::Arg),
     repeats: true,
@@ -514,6 +543,7 @@ static PUT: NodeSpec = NodeSpec {
         value("at", Kind::Text, "the path in the tree"),
         value("source", Kind::Inputs, "`(step)\"env/torch/lib/libc10.so\"`"),
     ],
+    body: Body::Nodes(&[&IGNORE, &IGNORE_FILE]),
     repeats: true,
     example: "tree.kdl",
     ..NODE
@@ -576,6 +606,7 @@ static LAYER: NodeSpec = NodeSpec {
         value("at", Kind::Text, "an absolute path in the image"),
         value("folder", Kind::Input, "`(step)\"engine\"`"),
     ],
+    body: Body::Nodes(&[&IGNORE, &IGNORE_FILE]),
     repeats: true,
     required: true,
     example: "image.kdl",
@@ -704,11 +735,14 @@ static PARITY: NodeSpec = NodeSpec {
 static EXPECT: NodeSpec = NodeSpec {
     name: "expect",
     doc: "A claim that the report judges: it fails only where the whole interval lies outside.",
-    values: &[value("metric", Kind::Text, "`speed-up`")],
+    values: &[ValueSpec {
+        choices: &metric::EXPECTED,
+        ..value("metric", Kind::Text, "`speed-up` against the baseline, or a metric of a cell")
+    }],
     settings: &[
         setting("cell", Kind::Text, "which cells, as `engine=onnx place=*`; all unless said"),
-        setting("min", Kind::Float, "the least"),
-        setting("max", Kind::Float, "the most"),
+        setting("min", Kind::Plain, "the least: a time `(ms)20`, a size `(GiB)4`, or the number of a rate or ratio"),
+        setting("max", Kind::Plain, "the most, written like `min`"),
     ],
     repeats: true,
     example: "compare.kdl",
@@ -717,7 +751,8 @@ static EXPECT: NodeSpec = NodeSpec {
 
 static PUBLISHED: NodeSpec = NodeSpec {
     name: "published",
-    doc: "A result from elsewhere, shown beside ours and marked as not measured here.",
+    doc: "A result from elsewhere, shown beside ours and marked as not measured here: metrics by name, as \
+          `time-to-first-token (ms)61`, and rates of other things, as `images-per-second 265`.",
     values: &[value("label", Kind::Text, "`M1 Max (published)`")],
     settings: &[required("source", Kind::Text, "where it was published")],
     body: Body::Metrics,

@@ -16,6 +16,17 @@ pub fn usual_unit(word: &str) -> Option<&'static str> {
     table::UNITS.iter().find(|unit| unit.also.contains(&word.as_str())).map(|unit| unit.name)
 }
 
+/// The word that people mean by another, among those that a setting takes.
+pub fn usual_choice(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "arm64" | "armv8" | "arm" => "aarch64",
+        "amd64" | "x64" | "x86-64" | "intel" => "x86_64",
+        "darwin" | "mac" | "osx" | "apple" => "macos",
+        "gnu/linux" | "ubuntu" | "debian" | "fedora" => "linux",
+        _ => return None,
+    })
+}
+
 /// The value of a literal that has no annotation, or a unit; `what` names it in a message.
 pub fn literal(entry: &Entry, kind: Kind, what: &str) -> Result<Value, Diagnostic> {
     match entry.annotated() {
@@ -33,7 +44,8 @@ pub fn kind_of(entry: &Entry) -> Option<Kind> {
         return Some(unit.kind);
     }
     Some(match (entry.annotated(), &entry.literal) {
-        (Some("file"), _) => Kind::File,
+        // A secret stands where a file could.
+        (Some("file" | "secret"), _) => Kind::File,
         (Some("step"), _) => Kind::Step,
         (Some(_), _) => return None,
         (None, Literal::Text(_)) => Kind::Text,
@@ -159,6 +171,7 @@ pub fn wrong_type(entry: &Entry, kind: Kind, what: &str) -> Diagnostic {
         Some("file") => "a file",
         Some("output") => "a path in the output",
         Some("builtin") => "something built in",
+        Some("secret") => "a secret",
         _ => entry.literal.describe(),
     };
     let fault = Diagnostic::error("pipe::wrong-type", format!("{what} is {}, but {found} is given", kind.describe()));

@@ -36,6 +36,7 @@ pub struct ParamDecl<'d> {
     pub at: At,
     pub about: Option<&'d str>,
     pub kind: Kind,
+    pub node: &'d Node,
     pub default: Preset<'d>,
     /// All values of the default, where it is a list.
     pub values: Vec<&'d Entry>,
@@ -224,7 +225,7 @@ impl<'d> ParamDecl<'d> {
         let what = format!("`{text}`");
         let steps = node.children().iter().find(|child| {
             let settings = table::RECIPE_PARAM.settings.iter().any(|setting| setting.name == child.name.text);
-            !settings && child.name.text != "choices"
+            !settings && !matches!(child.name.text.as_str(), "choices" | "ignore" | "ignore-file")
         });
         let many = node.truth("many");
         if let (false, Some(second)) = (many, presets.get(1)) {
@@ -294,6 +295,7 @@ impl<'d> ParamDecl<'d> {
             at: name.at,
             about,
             kind,
+            node,
             default,
             values: presets,
             optional,

@@ -28,6 +28,7 @@ use super::files;
 use super::reap::{CONTAINER, Owner};
 use super::{ANSWER_LIMIT, Runtime, WORKDIR};
 use crate::exec::process::log::Log;
+use crate::exec::process::redact::Redactor;
 use crate::exec::supervisor::guard::DONE;
 
 /// `nobody`, as numbers: an image from scratch has no names.
@@ -118,7 +119,8 @@ impl Runtime {
         if spec.cpus == 0 || spec.cpus > has {
             return Err(RuntimeError::TooFewCpus { has, wanted: spec.cpus });
         }
-        let log = Log::create(&spec.log).map_err(|source| RuntimeError::File { path: spec.log.clone(), source })?;
+        let log = Log::create(&spec.log, Redactor::default())
+            .map_err(|source| RuntimeError::File { path: spec.log.clone(), source })?;
         // Watched before it exists, or the end of a short life would be missed.
         let name = spec.owner.name();
         let events = tokio::spawn(watch(self.docker.clone(), name.clone()));

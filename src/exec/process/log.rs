@@ -1,8 +1,8 @@
 //! The log of a step: what its program printed, of any size, kept in at most 16 MiB.
 //!
 //! The first 15 MiB and the last 1 MiB are kept, with a line between them that says how much is missing: the
-//! beginning shows what was run, the end why it failed. Bytes are kept as they are; whoever shows them to a
-//! person makes control characters harmless.
+//! beginning shows what was run, the end why it failed. Bytes are kept as they are, but for the values of secrets,
+//! which never reach the file; whoever shows them to a person makes control characters harmless.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,6 +10,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::redact::{Redactor, Stream};
 
 const HEAD: u64 = 15 << 20;
 const TAIL: usize = 1 << 20;
@@ -23,16 +25,18 @@ pub struct Log {
     tail: VecDeque<u8>,
     tail_limit: usize,
     left_out: u64,
+    hidden: Stream,
 }
 
 impl Log {
-    /// Makes the file, empty.
-    pub fn create(path: &Path) -> io::Result<Log> {
-        Ok(Log::with_limits(File::create(path)?, HEAD, TAIL))
+    /// Makes the file, empty; what `redactor` knows is never written to it.
+    pub fn create(path: &Path, redactor: Redactor) -> io::Result<Log> {
+        Ok(Log::with_limits(File::create(path)?, HEAD, TAIL, redactor))
     }
 
-    fn with_limits(file: File, head_limit: u64, tail_limit: usize) -> Log {
-        Log { file, head: 0, head_limit, tail: VecDeque::new(), tail_limit, left_out: 0 }
+    fn with_limits(file: File, head_limit: u64, tail_limit: usize, redactor: Redactor) -> Log {
+        let hidden = Stream::new(redactor);
+        Log { file, head: 0, head_limit, tail: VecDeque::new(), tail_limit, left_out: 0, hidden }
     }
 
     /// Takes all that `source` gives until its end.
@@ -41,7 +45,10 @@ impl Log {
         loop {
             match source.read(&mut bytes).await? {
                 0 => return self.finish(),
-                count => self.take(&bytes[..count])?,
+                count => {
+                    let shown = self.hidden.push(&bytes[..count]);
+                    self.take(&shown)?;
+                }
             }
         }
     }
@@ -59,6 +66,8 @@ impl Log {
     }
 
     fn finish(mut self) -> io::Result<()> {
+        let rest = self.hidden.finish();
+        self.take(&rest)?;
         if self.left_out > 0 {
             writeln!(self.file, "\n[pipe: {} bytes were left out here]", self.left_out)?;
         }
@@ -97,7 +106,10 @@ mod tests {
     async fn kept(input: &[u8], head: u64, tail: usize) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        Log::with_limits(File::create(&path).unwrap(), head, tail).fill(input).await.unwrap();
+        Log::with_limits(File::create(&path).unwrap(), head, tail, Redactor::new([b"hunter22".as_slice()]))
+            .fill(input)
+            .await
+            .unwrap();
         std::fs::read(&path).unwrap()
     }
 
@@ -106,6 +118,12 @@ mod tests {
         assert_eq!(kept(b"abcdefghij", 20, 5).await, b"abcdefghij");
         assert_eq!(kept(b"abcdefghij", 5, 5).await, b"abcdefghij");
         assert_eq!(kept(b"abcdefghij", 4, 3).await, b"abcd\n[pipe: 3 bytes were left out here]\nhij");
+    }
+
+    #[tokio::test]
+    async fn secrets_do_not_reach_the_file() {
+        assert_eq!(kept(b"abc hunter22 def hunter2", 99, 5).await, b"abc *** def hunter2");
+        assert_eq!(kept(b"hunter22", 4, 3).await, b"***");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{NETWORK_FILES, PROCESSOR_FILES, STRICT_WORKDIR, SYSTEM_FILES, SYSTEM_FOLDERS};
+use super::{NETWORK_FILES, PROCESSOR_FILES, STRICT_SECRETS, STRICT_WORKDIR, SYSTEM_FILES, SYSTEM_FOLDERS};
 use crate::exec::process::ProcessSpec;
 use crate::exec::supervisor::stage::is_loader_variable;
 
@@ -52,6 +52,9 @@ impl Bubblewrap {
         }
         // After the tools, so that nothing can cover the working folder and its inputs.
         line.bind("--bind", &spec.workdir, Path::new(STRICT_WORKDIR));
+        if let Some(secrets) = &spec.secrets {
+            line.bind("--ro-bind", &secrets.folder, Path::new(STRICT_SECRETS));
+        }
         for mount in &spec.mounts {
             line.bind("--ro-bind", &mount.host, &Path::new(STRICT_WORKDIR).join(&mount.at));
         }

@@ -21,6 +21,7 @@ pub fn rules(spec: &ProcessSpec) -> Rules {
     }
     read.extend(spec.tool_roots.iter().cloned());
     read.extend(spec.mounts.iter().map(|mount| mount.host.clone()));
+    read.extend(spec.secrets.iter().map(|secrets| secrets.folder.clone()));
     // A program that lies in no declared folder must still be startable.
     read.push(spec.program.clone());
     let plain = PLAIN_DEVICES.iter().map(PathBuf::from);

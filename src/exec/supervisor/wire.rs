@@ -38,6 +38,23 @@ pub struct Start {
     pub confine: Confine,
     /// Memory that all processes of the child may hold together, by their private pages.
     pub memory: Option<u64>,
+    pub secrets: Option<Secrets>,
+}
+
+/// Files that hold secrets: written into a folder before the child starts, and removed with it when all of the
+/// child's processes are gone. They travel over the socket, so that no argument and no variable ever holds one.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secrets {
+    /// An empty folder that nobody else can read.
+    pub folder: PathBuf,
+    /// Names and contents.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.files.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// What the supervisor itself does to hold the child in.
@@ -159,6 +176,7 @@ mod tests {
             workdir: "/".into(),
             confine: Confine::Landlock(Rules { read: vec!["/usr".into()], ..Rules::default() }),
             memory: Some(1),
+            secrets: Some(Secrets { folder: "/x".into(), files: vec![("A".into(), b"\xff".to_vec())] }),
         }));
         send_descriptors(&near, [null.as_fd(), null.as_fd(), null.as_fd()]).unwrap();
         near.write_all(&serde_json::to_vec(&order).unwrap()).unwrap();

@@ -172,7 +172,8 @@ impl Slot {
     }
 
     fn of_value(spec: &ValueSpec) -> Slot {
-        Slot { kind: spec.kind, required: spec.required, ..Slot::text(spec.name, spec.doc) }
+        let choices = spec.choices.iter().map(|&choice| choice.to_owned()).collect();
+        Slot { kind: spec.kind, required: spec.required, choices, ..Slot::text(spec.name, spec.doc) }
     }
 
     fn of(setting: &Setting) -> Slot {

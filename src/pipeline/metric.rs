@@ -1,6 +1,7 @@
 //! What is measured, in which unit, and which figure of it is the headline.
-
-use crate::record::Work;
+//!
+//! The one list of metrics: the language takes its choices for `expect` and `published` from it, and `measure` and
+//! the reports their figures. How a figure is made is not known here.
 
 /// A metric of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +29,20 @@ pub enum Metric {
     /// Peak memory of the device's allocator.
     PeakDevice,
 }
+
+/// What `expect` calls the ratio of medians against the baseline; it is no metric of one cell.
+pub const SPEED_UP: &str = "speed-up";
+
+/// The names that `expect` takes: [`SPEED_UP`], and those of all metrics in the order of reports.
+pub const EXPECTED: [&str; Metric::ALL.len() + 1] = {
+    let mut names = [SPEED_UP; Metric::ALL.len() + 1];
+    let mut index = 0;
+    while index < Metric::ALL.len() {
+        names[index + 1] = Metric::ALL[index].name();
+        index += 1;
+    }
+    names
+};
 
 /// The unit of a metric's raw value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,27 +79,8 @@ impl Metric {
         Metric::PeakDevice,
     ];
 
-    /// True where samples of this work have the metric; start-up times and peaks belong to every one.
-    pub fn is_of(self, work: Work) -> bool {
-        match self {
-            Metric::TimeToFirstToken | Metric::TimePerOutputToken | Metric::TokensPerSecond => {
-                matches!(work, Work::Sequence { .. })
-            }
-            Metric::Latency | Metric::ItemsPerSecond => matches!(work, Work::Inference { .. }),
-            _ => true,
-        }
-    }
-
-    /// The times of one sample, the one that ranks cells first: they have percentiles and speed-ups.
-    pub fn times(work: Work) -> &'static [Metric] {
-        match work {
-            Work::Sequence { .. } => &[Metric::TimePerOutputToken, Metric::TimeToFirstToken],
-            Work::Inference { .. } => &[Metric::Latency],
-        }
-    }
-
     /// The name in pipelines (`expect`, `published`) and machine-readable reports.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Metric::TimeToFirstToken => "time-to-first-token",
             Metric::TimePerOutputToken => "time-per-output-token",
