@@ -1,7 +1,8 @@
 //! What texts cost that somebody wrote to cost much: whole processes, each on its own.
 //!
 //! `cargo bench --bench hostile` prints one table and ends with 1 where a bound is broken. What is refused has
-//! 50 ms and 64 MB; any other text has 1 s and 80 MB for each MiB of text. Times are the best of three runs, and
+//! 50 ms and 64 MB; any other text has 1 s and 80 MB for each MiB of text, beside the 10 MB
+//! that the program takes itself. Times are the best of three runs, and
 //! hold on a machine of 2020 or later that has nothing else to do.
 
 #![expect(
@@ -22,7 +23,7 @@ const MIB: usize = 1 << 20;
 enum Bound {
     /// 50 ms and 64 MB.
     Refused,
-    /// 1 s and 80 MB for each MiB, of which there are so many.
+    /// 1 s and 80 MB for each MiB, of which there are so many, and 10 MB.
     Read(usize),
 }
 
@@ -169,7 +170,7 @@ fn main() -> ExitCode {
         let (time, memory) = check(folder.path(), &file);
         let (most_time, most_memory) = match bound {
             Bound::Refused => (Duration::from_millis(50), 64.0),
-            Bound::Read(mib) => (Duration::from_secs(mib as u64), 80.0 * mib as f64),
+            Bound::Read(mib) => (Duration::from_secs(mib as u64), 10.0 + 80.0 * mib as f64),
         };
         let holds = time <= most_time && memory <= most_memory;
         broken += usize::from(!holds);

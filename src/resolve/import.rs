@@ -10,6 +10,9 @@ use crate::pipeline::{Filter, Input};
 use crate::stdlib;
 use crate::syntax::{self, Document, Entry};
 
+/// Faults after which no further file is looked for.
+const MOST_FINDINGS: usize = 100;
+
 /// One KDL file.
 #[derive(Debug)]
 pub struct Module {
@@ -110,6 +113,10 @@ impl<'f> Loader<'f> {
         self.known.push(id);
         stack.push(index);
         for (path, outside, at) in wanted {
+            // Each is looked for in its folder, which takes its time; after so many the rest is noise.
+            if self.found.len() >= MOST_FINDINGS {
+                break;
+            }
             if let Some(used) = self.used(index, &path, outside, at, stack) {
                 self.modules[index].uses.push((used, at));
             }
