@@ -13,6 +13,7 @@ mod build;
 mod canonical;
 mod cells;
 mod check;
+mod cycles;
 mod eval;
 mod expand;
 mod fields;

@@ -17,7 +17,8 @@ use common::{Place, passed_over};
 const ANYWHERE: &[&str] = &["file", "hello", "image", "matrix", "param", "process", "recipe", "tree", "use", "when"];
 
 /// Examples with a test of their own, below.
-const SPECIAL: &[&str] = &["compare", "fetch", "host-packages", "measure", "model", "wheels"];
+const SPECIAL: &[&str] =
+    &["compare", "expect", "fetch", "host-packages", "measure", "model", "needs", "secret", "wheels"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -95,6 +96,28 @@ fn packages_come_from_a_lock() {
 }
 
 #[test]
+fn a_secret_opens_the_step_that_names_it() {
+    let place = Place::new();
+    let without = place.pipe(&["run", &example("secret")]).expect(0);
+    let said = without.out + &without.err;
+    assert!(said.contains("EXAMPLE_TOKEN") && said.contains("unavailable"), "{said}");
+    let token = place.write("token.txt", "an example of a secret");
+    let token = format!("EXAMPLE_TOKEN={}", token.display());
+    twice(&place, "secret", &["--secret", &token]).expect("a secret from a file");
+}
+
+#[test]
+fn what_a_machine_lacks_is_a_reason() {
+    let place = Place::new();
+    let said = place.pipe(&["run", &example("needs")]).expect(0);
+    let said = said.out + &said.err;
+    // Where there is a GPU, both steps run; everywhere else one does, and the other says what it needs.
+    let gpu = Path::new("/dev/nvidia0").exists() && cfg!(target_arch = "x86_64");
+    assert!(said.contains(if gpu { "2 ran" } else { "1 ran" }), "{said}");
+    assert!(gpu || said.contains("1 unavailable"), "{said}");
+}
+
+#[test]
 fn packages_come_from_the_machine() {
     // Which package a machine has as it was installed is not known: some distributions change files of pip.
     let place = Place::new();
@@ -109,7 +132,7 @@ fn packages_come_from_the_machine() {
 /// store that `PIPE_STORE` names, where `pipelines/llm-6gb.kdl` was run before, as CI does.
 #[test]
 fn what_measures_runs_where_a_store_has_the_engines() {
-    for name in ["measure", "compare", "model"] {
+    for name in ["measure", "compare", "expect", "model"] {
         let what = format!("the example `{name}`");
         let Some(store) = std::env::var_os("PIPE_STORE") else {
             passed_over(&what, "PIPE_STORE names no store in which `pipelines/llm-6gb.kdl` was run");

@@ -1,16 +1,17 @@
 //! The one table of the language: every node that `pipe` itself understands, its values, settings and
 //! children, with their documentation.
 //!
-//! The checker, the decoder, "did you mean", `pipe schema` and `docs/language.md` read it; annotations, units
-//! and host facts are in `table/words`. A *setting* is a single value with a name, and may be written as a
-//! property (`retry=2`) or as a child (`retry 2`).
+//! The checker, the decoder, "did you mean", `pipe schema` and `docs/language.md` read it; measurements and
+//! comparisons are in `table/measuring`, annotations, units and host facts in `table/words`. A *setting* is a
+//! single value with a name, and may be written as a property (`retry=2`) or as a child (`retry 2`).
 
+mod measuring;
 mod words;
 
+pub use measuring::{COMPARE, DEVICES, DTYPES, MEASURE};
 pub use words::{ANNOTATIONS, Annotation, FACTS, HOST_FACTS, HostFact, MEANINGS, UNIT_NAMES, UNITS, Unit, unit};
 
 use super::kind::Kind;
-use crate::pipeline::metric;
 
 /// A node by its name.
 #[derive(Debug)]
@@ -207,6 +208,7 @@ static IGNORE: NodeSpec = NodeSpec {
     name: "ignore",
     doc: "What of a folder beside the KDL file is left out: patterns as in `.gitignore`, of which the last that \
           matches decides. `.git`, `__pycache__` and `.DS_Store` never count. Only what is left is part of the key.",
+    example: "filter.kdl",
     rest: Some(value("pattern", Kind::Text, "`*.tmp`, `/build/`, `!keep.tmp`")),
     repeats: true,
     ..NODE
@@ -215,6 +217,7 @@ static IGNORE: NodeSpec = NodeSpec {
 static IGNORE_FILE: NodeSpec = NodeSpec {
     name: "ignore-file",
     doc: "A file in that folder whose lines are such patterns.",
+    example: "filter.kdl",
     values: &[value("path", Kind::Text, "`.gitignore`, relative to the folder")],
     repeats: true,
     ..NODE
@@ -637,142 +640,6 @@ pub static IMAGE: NodeSpec = NodeSpec {
     body: Body::Nodes(&[&LAYER, &ENTRYPOINT, &IMAGE_ENV]),
     repeats: true,
     example: "image.kdl",
-    ..NODE
-};
-
-static CONTAINER: NodeSpec = NodeSpec {
-    name: "container",
-    doc: "Measure inside a container of this image, with these limits; without it, natively.",
-    values: &[value("image", Kind::Step, "`(step)\"image\"`")],
-    settings: &[
-        required("cpus", Kind::Int, "processors that the container sees"),
-        required("memory", Kind::Size, "its memory limit, as `(GiB)6`"),
-    ],
-    example: "measure.kdl",
-    ..NODE
-};
-
-static WARM_UP: NodeSpec = NodeSpec {
-    name: "warm-up",
-    doc: "Untimed samples before the timed ones, until they show no trend.",
-    settings: &[
-        setting("min", Kind::Int, "at least so many").or("2"),
-        setting("max", Kind::Int, "at most so many").or("10"),
-    ],
-    example: "measure.kdl",
-    ..NODE
-};
-
-static SAMPLES: NodeSpec = NodeSpec {
-    name: "samples",
-    doc: "How much to sample: until all of `min`, `time` and `target` hold, no longer than `max-time` and no more \
-          than `max`. None of it is part of the key.",
-    settings: &[
-        setting("min", Kind::Int, "samples, at least").or("10"),
-        setting("max", Kind::Int, "samples, at most").or("2000"),
-        setting("time", Kind::Time, "time spent sampling, at least").or("(s)5"),
-        setting("target", Kind::Percent, "half-width of the median's 95 % interval, at most").or("(percent)2"),
-        setting("max-time", Kind::Time, "time spent sampling, at most").or("(s)60"),
-    ],
-    example: "measure.kdl",
-    ..NODE
-};
-
-/// What a model can run on.
-pub const DEVICES: &[&str] = &["cpu", "mps", "cuda", "coreml"];
-
-/// Types of weights and arithmetic.
-pub const DTYPES: &[&str] = &["fp32", "fp16", "bf16"];
-
-pub static MEASURE: NodeSpec = NodeSpec {
-    name: "measure",
-    doc: "Measures a model on an engine, in a fresh process, alone on the machine.",
-    values: &[NAME],
-    settings: &[
-        required("engine", Kind::Input, "a folder with `bin/` and `lib/`, or the program itself"),
-        required("program", Kind::Text, "the engine's file in that folder: `bin/pipe-engine-onnx`"),
-        required("model", Kind::Input, "a folder with `pipe-model.json`"),
-        setting("inputs", Kind::Input, "what one inference works on: a folder with a `.npy` file for each input"),
-        setting("items", Kind::Int, "how many things that is; the first dimension of the first input unless said"),
-        setting("tokens", Kind::Input, "of a language model, in place of `inputs`: a `.npy` file of token numbers"),
-        setting("cuda-libraries", Kind::Step, "a Python environment with the CUDA libraries, for `cuda`"),
-        choice("device", DEVICES, "what the engine runs on").must(),
-        choice("dtype", DTYPES, "weights and arithmetic").or("\"fp32\""),
-        required("threads", Kind::Int, "threads inside one operator"),
-        setting("reduced-precision", Kind::Bool, "TF32 and reduced-precision sums").or("#false"),
-        setting("prompt-tokens", Kind::Int, "with `tokens`: tokens of the prompt"),
-        setting("new-tokens", Kind::Int, "with `tokens`: tokens decoded after it"),
-        setting("memory-budget", Kind::Size, "the report judges peak memory against it"),
-        TIMEOUT,
-        RETRY,
-    ],
-    body: Body::Nodes(&[&CONTAINER, &WARM_UP, &SAMPLES, &NEEDS]),
-    repeats: true,
-    example: "measure.kdl",
-    ..NODE
-};
-
-static BASELINE: NodeSpec = NodeSpec {
-    name: "baseline",
-    doc: "The cell against which speed-ups are told.",
-    open: Some(Kind::Plain),
-    example: "compare.kdl",
-    ..NODE
-};
-
-static PARITY: NodeSpec = NodeSpec {
-    name: "parity",
-    doc: "How far a cell's outputs may be from the reference cell's; a cell beyond it is wrong.",
-    settings: &[
-        required("reference", Kind::Text, "a cell: `engine=torch place=native device=cpu`"),
-        setting("max-abs", Kind::Float, "the largest absolute error"),
-        setting("max-rel", Kind::Float, "the largest relative error"),
-    ],
-    example: "compare.kdl",
-    ..NODE
-};
-
-static EXPECT: NodeSpec = NodeSpec {
-    name: "expect",
-    doc: "A claim that the report judges: it fails only where the whole interval lies outside.",
-    values: &[ValueSpec {
-        choices: &metric::EXPECTED,
-        ..value("metric", Kind::Text, "`speed-up` against the baseline, or a metric of a cell")
-    }],
-    settings: &[
-        setting("cell", Kind::Text, "which cells, as `engine=onnx place=*`; all unless said"),
-        setting("min", Kind::Plain, "the least: a time `(ms)20`, a size `(GiB)4`, or the number of a rate or ratio"),
-        setting("max", Kind::Plain, "the most, written like `min`"),
-    ],
-    repeats: true,
-    example: "compare.kdl",
-    ..NODE
-};
-
-static PUBLISHED: NodeSpec = NodeSpec {
-    name: "published",
-    doc: "A result from elsewhere, shown beside ours and marked as not measured here: metrics by name, as \
-          `time-to-first-token (ms)61`, and rates of other things, as `images-per-second 265`.",
-    values: &[value("label", Kind::Text, "`M1 Max (published)`")],
-    settings: &[required("source", Kind::Text, "where it was published")],
-    body: Body::Metrics,
-    repeats: true,
-    example: "compare.kdl",
-    ..NODE
-};
-
-pub static COMPARE: NodeSpec = NodeSpec {
-    name: "compare",
-    doc: "Compares all cells of a measurement, and makes the report. `of=(cells)\"decode[place=native]\"` looks at some.",
-    values: &[NAME],
-    settings: &[required(
-        "of",
-        Kind::Cells,
-        "the measurement: `(step)\"decode\"`, or `(cells)\"decode[place=native]\"`",
-    )],
-    body: Body::Nodes(&[&BASELINE, &PARITY, &EXPECT, &PUBLISHED]),
-    repeats: true,
-    example: "compare.kdl",
     ..NODE
 };
 
