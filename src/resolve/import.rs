@@ -106,7 +106,8 @@ impl<'f> Loader<'f> {
             .nodes
             .iter()
             .filter(|node| node.name.text == "use")
-            .flat_map(|node| node.values().map(|entry| (entry, node.truth("outside-project"))))
+            .map(|node| (node, node.truth("outside-project")))
+            .flat_map(|(node, outside)| node.values().map(move |entry| (entry, outside)))
             .filter_map(|(entry, outside)| Some((entry.text()?.to_owned(), outside, entry.at)))
             .collect();
         self.modules.push(Module { source, home, document, uses: Vec::new() });
