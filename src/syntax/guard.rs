@@ -93,7 +93,8 @@ fn another_language(source: usize, text: &str) -> Option<Diagnostic> {
         line.is_empty() || line.starts_with("//") || line.starts_with('#') && !line.contains('"')
     };
     let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let skipped: usize = mark + text[mark..].split_inclusive(is_newline).take_while(comment).map(str::len).sum::<usize>();
+    let skipped: usize =
+        mark + text[mark..].split_inclusive(is_newline).take_while(comment).map(str::len).sum::<usize>();
     let blank = |token: &Token<'_>| {
         matches!(token.kind, Kind::Space | Kind::Newline | Kind::LineComment | Kind::BlockComment | Kind::Backslash)
     };
