@@ -367,7 +367,6 @@ pub struct Image {
 }
 
 /// Where an engine runs.
-#[expect(clippy::large_enum_variant, reason = "a measurement has one, and is itself in a box")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Place {
     Native,
