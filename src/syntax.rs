@@ -27,8 +27,8 @@ pub struct Document {
 #[derive(Debug, Clone)]
 pub struct Node {
     pub name: Word,
-    /// A type annotation before the name; the language has none.
-    pub annotation: Option<Word>,
+    /// A type annotation before the name; the language has none. In a box, since few words have one.
+    pub annotation: Option<Box<Word>>,
     pub entries: Vec<Entry>,
     /// `None` where there are no braces.
     pub children: Option<Vec<Node>>,
@@ -69,7 +69,7 @@ pub struct Word {
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub key: Option<Word>,
-    pub annotation: Option<Word>,
+    pub annotation: Option<Box<Word>>,
     pub literal: Literal,
     /// All of it: key, annotation and value.
     pub at: At,
@@ -155,15 +155,15 @@ pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
 
 /// True where nodes say the same, wherever they stand.
 pub fn same(left: &[Node], right: &[Node]) -> bool {
-    let word = |word: &Option<Word>| word.as_ref().map(|word| word.text.clone());
+    let word = |word: Option<&Word>| word.map(|word| word.text.clone());
     let entry = |(left, right): (&Entry, &Entry)| {
         left.literal == right.literal
-            && word(&left.key) == word(&right.key)
-            && word(&left.annotation) == word(&right.annotation)
+            && word(left.key.as_ref()) == word(right.key.as_ref())
+            && word(left.annotation.as_deref()) == word(right.annotation.as_deref())
     };
     let node = |(left, right): (&Node, &Node)| {
         left.name.text == right.name.text
-            && word(&left.annotation) == word(&right.annotation)
+            && word(left.annotation.as_deref()) == word(right.annotation.as_deref())
             && left.entries.len() == right.entries.len()
             && left.entries.iter().zip(&right.entries).all(entry)
             && left.children.is_some() == right.children.is_some()

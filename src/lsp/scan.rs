@@ -260,7 +260,7 @@ impl<'t> Builder<'t> {
         let indent = self.before(token).chars().take_while(|c| blank(*c)).count();
         let node = Node {
             name: self.word(token),
-            annotation: self.annotation.take(),
+            annotation: self.annotation.take().map(Box::new),
             entries: Vec::new(),
             children: None,
             at: self.at(token.start, token.end),
@@ -286,7 +286,7 @@ impl<'t> Builder<'t> {
         let at = self.at(start, end);
         let hidden = std::mem::take(&mut self.slashdash);
         if let Some(building) = self.node.as_mut().filter(|_| !hidden) {
-            building.node.entries.push(Entry { key, annotation, literal, at });
+            building.node.entries.push(Entry { key, annotation: annotation.map(Box::new), literal, at });
             building.node.at.end = end;
         }
     }

@@ -545,7 +545,7 @@ fn renumbered(document: Arc<Document>, source: usize) -> Arc<Document> {
             node.name.at.source = source;
             for entry in &mut node.entries {
                 entry.at.source = source;
-                for word in entry.key.iter_mut().chain(&mut entry.annotation) {
+                for word in entry.key.iter_mut().chain(entry.annotation.as_deref_mut()) {
                     word.at.source = source;
                 }
             }

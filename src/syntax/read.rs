@@ -143,7 +143,7 @@ impl<'a, T: Iterator<Item = Token<'a>>> Reader<'a, T> {
     /// `base-node` and its terminator.
     fn node(&mut self) -> Read<Node> {
         let start = self.token.map_or(self.last, |token| token.start);
-        let annotation = self.maybe_annotation()?;
+        let annotation = self.maybe_annotation()?.map(Box::new);
         let name = self.name()?;
         let mut node = Node { name, annotation, entries: Vec::new(), children: None, at: self.at(start, start) };
         let mut part = Part::Entries;
@@ -325,8 +325,8 @@ impl<'a, T: Iterator<Item = Token<'a>>> Reader<'a, T> {
     }
 
     /// A value with its annotation, behind the key of a property or by itself.
-    fn annotated(&mut self, key: Option<At>) -> Read<(Option<Word>, Literal)> {
-        let annotation = self.maybe_annotation()?;
+    fn annotated(&mut self, key: Option<At>) -> Read<(Option<Box<Word>>, Literal)> {
+        let annotation = self.maybe_annotation()?.map(Box::new);
         match self.token {
             Some(token) if token.kind == Kind::Word => {
                 let value = self.value(token);
