@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use pipe_cache::Store;
 
 use super::explain_code::more;
-use super::output::{To, colour, note, print, width};
+use super::output::{Format, To, colour, note, print, width};
 use super::{Global, exit, load};
 use crate::diag::Diagnostics;
 use crate::host::probe;
@@ -27,13 +27,6 @@ pub struct Arguments {
     /// How mistakes are written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     error_format: Format,
-}
-
-/// `--error-format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Checks every file, whatever is wrong with the others.

@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use clap::ValueEnum;
+
 use super::{When, env};
 
 /// Which stream.
@@ -9,6 +11,13 @@ use super::{When, env};
 pub enum To {
     Out,
     Err,
+}
+
+/// `--format`, where there is one for people and one for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
 }
 
 /// Writes text as it is. A closed pipe is no error: whoever read has seen enough.

@@ -1,9 +1,9 @@
 //! `pipe plan`: what would run and why. It takes the same path as `run`, up to where something would start.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
-use super::output::print;
+use super::output::{Format, print};
 use super::{Global, Target, exit, explain, load};
 use crate::exec::outcome::{Product, Standing};
 use crate::exec::site::Site;
@@ -18,13 +18,6 @@ pub struct Arguments {
     /// How the plan is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-/// `--format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Prints the plan.

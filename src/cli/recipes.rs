@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::explain_code::{Paint, more, wrap};
-use super::output::{To, colour, note, print, width};
+use super::output::{Format, To, colour, note, print, width};
 use super::{Global, exit, load};
 use crate::diag;
 use crate::resolve::{self, Kind, ParamDoc, RecipeDoc};
@@ -22,13 +22,6 @@ pub struct Arguments {
     /// How they are written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-/// `--format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Prints recipes.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::history::{self, Run};
-use super::output::print;
+use super::output::{Format, print};
 use super::{Global, exit, load};
 
 /// The flags of `pipe runs`.
@@ -20,13 +20,6 @@ pub struct Arguments {
     /// How they are written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-/// `--format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// What can become of a step, in the order of the columns.
