@@ -132,7 +132,7 @@ fn hostile_texts_are_refused_at_once() {
             format!("{}{}", "a /-{\n".repeat(8), "}\n".repeat(8)).repeat(100).into_bytes(),
             "pipe::unknown-node",
         ),
-        ("brackets", vec![b'('; 4_000_000], "pipe::too-many-tokens"),
+        ("brackets", vec![b'('; 4_000_000], "pipe::unclosed-annotation"),
         ("binary", vec![0, 159, 146, 150], "pipe::not-text"),
         ("NUL in text", b"pipeline \"a\0b\"".to_vec(), "pipe::not-text"),
         ("invalid UTF-8", b"pipeline \"\xff\"".to_vec(), "pipe::not-text"),

@@ -13,7 +13,7 @@ const MOST_COMMENT_DEPTH: usize = 16;
 const MOST_SLASHDASH: usize = 8;
 
 /// Words of a short text; a longer one may have one more for each [`BYTES_OF_A_WORD`]. A word takes some 400
-/// bytes of memory until the pipeline is resolved, and a step written out has one for each 8 bytes or more.
+/// bytes of memory until the pipeline is resolved; a step written out has one for each 7 bytes or more.
 const MOST_WORDS: usize = 50_000;
 const BYTES_OF_A_WORD: usize = 8;
 
@@ -142,7 +142,8 @@ type Scan = Result<(), Box<Diagnostic>>;
 impl Scanner {
     fn token(&mut self, token: Token<'_>) -> Scan {
         let blank = matches!(token.kind, Kind::Space | Kind::Newline | Kind::LineComment | Kind::BlockComment);
-        self.words += usize::from(!matches!(token.kind, Kind::Space | Kind::Newline));
+        // Signs and comments leave nothing behind.
+        self.words += usize::from(token.kind == Kind::Word);
         if self.words > self.most {
             let message = format!("this file has over {} words, too many for its length", self.most);
             let help = "a matrix keeps a file short: `matrix` and `for-each`";
