@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 /// More diagnostics than this help nobody; the rest are counted.
 const MOST: usize = 100;
 
+/// Whoever has found so many looks no further: they would take room, and say nothing new.
+pub const ENOUGH: usize = 1_000;
+
 /// Bytes of a message that are shown.
 const MOST_TEXT: usize = 1_000;
 

@@ -49,7 +49,7 @@ pub use kind::Kind;
 pub use recipes::{OutputDoc, ParamDoc, RecipeDoc, recipes_of, std_recipes};
 pub use value::{MEANINGS, UNITS};
 
-use crate::diag::{At, Diagnostic, Diagnostics};
+use crate::diag::{At, Diagnostic, Diagnostics, ENOUGH};
 use crate::pipeline::{Param, Pipeline, Profile, Spanned, Value};
 use crate::syntax::{Entry, Node};
 use axis::Around;
@@ -130,8 +130,8 @@ pub fn load(path: &Path, options: &Options, files: &dyn Files, facts: &Facts) ->
         Checker { world: &world, modules: &modules, matrices: &matrices, params: &params, found: Vec::new() };
     checker.run();
     found.append(&mut checker.found);
-    if found.iter().any(|fault| fault.code == "pipe::recipe-cycle") {
-        // Unfolding would not end.
+    if found.len() >= ENOUGH || found.iter().any(|fault| fault.code == "pipe::recipe-cycle") {
+        // Unfolding would not end, or say nothing that anybody reads.
         return (None, Diagnostics::new(expander.loader.sources, found));
     }
     let checked = Places::new(found.iter().filter_map(place).collect());

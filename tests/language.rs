@@ -149,6 +149,12 @@ fn hostile_texts_are_refused_at_once() {
     }
 }
 
+#[test]
+fn what_has_very_many_mistakes_is_not_searched_to_its_end() {
+    let said = answer(format!("pipeline \"p\"\n{}", "unknown\n".repeat(3_000)).as_bytes(), &[]);
+    assert!(said.ends_with("at least 1000 errors (900 not shown)\n"), "{}", &said[said.len() - 200..]);
+}
+
 fn many_cells() -> String {
     let axis = |name: usize| {
         let values: Vec<String> = (0..100).map(|v| v.to_string()).collect();

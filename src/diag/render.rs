@@ -10,7 +10,7 @@ use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity as Level, SourceCode, SourceSpan,
 };
 
-use super::{At, Diagnostic, Diagnostics, Label, Severity, Source, line_column};
+use super::{At, Diagnostic, Diagnostics, ENOUGH, Label, Severity, Source, line_column};
 
 /// A line longer than this is not shown, only named.
 const LONGEST_LINE: usize = 400;
@@ -40,7 +40,8 @@ impl Diagnostics {
         let errors = self.len() - warnings;
         let mut parts = Vec::new();
         if errors > 0 {
-            parts.push(plural(errors, "error"));
+            let counted = if errors >= ENOUGH { "at least " } else { "" };
+            parts.push(format!("{counted}{}", plural(errors, "error")));
         }
         if warnings > 0 {
             parts.push(plural(warnings, "warning"));

@@ -11,7 +11,7 @@ use super::table::{self, Body, HOST_FACTS, NodeSpec, WHEN};
 use super::value::{self, MEANINGS, UNITS};
 use super::world::{ParamDecl, Recipe, World, twice};
 use super::{cells, eval, import::Module, judge, product};
-use crate::diag::{At, Diagnostic, choices, list, nearest, suggest, suggest_or};
+use crate::diag::{At, Diagnostic, ENOUGH, choices, list, nearest, suggest, suggest_or};
 use crate::pipeline::metric;
 use crate::syntax::{Entry, Literal, Node};
 
@@ -236,6 +236,9 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     /// A node that makes a step, or one that nobody knows.
     pub(super) fn step_node(&mut self, node: &'d Node, names: &mut Names<'a, 'd>, named: bool) {
+        if self.found.len() >= ENOUGH {
+            return;
+        }
         let name = node.name.text.as_str();
         let shape = match (table::step_node(name), self.world.recipe(names.module, name)) {
             (Some(spec), _) => Shape::of_step(spec, named),
@@ -481,6 +484,9 @@ impl<'a, 'd> Checker<'a, 'd> {
     }
 
     fn child(&mut self, child: &'d Node, shape: &Shape<'_>, names: &Names<'a, 'd>) {
+        if self.found.len() >= ENOUGH {
+            return;
+        }
         let name = child.name.text.as_str();
         if let Some(slot) = shape.setting(name) {
             return self.setting_child(child, slot, names);
@@ -560,6 +566,9 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     /// One value with its annotation.
     fn entry(&mut self, entry: &'d Entry, kind: Kind, what: &str, spreads: bool, names: &Names<'a, 'd>) {
+        if self.found.len() >= ENOUGH {
+            return;
+        }
         let Some(word) = &entry.annotation else {
             if kind.takes_plain() {
                 self.found.extend(value::literal(entry, kind, what).err());

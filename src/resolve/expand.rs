@@ -11,7 +11,7 @@ use super::scope::{Bound, Entity, Matrices, Open, Ref, Scope, Site, Slot, Target
 use super::table::{self, STEP_SETTINGS};
 use super::world::{ParamDecl, Preset, World, twice};
 use super::{Facts, cells, kind::Kind, lock, product};
-use crate::diag::{At, Diagnostic, Label};
+use crate::diag::{At, Diagnostic, ENOUGH, Label};
 use crate::pipeline::{Action, Cell, Class, FetchWheel, Limits, Needs, StepId, UnpackWheels};
 use crate::syntax::{Entry, Node};
 
@@ -47,8 +47,10 @@ struct Call<'d> {
 impl<'d> Expander<'d, '_> {
     /// Adds a finding, with the recipes that led to `scope`.
     pub fn report(&mut self, scope: usize, mut fault: Diagnostic) {
-        fault.trail = self.scopes[scope].trail.clone();
-        self.found.push(fault);
+        if self.found.len() < ENOUGH {
+            fault.trail = self.scopes[scope].trail.clone();
+            self.found.push(fault);
+        }
     }
 
     /// Unfolds the step nodes of a body into a scope.
