@@ -142,7 +142,7 @@ fn round(
             return Some(newer);
         }
         let Some(open) = job.open.get(&main) else { continue };
-        // A fault of ours must not end the diagnostics of this session: the file keeps what was known of it.
+        // A fault of ours must not end what the editor is told: the file keeps what was known of it.
         let read = catch_unwind(AssertUnwindSafe(|| read(checker, job, &main, open)));
         if let Ok((found, read)) = read {
             tell(checker, job, known, &main, found, read);
