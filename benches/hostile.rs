@@ -12,6 +12,8 @@
     reason = "a benchmark talks to a person, and starts `pipe`"
 )]
 
+mod usage;
+
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -127,16 +129,9 @@ fn check(folder: &Path, file: &Path) -> (Duration, f64) {
 
 /// Waits for a child and tells its largest resident set in MB; it must have ended by itself.
 fn usage_of(child: &mut std::process::Child) -> f64 {
-    let pid = libc::pid_t::try_from(child.id()).expect("a process number");
-    let mut status = 0;
-    // SAFETY: all zeroes is a valid `rusage`, and both pointers are to live values of the right types.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert_eq!(libc::wait4(pid, &raw mut status, 0, &raw mut usage), pid, "the child is ours");
-        usage
-    };
+    let (status, bytes) = usage::wait(child);
     assert!(libc::WIFEXITED(status), "`pipe check` was ended by a signal");
-    usage.ru_maxrss as f64 * 1024.0 / 1e6
+    bytes / 1e6
 }
 
 fn main() -> ExitCode {

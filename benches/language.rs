@@ -10,6 +10,8 @@
     reason = "a benchmark talks to a person"
 )]
 
+mod usage;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -72,17 +74,9 @@ fn process(arguments: &[&str], runs: usize) -> (Duration, f64) {
 
 /// Waits for a child and tells its largest resident set in MiB.
 fn usage_of(child: &mut std::process::Child) -> f64 {
-    let pid = libc::pid_t::try_from(child.id()).expect("a process number");
-    let mut status = 0;
-    // SAFETY: all zeroes is a valid `rusage`, and both pointers are to live values of the right types.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert_eq!(libc::wait4(pid, &raw mut status, 0, &raw mut usage), pid, "the child is ours");
-        usage
-    };
+    let (status, bytes) = usage::wait(child);
     assert_eq!(status, 0, "pipe ends well");
-    let unit = if cfg!(target_os = "macos") { 1.0 } else { 1024.0 };
-    usage.ru_maxrss as f64 * unit / f64::from(1 << 20)
+    bytes / f64::from(1 << 20)
 }
 
 struct Table {
