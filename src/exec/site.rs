@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pipe_cache::{Digest, Entry, Store};
 
 use super::outcome::Lack;
+use super::process::supervisors::Supervisors;
 use super::sandbox::Bubblewrap;
 use crate::host::Facts;
 use crate::pipeline::{Filter, Pipeline, Step, StepId};
@@ -50,6 +51,8 @@ pub struct Asked {
     pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
+    /// Supervisors that this run has started and that run nothing now.
+    pub supervisors: Supervisors,
     /// Step name → key of the last run.
     pub last_keys: OnceCell<BTreeMap<String, Digest>>,
 }
