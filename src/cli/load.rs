@@ -67,6 +67,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         secret_files,
         slots,
         memory,
+        fail_fast: false,
         asked: Asked::default(),
     })
 }

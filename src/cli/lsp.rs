@@ -93,6 +93,7 @@ impl Standings for Stored {
             secret_files: BTreeMap::new(),
             slots: 1,
             memory: u64::MAX,
+            fail_fast: false,
             asked: Asked { only_kept: true, ..Asked::default() },
         };
         let survey = survey(&site).ok()?;

@@ -8,7 +8,10 @@
 //! - Work is futures that this loop polls; they send progress, and return an outcome. They never touch state.
 //! - A measurement starts only when nothing else of ours runs or could, and holds the machine's measuring lock.
 //!
-//! A failed step ends its branch, and nothing else.
+//! - Steps that turn out to be the same work, with equal keys, are done once: the others wait for that one's end.
+//!
+//! A failed step ends its branch, and nothing else; with [`Site::fail_fast`] nothing more starts after it, and what
+//! runs is let to its end, since it may be kept.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -38,6 +41,8 @@ pub struct Done {
     pub outcomes: BTreeMap<StepId, Outcome>,
     pub manifests: Manifests,
     pub interrupted: bool,
+    /// The failure after which nothing more was started, where it left something to start.
+    pub stopped_by: Option<StepId>,
     pub seconds: f64,
 }
 
@@ -45,6 +50,8 @@ pub struct Done {
 enum State {
     /// Some of what it reads is not done.
     Waiting,
+    /// Another step of this run has the same key, and makes what both stand for.
+    Follows,
     /// It has a key and no result, and waits for room.
     Ready {
         key: Digest,
@@ -73,6 +80,9 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
         arriving: VecDeque::new(),
         ready: Ready::default(),
         cells: BTreeSet::new(),
+        makers: BTreeMap::new(),
+        followers: BTreeMap::new(),
+        stopped_by: None,
         cancel,
         progress,
         listener,
@@ -107,6 +117,11 @@ struct Runner<'a> {
     ready: Ready,
     /// Measurements that wait for their turn, in the order of the matrix.
     cells: BTreeSet<StepId>,
+    /// Who makes what a key stands for, in this run.
+    makers: BTreeMap<Digest, StepId>,
+    /// Steps with the same key as one that is being made.
+    followers: BTreeMap<StepId, Vec<StepId>>,
+    stopped_by: Option<StepId>,
     cancel: Cancel,
     progress: UnboundedSender<Event>,
     listener: &'a mut dyn Listener,
@@ -147,7 +162,7 @@ impl<'a> Runner<'a> {
             while let Some(id) = self.arriving.pop_front() {
                 self.arrive(id)?;
             }
-            if deadline.is_none() {
+            if deadline.is_none() && self.stopped_by.is_none() {
                 self.start_ready();
             }
             if self.work.is_empty() {
@@ -165,16 +180,21 @@ impl<'a> Runner<'a> {
             self.listener.hear(&event);
         }
         let interrupted = self.cancel.is_cancelled();
+        let unfinished = self.states.iter().any(|state| !matches!(state, State::Done(_)));
+        let stopped_by = self.stopped_by.filter(|_| unfinished);
         let outcomes = self
             .states
             .into_iter()
             .enumerate()
             .map(|(id, state)| match state {
                 State::Done(outcome) => (StepId(id), outcome),
-                State::Waiting | State::Ready { .. } | State::Running { .. } => (StepId(id), Outcome::Cancelled),
+                State::Waiting | State::Follows | State::Ready { .. } | State::Running { .. } => {
+                    (StepId(id), Outcome::Cancelled)
+                }
             })
             .collect();
-        Ok(Done { outcomes, manifests: self.manifests, interrupted, seconds: self.started.elapsed().as_secs_f64() })
+        let seconds = self.started.elapsed().as_secs_f64();
+        Ok(Done { outcomes, manifests: self.manifests, interrupted, stopped_by, seconds })
     }
 
     /// The only place where a state changes.
@@ -206,7 +226,7 @@ impl<'a> Runner<'a> {
                     }
                 }
             }
-            State::Waiting => {}
+            State::Waiting | State::Follows => {}
         }
     }
 
@@ -255,9 +275,32 @@ impl<'a> Runner<'a> {
         self.manifests.insert(id, (key, manifest));
         match found {
             Ok(product) => self.end(id, Outcome::Cached(product)),
-            Err(_) => self.set(id, State::Ready { key }),
+            Err(_) => match self.makers.get(&key) {
+                // It is over, and left nothing: what failed once in this run is not tried again under another name.
+                Some(&maker) if let State::Done(outcome) = &self.states[maker.0] => {
+                    let outcome = Self::followed(maker, outcome);
+                    self.end(id, outcome);
+                }
+                Some(&maker) => {
+                    self.followers.entry(maker).or_default().push(id);
+                    self.set(id, State::Follows);
+                }
+                None => {
+                    self.makers.insert(key, id);
+                    self.set(id, State::Ready { key });
+                }
+            },
         }
         Ok(())
+    }
+
+    /// What the end of the step that was made means for one that is the same.
+    fn followed(maker: StepId, outcome: &Outcome) -> Outcome {
+        match outcome {
+            Outcome::Ran(product) | Outcome::Cached(product) => Outcome::Cached(product.clone()),
+            Outcome::Failed(_) => Outcome::Skipped { because: maker },
+            other => other.clone(),
+        }
     }
 
     fn end(&mut self, id: StepId, outcome: Outcome) {
@@ -361,6 +404,12 @@ impl<'a> Runner<'a> {
             _ => 0.0,
         };
         self.announce(id, &outcome, seconds);
+        if self.site.fail_fast && matches!(outcome, Outcome::Failed(_)) {
+            self.stopped_by.get_or_insert(id);
+        }
+        for follower in self.followers.remove(&id).unwrap_or_default() {
+            self.end(follower, Self::followed(id, &outcome));
+        }
         self.set(id, State::Done(outcome));
     }
 

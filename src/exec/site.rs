@@ -40,6 +40,8 @@ pub struct Site {
     pub slots: u32,
     /// Bytes of memory that steps may say they need at the same time.
     pub memory: u64,
+    /// Nothing more starts once a step has failed.
+    pub fail_fast: bool,
     pub asked: Asked,
 }
 
