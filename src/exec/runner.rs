@@ -198,7 +198,7 @@ impl<'a> Runner<'a> {
         };
         let key = manifest.key();
         self.manifests.insert(id, (key, manifest.clone()));
-        match lookup::lookup(self.site, id, &manifest, &key)? {
+        match lookup::find(self.site, id, &key)? {
             Ok(product) => self.end(id, Outcome::Cached(product)),
             Err(_) => self.set(id, State::Ready { manifest, key }),
         }
