@@ -271,7 +271,7 @@ impl<'a> Runner<'a> {
             }
         };
         let key = manifest.key();
-        let found = lookup::lookup(self.site, id, &manifest, &key)?;
+        let found = lookup::find(self.site, id, &key)?;
         self.manifests.insert(id, (key, manifest));
         match found {
             Ok(product) => self.end(id, Outcome::Cached(product)),
