@@ -42,8 +42,19 @@ pub fn view(root: &Path) -> View {
         return view;
     }
     const KNOWN: [&str; 13] = [
-        "format", "lock", "blobs", "small.pack", "records.log", "stat.cache", "advice", "checkouts", "locks", "tmp",
-        "kept", "quarantine", "plans",
+        "format",
+        "lock",
+        "blobs",
+        "small.pack",
+        "records.log",
+        "stat.cache",
+        "advice",
+        "checkouts",
+        "locks",
+        "tmp",
+        "kept",
+        "quarantine",
+        "plans",
     ];
     for child in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = child.file_name().to_string_lossy().into_owned();
@@ -315,8 +326,8 @@ pub fn words(ended: &Ended) -> Vec<Bad> {
             wrong(format!("it says `{sign}`"));
         }
     }
-    // A step or a path stands in backticks, or behind a cross.
-    let named = ended.err.contains('`') || ended.err.contains('✗') || ended.err.contains('/');
+    // A step or a path stands in backticks, or behind a cross; what was looked for is told on the other stream.
+    let named = ended.err.contains(['`', '✗', '/']) || !ended.out.is_empty();
     if !matches!(ended.code, Some(0 | 130) | None) && !named {
         wrong(format!("exit code {:?}, and no step or path is named", ended.code));
     }

@@ -29,7 +29,7 @@ pub fn processes(mark: &str) -> Vec<Process> {
         let belongs = command.contains(mark)
             || text("environ").contains(mark)
             || link_holds(&path.join("cwd"), mark)
-            || (fs::read_link(path.join("ns/mnt")).ok() != own && text("mountinfo").contains(mark))
+            || (fs::read_link(path.join("ns/mnt")).ok() != own && binds(&text("mountinfo"), mark))
             || opens(&path, mark);
         // A process that nobody has waited for yet has ended: it holds nothing but its number.
         let ended = text("stat").rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']));
@@ -42,6 +42,15 @@ pub fn processes(mark: &str) -> Vec<Process> {
 
 fn link_holds(path: &Path, mark: &str) -> bool {
     fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains(mark))
+}
+
+/// Whether a folder of the case is mounted elsewhere, as a sandbox does. Mounts inside the folder are our own disks.
+fn binds(table: &str, mark: &str) -> bool {
+    table.lines().any(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let (root, point) = (fields.next().unwrap_or(""), fields.next().unwrap_or(""));
+        root.contains(mark) && !point.contains(mark)
+    })
 }
 
 fn opens(process: &Path, mark: &str) -> bool {

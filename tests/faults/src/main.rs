@@ -4,6 +4,7 @@
 //! is run and where; `sweep` counts; `scenario` holds what is done to it.
 
 mod checker;
+mod disk;
 mod folder;
 mod format;
 mod leftovers;
@@ -23,8 +24,17 @@ use sweep::{Asked, Tally};
 type Scenario = fn(&Asked) -> Result<Tally, String>;
 
 /// Name, what it does, how.
-const SCENARIOS: &[(&str, &str, Scenario)] =
-    &[("kill", "kill -9 of the whole process group at random times", scenario::kill::run)];
+const SCENARIOS: &[(&str, &str, Scenario)] = &[
+    ("kill", "kill -9 of the whole process group at random times, then run again", scenario::kill::run),
+    ("syscalls-kill", "kill -9 at each durable system call of one run", scenario::syscalls::kill),
+    ("nth-call", "the N-th call fails with EIO, ENOSPC, EMFILE or EINTR, or is short", scenario::syscalls::nth),
+    ("power", "the power goes, on ext4 and xfs, and comes back", scenario::power::run),
+    ("small-disks", "the store's disk or the outputs' is too small, or has too few inodes", scenario::disks::run),
+    ("damage", "flipped, cut, zeroed, longer, replaced: objects, packs, records", scenario::damage::run),
+    ("crowd", "32 processes on one store, with gc and verify in loops", scenario::crowd::run),
+    ("interrupt", "signals to `pipe` alone, and steps that don't want to end", scenario::interrupt::run),
+    ("vary", "one pipeline in 15 different surroundings", scenario::vary::run),
+];
 
 const USAGE: &str = "usage: pipe-faults SCENARIO… | ci | all [--full] [--count N] [--seed S] [--case N] [--threads N] \
                      [--pipe PATH] [--scratch FOLDER]";
@@ -66,7 +76,9 @@ fn command(words: Vec<String>) -> Result<usize, String> {
             None => println!("  {name}: {} cases, {} bad, seed {}, {seconds:.0} s", tally.cases, tally.bad, asked.seed),
         }
     }
-    let _ = folder::remove(&asked.scratch);
+    if std::env::var_os("PIPE_FAULTS_KEEP").is_none() {
+        let _ = folder::remove(&asked.scratch);
+    }
     println!("{}", if bad == 0 { "nothing is bad".to_owned() } else { format!("{bad} BAD") });
     Ok(bad)
 }

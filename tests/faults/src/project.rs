@@ -1,19 +1,37 @@
-//! The pipeline that is run under all faults: 31 steps of a few kinds and sizes, in a folder of its own.
+//! The pipeline that is run under all faults: steps of a few kinds and sizes, in a folder of its own.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-/// How many steps the pipeline has.
-pub const STEPS: usize = 31;
+/// How wide the pipeline is: where each system call of a run is a case, a narrow one says as much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    Narrow,
+    Full,
+}
+
+impl Width {
+    fn parts(self) -> usize {
+        match self {
+            Width::Narrow => 1,
+            Width::Full => 5,
+        }
+    }
+
+    /// How many steps the pipeline has.
+    pub fn steps(self) -> usize {
+        6 + 5 * self.parts()
+    }
+}
 
 /// The names of what it gives back.
 pub const EXPORTS: [&str; 3] = ["bundle", "sums", "tree"];
 
 /// Writes the pipeline and the files that it reads.
-pub fn write(folder: &Path) -> std::io::Result<()> {
+pub fn write(folder: &Path, width: Width) -> std::io::Result<()> {
     fs::create_dir_all(folder.join("src/sub"))?;
-    fs::write(folder.join("faults.kdl"), text())?;
+    fs::write(folder.join("faults.kdl"), text(width.parts()))?;
     fs::write(folder.join("src/words"), "some words\nand more of them\n")?;
     fs::write(folder.join("src/sub/tool"), "#!/bin/sh\necho tool\n")?;
     fs::set_permissions(folder.join("src/sub/tool"), fs::Permissions::from_mode(0o755))?;
@@ -22,9 +40,9 @@ pub fn write(folder: &Path) -> std::io::Result<()> {
     fs::create_dir_all(folder.join(".git"))
 }
 
-/// One seed, then five each of numbers, notes, trees, sums and joins, a large file, and a fan-in with what is given
+/// One seed, then for each part its numbers, a note, a tree, a sum and a join, a large file, and a fan-in with what is given
 /// back. `round` changes every step, `last` only the end.
-fn text() -> String {
+fn text(parts: usize) -> String {
     let mut text = String::from(
         r##"pipeline "faults" about="What is run while everything breaks"
 param "round" 1
@@ -43,7 +61,7 @@ step "large" {
 }
 "##,
     );
-    for n in 1..=5 {
+    for n in 1..=parts {
         let joined = if n == 1 { "large/large".to_owned() } else { format!("join-{}/joined", n - 1) };
         text.push_str(&format!(
             r##"
@@ -75,7 +93,7 @@ step "join-{n}" {{
 "##
         ));
     }
-    let all: Vec<String> = (1..=5).map(|n| format!(r#"(step)"sum-{n}/sum" (step)"join-{n}/joined""#)).collect();
+    let all: Vec<String> = (1..=parts).map(|n| format!(r#"(step)"sum-{n}/sum" (step)"join-{n}/joined""#)).collect();
     text.push_str(&format!(
         r##"
 step "fan-in" {{
@@ -97,7 +115,7 @@ step "bundle" export="bundle" {{
 }}
 tree "tree" export="tree" {{
     put "one" (step)"tree-1/t"
-    put "two" (step)"tree-2/t"
+    put "again" (step)"tree-{parts}/t"
     put "sums" (step)"sums/sums"
 }}
 "##,
