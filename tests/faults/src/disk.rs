@@ -28,7 +28,6 @@ impl Kind {
 pub struct Disk {
     image: Option<PathBuf>,
     point: PathBuf,
-    options: Option<Kind>,
 }
 
 /// Why this host can't mount, if it can't.
@@ -52,10 +51,10 @@ impl Disk {
     }
 
     /// Copies an image, with its holes, and mounts the copy.
-    pub fn like(image: &Path, folder: &Path, kind: Kind) -> Result<Disk, String> {
+    pub fn like(image: &Path, folder: &Path) -> Result<Disk, String> {
         let copy = folder.join("image");
         command(Command::new("cp").arg("--sparse=always").arg(image).arg(&copy))?;
-        let disk = Disk { image: Some(copy), point: folder.join("disk"), options: Some(kind) };
+        let disk = Disk { image: Some(copy), point: folder.join("disk") };
         fs::create_dir_all(&disk.point).map_err(|error| error.to_string())?;
         disk.mount()?;
         Ok(disk)
@@ -65,25 +64,25 @@ impl Disk {
     pub fn memory(folder: &Path, bytes: u64, inodes: Option<u64>) -> Result<Disk, String> {
         let point = folder.join("disk");
         fs::create_dir_all(&point).map_err(|error| error.to_string())?;
-        let disk = Disk { image: None, point, options: None };
-        disk.resize(bytes, inodes, MountFlags::empty())?;
+        let disk = Disk { image: None, point };
+        disk.resize(bytes, inodes)?;
         Ok(disk)
     }
 
     /// Gives memory another size.
     pub fn grow(&self, bytes: u64) -> Result<(), String> {
-        self.resize(bytes, Some(1_000_000), MountFlags::empty()).map(drop)
+        self.resize(bytes, Some(1_000_000))
     }
 
-    fn resize(&self, bytes: u64, inodes: Option<u64>, flags: MountFlags) -> Result<(), String> {
+    fn resize(&self, bytes: u64, inodes: Option<u64>) -> Result<(), String> {
         let inodes = inodes.map(|inodes| format!(",nr_inodes={inodes}")).unwrap_or_default();
         let data = CString::new(format!("size={bytes}{inodes}")).map_err(|error| error.to_string())?;
         let mounted = fs::read_to_string("/proc/self/mountinfo")
             .is_ok_and(|table| table.lines().any(|line| line.split(' ').nth(4) == self.point.to_str()));
         let done = if mounted {
-            rustix::mount::mount_remount(&self.point, flags, &*data)
+            rustix::mount::mount_remount(&self.point, MountFlags::empty(), &*data)
         } else {
-            rustix::mount::mount("tmpfs", &self.point, "tmpfs", flags, &*data)
+            rustix::mount::mount("tmpfs", &self.point, "tmpfs", MountFlags::empty(), &*data)
         };
         done.map_err(|error| format!("tmpfs on `{}`: {error}", self.point.display()))
     }
@@ -94,7 +93,6 @@ impl Disk {
 
     fn mount(&self) -> Result<(), String> {
         let Some(image) = &self.image else { return Ok(()) };
-        // `discard` keeps images small; `barrier` and the journal are as they are everywhere.
         command(Command::new("mount").args(["-o", "loop"]).arg(image).arg(&self.point))
     }
 
