@@ -24,20 +24,28 @@ pub fn lookup(site: &Site, id: StepId, manifest: &Manifest, key: &Digest) -> Res
     if let Action::Measure(measure) = &step.action {
         return lookup_sessions(site, id, measure, manifest, key);
     }
-    let Some(record) = step_record(site, key)? else {
-        return Ok(Err(why(site, id, manifest)?));
-    };
+    match made(site, id, key)? {
+        Some(found) => Ok(found),
+        None => Ok(Err(why(site, id, manifest)?)),
+    }
+}
+
+/// What a key of a step that is no measurement made, or why it can't be reused; `None` where it never ran. Nothing is
+/// searched for what it might have been instead.
+pub fn made(site: &Site, id: StepId, key: &Digest) -> Result<Option<Result<Product, Why>>, StoreError> {
+    let step = site.step(id);
+    let Some(record) = step_record(site, key)? else { return Ok(None) };
     // Steps of ours run in this process; only the user's processes are held in a sandbox.
     if matches!(step.action, Action::Run(_)) && record.sandbox < site.sandbox {
-        return Ok(Err(Why::WeakerSandbox { had: record.sandbox.name(), asked: site.sandbox.name() }));
+        return Ok(Some(Err(Why::WeakerSandbox { had: record.sandbox.name(), asked: site.sandbox.name() })));
     }
     if !site.store.complete(&record.output) {
-        return Ok(Err(Why::Gone { what: record.output.to_string() }));
+        return Ok(Some(Err(Why::Gone { what: record.output.to_string() })));
     }
-    Ok(Ok(match step.action {
+    Ok(Some(Ok(match step.action {
         Action::Compare(_) => Product::Compared(record.output),
         _ => Product::Output(record.output),
-    }))
+    })))
 }
 
 /// The record of a key, where there is one that this version reads.

@@ -38,9 +38,9 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     let root = workdir.path().to_owned();
     let log = root.with_extension("log");
     let spec = spec(job, run, &layout, &secrets, &root, &log)?;
-    let command = command(&spec);
+    let words = Words { program: spec.program.clone(), args: spec.args.clone() };
     let exit = process::run(&world::launcher(site), spec, job.cancel.clone()).await?;
-    let log_entry = site.store.put_file(&log, false).ok();
+    let log_entry = if exit.printed { site.store.put_file(&log, false).ok() } else { None };
 
     if exit.status == Status::Cancelled {
         return Err(Unmade::Cancelled);
@@ -50,7 +50,7 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
             message: ended(exit.status, step.limits.timeout),
             help: None,
             tail: tail(&log, TAIL),
-            command: Some(command),
+            command: Some(words.line()),
             workdir: secrets.keep(job, workdir),
         };
         let failure = secrets::hide_in(failure, &secrets.redactor);
@@ -62,17 +62,33 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     if let Err((message, help)) = checked.and_then(|()| secrets.check(&out)) {
         let tail = tail(&log, TAIL);
         let workdir = secrets.keep(job, workdir);
-        let failure = Failure { message, tail, command: Some(command), workdir, help };
+        let failure = Failure { message, tail, command: Some(words.line()), workdir, help };
         return Err(Unmade::Failed(secrets::hide_in(failure, &secrets.redactor)));
     }
-    job.say("storing");
-    let store = Arc::clone(&site.store);
-    let stored = tokio::task::spawn_blocking(move || store.take_tree(&out)).await;
-    let output: Entry = match stored {
-        Ok(stored) => stored?,
-        Err(_) => return Err(broken("storing the output was broken off".to_owned())),
-    };
+    let output = store(job, out).await?;
+    drop_log(&log, exit.printed);
     Ok(Made { output, usage: exit.usage, sandbox: site.sandbox, log: log_entry })
+}
+
+/// Takes the output in: here where it is a few small files, as most are, else on a thread of its own.
+async fn store(job: &Job<'_>, out: PathBuf) -> Result<Entry, Unmade> {
+    let store = Arc::clone(&job.site.store);
+    if let Some(output) = store.take_small(&out)? {
+        return Ok(output);
+    }
+    job.say("storing");
+    match tokio::task::spawn_blocking(move || store.take_tree(&out)).await {
+        Ok(stored) => Ok(stored?),
+        Err(_) => Err(broken("storing the output was broken off".to_owned())),
+    }
+}
+
+/// The log lies beside the folder and is in the store by now.
+fn drop_log(log: &Path, printed: bool) {
+    if printed {
+        // What is left goes with the scratch of this process.
+        let _ = std::fs::remove_file(log);
+    }
 }
 
 /// The secrets of one process, and the folder that will hold them while it runs.
@@ -282,11 +298,19 @@ fn check_outputs(run: &Run, out: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The command as a person would type it inside the step's folder.
-fn command(spec: &ProcessSpec) -> String {
-    let words = std::iter::once(spec.program.to_string_lossy().into_owned())
-        .chain(spec.args.iter().map(|arg| arg.to_string_lossy().into_owned()));
-    words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+/// A program and its arguments.
+struct Words {
+    program: PathBuf,
+    args: Vec<OsString>,
+}
+
+impl Words {
+    /// The command as a person would type it inside the step's folder.
+    fn line(&self) -> String {
+        let args = self.args.iter().map(|arg| arg.to_string_lossy().into_owned());
+        let words = std::iter::once(self.program.to_string_lossy().into_owned()).chain(args);
+        words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+    }
 }
 
 fn quoted(word: &str) -> String {

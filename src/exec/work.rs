@@ -121,9 +121,9 @@ pub async fn work(job: Job<'_>) -> Outcome {
         Err(error) => return failed(error.to_string()),
     };
     // Whoever held the key before may have made the very thing.
-    match lookup::lookup(job.site, job.id, &job.manifest, &job.key) {
-        Ok(Ok(product)) => return Outcome::Cached(product),
-        Ok(Err(_)) => {}
+    match lookup::made(job.site, job.id, &job.key) {
+        Ok(Some(Ok(product))) => return Outcome::Cached(product),
+        Ok(_) => {}
         Err(error) => return failed(error.to_string()),
     }
     let retries = job.site.step(job.id).limits.retries;
@@ -156,12 +156,13 @@ fn failed(message: String) -> Outcome {
     Outcome::Failed(Failure { message, ..Failure::default() })
 }
 
-/// Manifest first, record last.
+/// Manifest first, record last, with one write.
 fn keep(job: &Job<'_>, made: Made) -> Result<(), StoreError> {
     let Made { output, usage, sandbox, log } = made;
     let record = StepRecord { format: FORMAT, output, sandbox, usage, log };
-    job.site.store.append(Kind::Manifest, &job.key, job.manifest.text().as_bytes())?;
-    job.site.store.append(Kind::Record, &job.key, &serde_json::to_vec(&record).unwrap_or_default())
+    let text = job.manifest.text();
+    let record = serde_json::to_vec(&record).unwrap_or_default();
+    job.site.store.append_all(&[(Kind::Manifest, job.key, text.as_bytes()), (Kind::Record, job.key, &record)])
 }
 
 async fn attempt(job: &Job<'_>) -> Result<Made, Unmade> {
