@@ -26,6 +26,8 @@ mod hash;
 mod ingest;
 mod lock;
 mod log;
+#[cfg(target_os = "linux")]
+mod range;
 mod records;
 mod resync;
 mod scan;
