@@ -264,6 +264,12 @@ pub fn interrupted(site: &Site, done: &Done, file: &Path) -> String {
     )
 }
 
+/// What `--fail-fast` kept from starting.
+pub fn stopped(site: &Site, done: &Done, step: StepId) -> String {
+    let open = done.outcomes.values().filter(|outcome| matches!(outcome, Outcome::Cancelled)).count();
+    format!("`--fail-fast`: {open} more step(s) were not started, since `{}` failed\n", site.step(step).name)
+}
+
 /// The last line of a run that went well.
 pub fn summary(done: &Done) -> String {
     let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();

@@ -39,6 +39,10 @@ pub struct Site {
     pub secret_files: BTreeMap<String, PathBuf>,
     /// Steps that may run at the same time, in processors.
     pub slots: u32,
+    /// Bytes of memory that steps may say they need at the same time.
+    pub memory: u64,
+    /// Nothing more starts once a step has failed.
+    pub fail_fast: bool,
     pub asked: Asked,
 }
 
