@@ -67,6 +67,7 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     }
     let output = store(job, out).await?;
     drop_log(&log, exit.printed);
+    clear(workdir, run, &layout);
     Ok(Made { output, usage: exit.usage, sandbox: site.sandbox, log: log_entry })
 }
 
@@ -80,6 +81,29 @@ async fn store(job: &Job<'_>, out: PathBuf) -> Result<Entry, Unmade> {
     match tokio::task::spawn_blocking(move || store.take_tree(&out)).await {
         Ok(stored) => Ok(stored?),
         Err(_) => Err(broken("storing the output was broken off".to_owned())),
+    }
+}
+
+/// Removes the folder of a step that ended well: name by name, since most hold little more than was put there and
+/// declared; and all that is left, where there is anything.
+fn clear(workdir: TempDir, run: &Run, layout: &Layout) {
+    let root = workdir.path();
+    let placed = layout.mounts.iter().map(|(at, _)| at).chain(layout.files.iter().map(|(at, _)| at));
+    placed.for_each(|at| remove_with_parents(root, Path::new(at)));
+    run.outputs.iter().for_each(|output| remove_with_parents(root, &Path::new("out").join(&output.value)));
+    for folder in ["in", "out", "tmp"] {
+        let _ = std::fs::remove_dir(root.join(folder));
+    }
+    if std::fs::remove_dir(root).is_ok() {
+        let _ = workdir.keep();
+    }
+}
+
+/// Removes a file, and the folders that it lay in but for the outermost, as far as they are empty.
+fn remove_with_parents(root: &Path, at: &Path) {
+    let inner = |folder: &&Path| folder.components().count() > 1;
+    if std::fs::remove_file(root.join(at)).is_ok() {
+        at.ancestors().skip(1).take_while(inner).all(|folder| std::fs::remove_dir(root.join(folder)).is_ok());
     }
 }
 
@@ -241,17 +265,25 @@ fn env_text(layout: &Layout, arg: &Arg, seen: &Path) -> String {
     }
 }
 
-/// Inputs as read-only checkouts of the store; copies where no sandbox keeps a step from writing to them.
+/// Larger inputs are shared by all steps; one this small is as quickly written again.
+const SMALL: u64 = 4096;
+
+/// Inputs as read-only checkouts of the store; copies where no sandbox keeps a step from writing to them, and of small
+/// files under `strict`, where `in/` is read-only.
 fn mounts(job: &Job<'_>, layout: &Layout, root: &Path) -> Result<Vec<Mount>, Unmade> {
     let store = &job.site.store;
     let mut mounts = Vec::new();
     for (at, entry) in &layout.mounts {
         // Python takes the folder of a script from where a link leads, and finds no module beside it there.
         let script = at.ends_with(".py") && job.site.sandbox == Sandbox::Fs;
-        if script || job.site.sandbox == Sandbox::Off {
+        let small = matches!(entry, Entry::File { size, .. } if *size <= SMALL) && job.site.sandbox == Sandbox::Strict;
+        if script || small || job.site.sandbox == Sandbox::Off {
             let place = root.join(at);
-            if let Some(parent) = place.parent() {
-                make_folder(parent)?;
+            match place.parent() {
+                // Made with the folder itself.
+                Some(parent) if parent == root.join("in") => {}
+                Some(parent) => make_folder(parent)?,
+                None => {}
             }
             store.copy_out(entry, &place)?;
         } else {
