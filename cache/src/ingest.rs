@@ -23,6 +23,8 @@ use crate::{Digest, hash};
 
 /// From this many files on, one call that syncs the disk is cheaper than a call a file.
 const MANY: usize = 24;
+/// More files are no small output.
+const FEW: usize = 16;
 /// Small blobs gather up to this size before they are written.
 const BATCH: usize = 4 << 20;
 
@@ -49,6 +51,20 @@ impl Store {
         let entry = self.ingest(folder, Way::Take)?;
         fsx::remove_tree(folder).map_err(io("remove", folder))?;
         Ok(entry)
+    }
+
+    /// Takes an output folder of a few small files into the store with one write; the folder is the caller's to remove.
+    /// `None` where it holds anything else, or something that can't be stored: then `take_tree` is asked.
+    /// Durable after `flush`, or after the next durable record.
+    pub fn take_small(&self, folder: &Path) -> Result<Option<Entry>> {
+        let root = open_root(folder, Way::Take)?;
+        let Some(items) = few(&root) else { return Ok(None) };
+        let batch = Batch::default();
+        let take = |item: &Item| self.one(&root, Path::new(&item.path), &item.path, &item.what, Way::Take, &batch);
+        let taken = items.iter().map(|item| take(item).map(Some)).collect::<Result<Vec<_>>>()?;
+        let entry = assemble(&items, &taken, |digest, encoding| self.add_to_batch(&batch, TREE, digest, encoding))?;
+        self.write_batch(&batch)?;
+        Ok(Some(entry))
     }
 
     /// Copies a folder into the store. Durable when this returns.
@@ -366,6 +382,28 @@ fn open_root(folder: &Path, way: Way) -> Result<OwnedFd> {
         }
         other => other.map_err(io("open the folder", folder)),
     }
+}
+
+/// The files of a folder that holds nothing but a few small ones, sorted by name.
+fn few(root: &OwnedFd) -> Option<Vec<Item>> {
+    use rustix::fs::{AtFlags, Dir, FileType, Mode};
+    let mut items = Vec::new();
+    for entry in Dir::read_from(root).ok()? {
+        let entry = entry.ok()?;
+        let name = entry.file_name().to_str().ok()?;
+        if matches!(name, "." | "..") {
+            continue;
+        }
+        let stat = rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && Mode::from_raw_mode(stat.st_mode).contains(Mode::RUSR);
+        if !plain || stat.st_size as u64 > SMALL || items.len() == FEW {
+            return None;
+        }
+        items.push(Item { path: name.to_owned(), what: scan::regular(&stat, name, true).ok()? });
+    }
+    items.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Some(items)
 }
 
 fn plain_file(path: &Path, shown: &str, strict: bool) -> Result<What> {

@@ -28,6 +28,8 @@ mod ingest;
 mod lock;
 mod log;
 mod pack;
+#[cfg(target_os = "linux")]
+mod range;
 mod records;
 mod resync;
 mod scan;

@@ -10,7 +10,7 @@
 //! | `stat.cache` | digests of host files; may be lost |
 //! | `advice/<hex>` | what only saves time; may be lost |
 //! | `checkouts/<hex>` | folders that steps read, made once |
-//! | `locks/<hex>` | one for each key that is being worked on |
+//! | `locks/keys`, `locks/holders` | locks on keys that are being worked on, and whose they are; elsewhere than on Linux `locks/<hex>`, one for each |
 //! | `tmp/<session>/` | scratch of one process, swept when its lock is free |
 //! | `kept/` | working folders of failed steps |
 //! | `quarantine/` | what was damaged |
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 use crate::error::{Result, StoreError, io};
 use crate::fsx::{self, Stamp};
-use crate::lock::{KeyLock, TryLock};
+use crate::lock::{KeyLock, Keys, TryLock};
 use crate::log::Log;
 use crate::stat::StatCache;
 use crate::tree::Tree;
@@ -50,6 +50,7 @@ pub struct Store {
     pub(crate) warnings: Arc<Warnings>,
     /// Held shared as long as the store is open.
     pub(crate) lock: File,
+    keys: Keys,
     /// Blobs that this process has read in full and found sound, as they were then.
     pub(crate) verified: Mutex<HashMap<(Digest, bool), Stamp>>,
     /// Trees that this process has read.
@@ -88,6 +89,7 @@ impl Store {
             stats: StatCache::new(root.join("stat.cache")),
             warnings,
             lock,
+            keys: Keys::new(root.join("locks")),
             verified: Mutex::default(),
             trees: Mutex::default(),
             whole: Mutex::default(),
@@ -139,16 +141,12 @@ impl Store {
 
     /// Waits until this process alone works on a key, whichever processes share the store.
     pub fn lock_key(&self, key: &Digest) -> Result<KeyLock> {
-        KeyLock::wait(&self.lock_path(key))
+        self.keys.wait(key)
     }
 
     /// Takes the lock on a key, or says who holds it.
     pub fn try_lock_key(&self, key: &Digest) -> Result<TryLock> {
-        KeyLock::attempt(&self.lock_path(key))
-    }
-
-    fn lock_path(&self, key: &Digest) -> PathBuf {
-        self.root.join("locks").join(key.to_string())
+        self.keys.attempt(key)
     }
 
     /// The scratch folder of this process.

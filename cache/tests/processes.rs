@@ -189,7 +189,8 @@ fn one_process_makes_a_key_and_the_others_wait() {
     for step in 0..40u64 {
         assert_eq!(store.all(Kind::Record, &Digest::of(&step.to_le_bytes())).unwrap().len(), 1);
     }
-    assert_eq!(fs::read_dir(root.join("locks")).unwrap().count(), 0);
+    // On Linux two files, however many keys there were.
+    assert!(fs::read_dir(root.join("locks")).unwrap().count() <= 2);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
 //! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
+//! | `commits` | records of finished steps, made durable together |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
 //! | `measuring` | one measurement, from its manifest to its session |
@@ -23,6 +24,7 @@
 //! Nothing here prints, reads the environment or picks exit codes: events are the only way out.
 
 pub mod builtin;
+pub mod commits;
 pub mod contained;
 pub mod container;
 pub mod engine;
