@@ -11,7 +11,7 @@
 //!
 //! In reading order: `digest`, `tree` and `compose` say what content is; `frame`, `resync` and `log` keep small things;
 //! `blob` keeps large ones; `scan` and `ingest` bring things in, `walk` and `checkout` out; `stat` remembers host
-//! files; `advice` keeps what only saves time; `records` is what the runner knows; `gc` and `verify` look after all of it.
+//! files, and `seen` tells whether they changed; `advice` keeps what only saves time; `records` is what the runner knows; `gc` and `verify` look after all of it.
 
 mod advice;
 mod blob;
@@ -29,6 +29,7 @@ mod log;
 mod records;
 mod resync;
 mod scan;
+mod seen;
 mod stat;
 mod store;
 mod tree;
@@ -40,9 +41,11 @@ pub use blob::Blob;
 pub use compose::TreeBuilder;
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Fault, Result, StoreError};
+pub use fsx::Stamp;
 pub use gc::Collected;
 pub use lock::{KeyLock, TryLock};
 pub use records::Kind;
+pub use seen::{Lies, LogStamps};
 pub use store::{FORMAT, Store};
 pub use tree::{Entry, Totals, Tree};
 pub use verify::{Progress, Usage, Verified};

@@ -267,11 +267,16 @@ pub fn interrupted(site: &Site, done: &Done, file: &Path) -> String {
 /// The last line of a run that went well.
 pub fn summary(done: &Done) -> String {
     let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();
-    format!(
-        "{} ran, {} cached, {} unavailable, in {}",
-        count(|o| matches!(o, Outcome::Ran(_))),
-        count(|o| matches!(o, Outcome::Cached(_))),
-        count(|o| matches!(o, Outcome::Unavailable(_))),
-        time(done.seconds)
-    )
+    let ran = count(|o| matches!(o, Outcome::Ran(_)));
+    let cached = count(|o| matches!(o, Outcome::Cached(_)));
+    counts(ran, cached, count(|o| matches!(o, Outcome::Unavailable(_))), done.seconds)
+}
+
+/// The same of a run that had nothing to do.
+pub fn all_cached(cached: usize, seconds: f64) -> String {
+    counts(0, cached, 0, seconds)
+}
+
+fn counts(ran: usize, cached: usize, unavailable: usize, seconds: f64) -> String {
+    format!("{ran} ran, {cached} cached, {unavailable} unavailable, in {}", time(seconds))
 }

@@ -10,6 +10,7 @@
 //! | `needs` | what a step needs of the machine, and whether it is there |
 //! | `lookup` | what the store has for a key, and if nothing, why |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
+//! | `settled` | a run that found everything done, kept so that the next needs a look at each file and no more |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
@@ -37,6 +38,7 @@ pub mod program;
 pub mod runner;
 pub mod sandbox;
 pub mod secrets;
+pub mod settled;
 pub mod site;
 pub mod supervisor;
 pub mod survey;

@@ -13,6 +13,7 @@ use crate::host::Facts;
 use crate::pipeline::{Filter, Pipeline, Step, StepId};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
+use crate::resolve::kept::Testimony;
 
 /// One invocation's view of the world. `cli` fills it; nothing below reads the environment by itself.
 pub struct Site {
@@ -50,6 +51,8 @@ pub struct Asked {
     pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
+    /// What resolving saw of the disk, where nothing was to be said of it.
+    pub testimony: Option<Testimony>,
     /// Step name → key of the last run.
     pub last_keys: OnceCell<BTreeMap<String, Digest>>,
 }
