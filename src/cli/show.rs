@@ -93,6 +93,9 @@ fn result(store: &Store, record: &StepRecord) -> Result<String, StoreError> {
     if let Some(peak) = usage.peak_resident {
         out.push_str(&format!("memory  {} at most, in its largest process\n", size(peak)));
     }
+    if let Some(peak) = usage.peak_tree {
+        out.push_str(&format!("        {} at most seen, in all its processes together\n", size(peak)));
+    }
     Ok(out)
 }
 

@@ -11,6 +11,7 @@
 //! | `lookup` | what the store has for a key, and if nothing, why |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
 //! | `settled` | a run that found everything done, kept so that the next needs a look at each file and no more |
+//! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
@@ -33,6 +34,7 @@ pub mod measuring;
 pub mod needs;
 pub mod outcome;
 pub mod place;
+pub mod priority;
 pub mod process;
 pub mod program;
 pub mod runner;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pipe_cache::{Digest, Entry, Store};
 
 use super::outcome::Lack;
+use super::process::supervisors::Supervisors;
 use super::sandbox::Bubblewrap;
 use crate::host::Facts;
 use crate::pipeline::{Filter, Pipeline, Step, StepId};
@@ -39,6 +40,10 @@ pub struct Site {
     pub secret_files: BTreeMap<String, PathBuf>,
     /// Steps that may run at the same time, in processors.
     pub slots: u32,
+    /// Bytes of memory that steps may say they need at the same time.
+    pub memory: u64,
+    /// Nothing more starts once a step has failed.
+    pub fail_fast: bool,
     pub asked: Asked,
 }
 
@@ -53,6 +58,8 @@ pub struct Asked {
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
     /// What resolving saw of the disk, where nothing was to be said of it.
     pub testimony: Option<Testimony>,
+    /// Supervisors that this run has started and that run nothing now.
+    pub supervisors: Supervisors,
     /// Step name → key of the last run.
     pub last_keys: OnceCell<BTreeMap<String, Digest>>,
 }
