@@ -11,8 +11,8 @@
 //!
 //! In reading order: `digest`, `tree` and `compose` say what content is; `frame`, `resync` and `log` keep small things;
 //! `blob` keeps large ones; `scan` and `ingest` bring things in, `walk` and `checkout` out; `stat` remembers host
-//! files; `advice` keeps what only saves time; `records` is what the runner knows; `gc` and `verify` look after all of it; `pack`
-//! carries a part of it to another machine.
+//! files, and `seen` tells whether they changed; `advice` keeps what only saves time; `records` is what the runner knows;
+//! `gc` and `verify` look after all of it; `pack` carries a part of it to another machine.
 
 mod advice;
 mod blob;
@@ -33,6 +33,7 @@ mod range;
 mod records;
 mod resync;
 mod scan;
+mod seen;
 mod stat;
 mod store;
 mod tree;
@@ -44,10 +45,12 @@ pub use blob::Blob;
 pub use compose::TreeBuilder;
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Fault, Result, StoreError};
+pub use fsx::Stamp;
 pub use gc::Collected;
 pub use lock::{KeyLock, TryLock};
 pub use pack::{PACK_CHAIN, PACK_FORMAT, Pack, PackError, PackRecord, PackWriter, Section, Shape, Shelf, Written};
 pub use records::Kind;
+pub use seen::{Lies, LogStamps};
 pub use store::{FORMAT, Store};
 pub use tree::{Entry, Totals, Tree};
 pub use verify::{Progress, Usage, Verified};

@@ -30,6 +30,7 @@ pub mod results;
 pub mod run;
 pub mod runs;
 pub mod schema;
+pub mod settled;
 pub mod show;
 pub mod store;
 pub mod why;

@@ -1,11 +1,15 @@
 //! `pipe plan`: what would run and why. It takes the same path as `run`, up to where something would start.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use clap::Args;
 use serde_json::json;
 
 use super::output::{Format, print};
-use super::{Global, Target, exit, explain, load};
+use super::{Global, Target, exit, explain, load, settled};
 use crate::exec::outcome::{Product, Standing};
+use crate::exec::settled::Settled;
 use crate::exec::site::Site;
 use crate::exec::survey::{Look, Survey};
 use crate::pipeline::{Class, StepId};
@@ -22,6 +26,9 @@ pub struct Arguments {
 
 /// Prints the plan.
 pub fn main(global: &Global, arguments: &Arguments) -> u8 {
+    if arguments.format == Format::Text && settled::settled(global, &arguments.target, |s| print(&still(s))).is_some() {
+        return exit::DONE;
+    }
     let (site, survey) = match load::surveyed(global, &arguments.target) {
         Ok(pair) => pair,
         Err(code) => return code,
@@ -33,42 +40,79 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     exit::DONE
 }
 
-/// A line for each step, the wheels of one environment as one line where they stand alike.
+/// The plan of a site.
 fn text(site: &Site, survey: &Survey) -> String {
-    let mut lines: Vec<(String, String)> = Vec::new();
-    let mut counts = (0, 0, 0, 0);
-    let mut wheels: Vec<(String, String, usize)> = Vec::new();
+    let mut counts = Counts::default();
+    let mut lines = Lines::default();
     for &id in site.plan.order() {
         let standing = &survey.standings[&id];
         match standing {
-            Standing::Cached(_) => counts.0 += 1,
-            Standing::Runs(_) => counts.1 += 1,
-            Standing::Depends(_) => counts.2 += 1,
-            _ => counts.3 += 1,
+            Standing::Cached(_) => counts.cached += 1,
+            Standing::Runs(_) => counts.runs += 1,
+            Standing::Depends(_) => counts.depends += 1,
+            _ => counts.rest += 1,
         }
-        let said = explain::standing(site, standing);
         let step = site.step(id);
-        if let crate::pipeline::Action::FetchWheel(_) = step.action {
-            let group = step.name.rsplit_once('/').map_or(step.name.as_str(), |(group, _)| group).to_owned();
-            match wheels.iter_mut().find(|(name, text, _)| *name == group && *text == said) {
-                Some((_, _, count)) => *count += 1,
-                None => wheels.push((group, said, 1)),
-            }
-            continue;
+        let wheel = matches!(step.action, crate::pipeline::Action::FetchWheel(_));
+        lines.add(&step.name, wheel, explain::standing(site, standing).into());
+    }
+    lines.text(&counts)
+}
+
+/// The plan where nothing has moved since a run that found everything done.
+fn still(settled: &Settled) -> String {
+    let cached = settled.cached();
+    let mut lines = Lines::default();
+    for step in &settled.steps {
+        lines.add(step.name, step.wheel, Cow::Borrowed(if step.cached { "cached" } else { "not needed" }));
+    }
+    lines.text(&Counts { cached, rest: settled.steps.len() - cached, ..Counts::default() })
+}
+
+/// How many steps stand how.
+#[derive(Default)]
+struct Counts {
+    cached: usize,
+    runs: usize,
+    depends: usize,
+    rest: usize,
+}
+
+/// A line for each step, the wheels of one environment as one line where they stand alike.
+#[derive(Default)]
+struct Lines<'a> {
+    steps: Vec<(&'a str, Cow<'static, str>)>,
+    wheels: Vec<(&'a str, Cow<'static, str>, usize)>,
+}
+
+impl<'a> Lines<'a> {
+    fn add(&mut self, name: &'a str, wheel: bool, said: Cow<'static, str>) {
+        if !wheel {
+            self.steps.push((name, said));
+            return;
         }
-        lines.push((step.name.clone(), said));
+        let group = name.rsplit_once('/').map_or(name, |(group, _)| group);
+        match self.wheels.iter_mut().find(|(name, text, _)| *name == group && *text == said) {
+            Some((_, _, count)) => *count += 1,
+            None => self.wheels.push((group, said, 1)),
+        }
     }
-    let mut all: Vec<(String, String)> =
-        wheels.into_iter().map(|(group, said, count)| (format!("{group}/… ({count} wheels)"), said)).collect();
-    all.append(&mut lines);
-    let width = all.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(48);
-    let mut out = String::new();
-    for (name, said) in all {
-        out.push_str(&format!("  {name:width$}  {said}\n"));
+
+    fn text(self, counts: &Counts) -> String {
+        let wheels = self.wheels.into_iter();
+        let wheels: Vec<(String, Cow<str>)> =
+            wheels.map(|(group, said, count)| (format!("{group}/… ({count} wheels)"), said)).collect();
+        let all =
+            || wheels.iter().map(|(name, said)| (name.as_str(), said)).chain(self.steps.iter().map(|(n, s)| (*n, s)));
+        let width = all().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(48);
+        let mut out = String::new();
+        for (name, said) in all() {
+            let _ = writeln!(out, "  {name:width$}  {said}");
+        }
+        let Counts { cached, runs, depends, rest } = counts;
+        let _ = writeln!(out, "{cached} cached, {runs} to run, {depends} that depend on those, {rest} not to run");
+        out
     }
-    let (cached, runs, depends, rest) = counts;
-    out.push_str(&format!("{cached} cached, {runs} to run, {depends} that depend on those, {rest} not to run\n"));
-    out
 }
 
 /// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.

@@ -132,7 +132,8 @@ pub fn export(global: &Global, site: &Site, done: &Done) -> Result<(), String> {
     for (&id, outcome) in &done.outcomes {
         let (Some(name), Some(Product::Output(entry))) = (&site.step(id).export, outcome.product()) else { continue };
         let place = global.out.join(&site.pipeline.name).join(name);
-        give_back(site, entry, &place).map_err(|error| format!("`{}` can't be given back: {error}", place.display()))?;
+        give_back(site, entry, &place)
+            .map_err(|error| format!("`{}` can't be given back: {error}", place.display()))?;
     }
     Ok(())
 }
@@ -310,11 +311,16 @@ pub fn stopped(site: &Site, done: &Done, step: StepId) -> String {
 /// The last line of a run that went well.
 pub fn summary(done: &Done) -> String {
     let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();
-    format!(
-        "{} ran, {} cached, {} unavailable, in {}",
-        count(|o| matches!(o, Outcome::Ran(_))),
-        count(|o| matches!(o, Outcome::Cached(_))),
-        count(|o| matches!(o, Outcome::Unavailable(_))),
-        time(done.seconds)
-    )
+    let ran = count(|o| matches!(o, Outcome::Ran(_)));
+    let cached = count(|o| matches!(o, Outcome::Cached(_)));
+    counts(ran, cached, count(|o| matches!(o, Outcome::Unavailable(_))), done.seconds)
+}
+
+/// The same of a run that had nothing to do.
+pub fn all_cached(cached: usize, seconds: f64) -> String {
+    counts(0, cached, 0, seconds)
+}
+
+fn counts(ran: usize, cached: usize, unavailable: usize, seconds: f64) -> String {
+    format!("{ran} ran, {cached} cached, {unavailable} unavailable, in {}", time(seconds))
 }

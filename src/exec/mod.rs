@@ -10,6 +10,7 @@
 //! | `needs` | what a step needs of the machine, and whether it is there |
 //! | `lookup` | what the store has for a key, and if nothing, why |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
+//! | `settled` | a run that found everything done, kept so that the next needs a look at each file and no more |
 //! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
 //! | `commits` | records of finished steps, made durable together |
@@ -41,6 +42,7 @@ pub mod program;
 pub mod runner;
 pub mod sandbox;
 pub mod secrets;
+pub mod settled;
 pub mod site;
 pub mod supervisor;
 pub mod survey;

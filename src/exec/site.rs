@@ -14,6 +14,7 @@ use crate::host::Facts;
 use crate::pipeline::{Filter, Pipeline, Step, StepId};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
+use crate::resolve::kept::Testimony;
 
 /// One invocation's view of the world. `cli` fills it; nothing below reads the environment by itself.
 pub struct Site {
@@ -55,6 +56,8 @@ pub struct Asked {
     pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
+    /// What resolving saw of the disk, where nothing was to be said of it.
+    pub testimony: Option<Testimony>,
     /// Supervisors that this run has started and that run nothing now.
     pub supervisors: Supervisors,
     /// Step name → key of the last run.
