@@ -11,10 +11,12 @@
 //!
 //! In reading order: `digest`, `tree` and `compose` say what content is; `frame`, `resync` and `log` keep small things;
 //! `blob` keeps large ones; `scan` and `ingest` bring things in, `walk` and `checkout` out; `stat` remembers host
-//! files; `advice` keeps what only saves time; `records` is what the runner knows; `gc` and `verify` look after all of it.
+//! files; `advice` keeps what only saves time; `records` is what the runner knows; `lease`, `live`, `cheapest`, `gc`,
+//! `verify` and `repair` look after all of it.
 
 mod advice;
 mod blob;
+mod cheapest;
 mod checkout;
 mod compose;
 mod digest;
@@ -24,9 +26,12 @@ mod fsx;
 mod gc;
 mod hash;
 mod ingest;
+mod lease;
+mod live;
 mod lock;
 mod log;
 mod records;
+mod repair;
 mod resync;
 mod scan;
 mod stat;
@@ -37,12 +42,14 @@ mod walk;
 mod warn;
 
 pub use blob::Blob;
+pub use cheapest::{Candidate, Dropped};
 pub use compose::TreeBuilder;
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Fault, Result, StoreError};
-pub use gc::Collected;
+pub use gc::{Collect, Collected, Keep, KeepsRecord};
 pub use lock::{KeyLock, TryLock};
 pub use records::Kind;
+pub use repair::{Holds, Repaired};
 pub use store::{FORMAT, Store};
 pub use tree::{Entry, Totals, Tree};
 pub use verify::{Progress, Usage, Verified};
