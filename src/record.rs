@@ -184,3 +184,12 @@ pub struct RunStep {
     /// Manifest leaf → where its value was written (`file:line:col`, or a flag).
     pub origins: BTreeMap<String, String>,
 }
+
+/// That a run or a key is held on to, or no longer is: the last one of a digest counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    pub format: u32,
+    pub pinned: bool,
+    /// What the person called it.
+    pub name: String,
+}

@@ -92,6 +92,7 @@ impl Store {
     pub fn take_file(&self, path: &Path) -> Result<Entry> {
         let shown = path.to_string_lossy();
         let what = plain_file(path, &shown, true)?;
+        let _touch = self.leases.touch()?;
         let batch = Batch::default();
         let near = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let near = open_root(near, Way::Copy)?;
@@ -101,6 +102,7 @@ impl Store {
         if let Some(movable) = taken.movable {
             self.move_in(rustix::fs::CWD, path, &shown, &movable, true)?;
         }
+        self.leases.note(&taken.entry);
         self.sync_blobs()?;
         match std::fs::remove_file(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -152,9 +154,13 @@ impl Store {
             return Err(scan::unstorable(&shown, Fault::NotAFile));
         };
         let what = What::File { stamp, executable, linked: false };
+        let _touch = if way.stores() { Some(self.leases.touch()?) } else { None };
         let batch = Batch::default();
         let entry = self.one(rustix::fs::CWD, &real, &shown, &what, way, &batch)?.entry;
         self.write_batch(&batch)?;
+        if way.stores() {
+            self.leases.note(&entry);
+        }
         Ok(entry)
     }
 
@@ -165,6 +171,7 @@ impl Store {
     fn ingest_part(&self, folder: &Path, way: Way, keeps: Option<scan::Keeps<'_>>) -> Result<Entry> {
         let root = open_root(folder, way)?;
         let way = if way == Way::Take && !self.same_disk(&root)? { Way::Copy } else { way };
+        let _touch = if way.stores() { Some(self.leases.touch()?) } else { None };
         let items = match keeps {
             Some(keeps) => scan::scan_part(&root, keeps)?,
             None => scan::scan(&root, way == Way::Take)?,
@@ -191,6 +198,7 @@ impl Store {
         })?;
         if way.stores() {
             self.write_batch(&batch)?;
+            self.leases.note(&entry);
             // One sync of the disk covers all the names as well.
             if moved {
                 let mut folders = held(&self.unsynced);
@@ -225,7 +233,7 @@ impl Store {
         let entry = |digest| Entry::File { digest, size: stamp.size, executable: *executable };
         if matches!(way, Way::Copy | Way::Hash)
             && let Some(entry) = self.stats.get(stamp).map(entry)
-            && (way == Way::Hash || self.contains(&entry))
+            && (way == Way::Hash || self.has(&entry))
         {
             if way == Way::Copy {
                 self.rely_on_entry(&entry);
@@ -237,7 +245,10 @@ impl Store {
         let Some((file, stat)) = opened else {
             return Err(scan::unstorable(path, Fault::NotAFile));
         };
-        if Stamp::of(&stat) != *stamp {
+        let found = Stamp::of(&stat);
+        // A checkout shares its files with others, and each further name of one is a new time of change.
+        let same = if way == Way::HashAfresh { found.same_content(stamp) } else { found == *stamp };
+        if !same {
             return Err(StoreError::Changed { path: path.to_owned() });
         }
         let movable = way == Way::Take && !linked && stamp.size > SMALL;
