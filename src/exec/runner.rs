@@ -19,7 +19,7 @@ use pipe_cache::{Digest, Entry, StoreError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::lookup;
-use super::outcome::{Outcome, Product, Standing};
+use super::outcome::{Outcome, Product, Standing, Why};
 use super::process::Cancel;
 use super::site::Site;
 use super::survey::{Known, Manifests, Survey};
@@ -35,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Done {
     pub outcomes: BTreeMap<StepId, Outcome>,
     pub manifests: Manifests,
+    /// Why each step that had to run had to, as far as it came to a key.
+    pub whys: BTreeMap<StepId, Why>,
     pub interrupted: bool,
     pub seconds: f64,
 }
@@ -63,6 +65,7 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
         site,
         states: BTreeMap::new(),
         manifests: Manifests::new(),
+        whys: BTreeMap::new(),
         work: FuturesUnordered::new(),
         free: site.slots,
         measuring: false,
@@ -80,6 +83,7 @@ struct Runner<'a> {
     site: &'a Site,
     states: BTreeMap<StepId, State>,
     manifests: Manifests,
+    whys: BTreeMap<StepId, Why>,
     work: FuturesUnordered<LocalBoxFuture<'a, (StepId, Outcome)>>,
     free: u32,
     measuring: bool,
@@ -142,7 +146,13 @@ impl<'a> Runner<'a> {
                 State::Waiting | State::Ready { .. } | State::Running { .. } => (id, Outcome::Cancelled),
             })
             .collect();
-        Ok(Done { outcomes, manifests: self.manifests, interrupted, seconds: self.started.elapsed().as_secs_f64() })
+        Ok(Done {
+            outcomes,
+            manifests: self.manifests,
+            whys: self.whys,
+            interrupted,
+            seconds: self.started.elapsed().as_secs_f64(),
+        })
     }
 
     /// The only place where a state changes.
@@ -200,7 +210,10 @@ impl<'a> Runner<'a> {
         self.manifests.insert(id, (key, manifest.clone()));
         match lookup::lookup(self.site, id, &manifest, &key)? {
             Ok(product) => self.end(id, Outcome::Cached(product)),
-            Err(_) => self.set(id, State::Ready { manifest, key }),
+            Err(why) => {
+                self.whys.insert(id, why);
+                self.set(id, State::Ready { manifest, key });
+            }
         }
         Ok(())
     }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipe_cache::{Digest, Entry, Store};
+use pipe_cache::{Entry, Store};
 
+use super::lookup::LastRun;
+use super::nearest::Index;
 use super::outcome::Lack;
 use super::sandbox::Bubblewrap;
 use crate::host::Facts;
@@ -50,8 +52,9 @@ pub struct Asked {
     pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
-    /// Step name → key of the last run.
-    pub last_keys: OnceCell<BTreeMap<String, Digest>>,
+    pub last_run: OnceCell<LastRun>,
+    /// The store's manifests; read when a step without an earlier run asks.
+    pub nearest: OnceCell<Index>,
 }
 
 impl Site {
