@@ -57,6 +57,10 @@ pub struct StepUsage {
     pub system_ns: u64,
     /// Largest peak resident set of one process of the step.
     pub peak_resident: Option<u64>,
+    /// Most memory that all processes of the step held together, pages that they share counted once, as it was looked at
+    /// from time to time (first after 20 ms, later every 250 ms): a short peak may be missed, and a short step has none.
+    #[serde(default)]
+    pub peak_tree: Option<u64>,
 }
 
 /// One process that measured one cell: appended to the sessions of its question and machine, never replaced.

@@ -23,6 +23,8 @@ pub(crate) const SMALL: u64 = 4096;
 /// Kinds of frames in the pack.
 pub(crate) const BLOB: u8 = 1;
 pub(crate) const TREE: u8 = 2;
+/// A tree that came without all of its content: what lies where is known, and it never counts as being here.
+pub(crate) const OUTLINE: u8 = 3;
 
 /// Content of the store, verified before the first byte is read.
 #[derive(Debug)]
@@ -95,7 +97,11 @@ impl Store {
         if let Some(tree) = held(&self.trees).get(digest) {
             return Ok(Some(tree.clone()));
         }
-        let Some(bytes) = self.pack.last(TREE, digest)? else {
+        let found = match self.pack.last(TREE, digest)? {
+            None => self.pack.last(OUTLINE, digest)?,
+            found => found,
+        };
+        let Some(bytes) = found else {
             return Ok(None);
         };
         let fits = Tree::digest_of_encoding(&bytes) == *digest;

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use crate::blob::{BLOB, TREE};
+use crate::blob::{BLOB, OUTLINE, TREE};
 use crate::error::{Result, StoreError, io};
 use crate::log::Log;
 use crate::records::Kind;
@@ -97,7 +97,7 @@ impl Store {
         self.sweep_blobs(&live, grace, &mut done)?;
         let (packed, bytes) = self.rewrite(&self.pack, |kind, key, _| match kind {
             BLOB => live.content.contains(key),
-            TREE => live.trees.contains(key),
+            TREE | OUTLINE => live.trees.contains(key),
             _ => true,
         })?;
         done.packed = packed;

@@ -11,7 +11,8 @@
 //!
 //! In reading order: `digest`, `tree` and `compose` say what content is; `frame`, `resync` and `log` keep small things;
 //! `blob` keeps large ones; `scan` and `ingest` bring things in, `walk` and `checkout` out; `stat` remembers host
-//! files; `advice` keeps what only saves time; `records` is what the runner knows; `gc` and `verify` look after all of it.
+//! files; `advice` keeps what only saves time; `records` is what the runner knows; `gc` and `verify` look after all of it; `pack`
+//! carries a part of it to another machine.
 
 mod advice;
 mod blob;
@@ -26,6 +27,7 @@ mod hash;
 mod ingest;
 mod lock;
 mod log;
+mod pack;
 mod records;
 mod resync;
 mod scan;
@@ -42,6 +44,7 @@ pub use digest::{Digest, ParseDigestError};
 pub use error::{Fault, Result, StoreError};
 pub use gc::Collected;
 pub use lock::{KeyLock, TryLock};
+pub use pack::{PACK_CHAIN, PACK_FORMAT, Pack, PackError, PackRecord, PackWriter, Section, Shape, Shelf, Written};
 pub use records::Kind;
 pub use store::{FORMAT, Store};
 pub use tree::{Entry, Totals, Tree};

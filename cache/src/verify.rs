@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::Digest;
-use crate::blob::{BLOB, TREE};
+use crate::blob::{BLOB, OUTLINE, TREE};
 use crate::error::{Result, io};
 use crate::store::{Store, held};
 use crate::tree::{Entry, Tree};
@@ -140,7 +140,7 @@ impl Store {
         let damaged = self.pack.each(None, |kind, key, payload| {
             let fits = match kind {
                 BLOB => Digest::of(payload) == *key,
-                TREE => Tree::digest_of_encoding(payload) == *key && Tree::decode(payload).is_some(),
+                TREE | OUTLINE => Tree::digest_of_encoding(payload) == *key && Tree::decode(payload).is_some(),
                 _ => true,
             };
             wrong += u64::from(!fits);

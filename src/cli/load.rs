@@ -50,6 +50,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         }
     }
     let slots = jobs.unwrap_or(facts.machine.usable_cores).max(1);
+    let memory = room_for_steps(facts.machine.memory_gib);
     Ok(Site {
         pipeline,
         plan,
@@ -65,8 +66,18 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         out: absolute(&global.out, "--out")?,
         secret_files,
         slots,
+        memory,
+        fail_fast: false,
         asked: Asked::default(),
     })
+}
+
+/// Bytes of memory that steps may need together: nine tenths of the machine's, since the rest of it lives too.
+fn room_for_steps(gib: u64) -> u64 {
+    match gib {
+        0 => u64::MAX,
+        gib => (gib << 30) / 10 * 9,
+    }
 }
 
 /// A site, and where each of its steps stands.

@@ -79,6 +79,9 @@ fn write(name: &str, printed: &[Printed]) {
     if printed.is_empty() {
         note(&format!("pipe: nothing ran in `{name}`; `pipe show {name}` names its steps"));
     }
+    if printed.len() > 1 && printed.iter().all(|printed| matches!(printed.text, Text::None)) {
+        note(&format!("pipe: {} steps ran in `{name}`, and none printed anything", printed.len()));
+    }
     for Printed { step, text, .. } in printed {
         match text {
             Text::Kept(bytes) => {
@@ -90,6 +93,8 @@ fn write(name: &str, printed: &[Printed]) {
                 let end = if printed.len() > 1 && !text.is_empty() && !text.ends_with('\n') { "\n" } else { "" };
                 out(To::Out, &format!("{text}{end}"));
             }
+            // Of many steps, most print nothing.
+            Text::None if printed.len() > 1 => {}
             Text::None => note(&format!("pipe: `{step}` left no log: it printed nothing, or it never ended well")),
             Text::Gone => note(&format!("pipe: the log of `{step}` is no longer in the store")),
         }

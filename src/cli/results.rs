@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pipe_cache::{Digest, Kind, StoreError};
+use pipe_cache::{Digest, Entry, Kind, StoreError};
 
 use super::output::{To, colour, width};
 use super::progress::time;
@@ -130,24 +130,61 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
 /// Gives back what the pipeline exports, where it is missing or was edited.
 pub fn export(global: &Global, site: &Site, done: &Done) -> Result<(), String> {
     for (&id, outcome) in &done.outcomes {
-        let step = site.step(id);
-        let (Some(name), Some(Product::Output(entry))) = (&step.export, outcome.product()) else { continue };
+        let (Some(name), Some(Product::Output(entry))) = (&site.step(id).export, outcome.product()) else { continue };
         let place = global.out.join(&site.pipeline.name).join(name);
-        if site.store.same_as(entry, &place).unwrap_or(false) {
-            continue;
-        }
-        let wrong = |error: &dyn std::fmt::Display| format!("`{}` can't be given back: {error}", place.display());
-        if let Some(parent) = place.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| wrong(&error))?;
-        }
-        if place.is_dir() {
-            std::fs::remove_dir_all(&place).map_err(|error| wrong(&error))?;
-        } else if place.exists() {
-            std::fs::remove_file(&place).map_err(|error| wrong(&error))?;
-        }
-        site.store.copy_out(entry, &place).map_err(|error| wrong(&error))?;
+        give_back(site, entry, &place).map_err(|error| format!("`{}` can't be given back: {error}", place.display()))?;
     }
     Ok(())
+}
+
+/// Makes the place hold this and nothing else. It is made beside it and then takes its place, so that whoever looks,
+/// also after a kill, finds what was there or what is there now, and no part of either.
+fn give_back(site: &Site, entry: &Entry, place: &Path) -> Result<(), StoreError> {
+    let wrong = |source: std::io::Error| StoreError::Io { action: "give back", path: place.to_owned(), source };
+    let (Some(folder), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
+    let beside = folder.join(format!(".{}.new", name.to_string_lossy()));
+    let is_left = beside.symlink_metadata().is_ok();
+    let is_same = site.store.same_as(entry, place).unwrap_or(false);
+    if is_same && !is_left {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder).map_err(wrong)?;
+    // Two runs that give back the same take turns. A file system without such locks has to do without.
+    let turn = std::fs::File::open(folder).map_err(wrong)?;
+    let _ = turn.lock();
+    remove(&beside).map_err(wrong)?;
+    if is_same {
+        return Ok(());
+    }
+    let done = site.store.copy_out(entry, &beside).and_then(|()| swap(&beside, place).map_err(wrong));
+    done.and(remove(&beside).map_err(wrong))
+}
+
+/// Gives a new thing the name of an old one. What was there is then under the other name, or gone.
+fn swap(new: &Path, place: &Path) -> std::io::Result<()> {
+    if place.symlink_metadata().is_ok() {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{CWD, RenameFlags};
+            match rustix::fs::renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+                // Some network and FUSE file systems can't.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+                other => return Ok(other?),
+            }
+        }
+        remove(place)?;
+    }
+    std::fs::rename(new, place)
+}
+
+/// Removes whatever is there, which may be nothing.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Stores which step had which key and how the run went, for `why`, estimates and garbage collection.
@@ -295,6 +332,12 @@ pub fn interrupted(site: &Site, done: &Done, file: &Path) -> String {
         site.store.root().display(),
         file.display()
     )
+}
+
+/// What `--fail-fast` kept from starting.
+pub fn stopped(site: &Site, done: &Done, step: StepId) -> String {
+    let open = done.outcomes.values().filter(|outcome| matches!(outcome, Outcome::Cancelled)).count();
+    format!("`--fail-fast`: {open} more step(s) were not started, since `{}` failed\n", site.step(step).name)
 }
 
 /// The last line of a run that went well.

@@ -30,6 +30,15 @@ pub struct Arguments {
     /// How many processors builds may use [default: all that are usable]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
+    /// Memory that builds may need together, in GiB [default: nine tenths of this machine's]
+    #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
+    memory: Option<u32>,
+    /// Starts nothing more once a step has failed; what runs is let to its end, and kept
+    #[arg(long)]
+    fail_fast: bool,
+    /// Goes on with all that does not need a failed step, which is the default
+    #[arg(long, conflicts_with = "fail_fast")]
+    keep_going: bool,
     /// Writes what happens as JSON lines
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
@@ -41,7 +50,11 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 }
 
 fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
-    let site = load::site(global, &arguments.target, arguments.jobs)?;
+    let mut site = load::site(global, &arguments.target, arguments.jobs)?;
+    site.fail_fast = arguments.fail_fast;
+    if let Some(gib) = arguments.memory {
+        site.memory = u64::from(gib) << 30;
+    }
     let required = load::patterns(&arguments.require, "--require")?;
     let survey = survey_with_manifests(&site).map_err(fault)?;
     if arguments.require_cached {
@@ -202,6 +215,9 @@ fn conclude(
     let failures = results::failures(site, done, &arguments.target.file);
     if !failures.is_empty() {
         note(&failures);
+        if let Some(step) = done.stopped_by {
+            note(&results::stopped(site, done, step));
+        }
         code = code.max(exit::STEP);
     }
     for lack in files::faults(site) {

@@ -194,6 +194,9 @@ fn result(store: &Store, record: &StepRecord) -> Result<String, StoreError> {
     if let Some(peak) = usage.peak_resident {
         out.push_str(&format!("memory  {} at most, in its largest process\n", size(peak)));
     }
+    if let Some(peak) = usage.peak_tree {
+        out.push_str(&format!("        {} at most seen, in all its processes together\n", size(peak)));
+    }
     Ok(out)
 }
 
@@ -280,6 +283,7 @@ fn key_json(store: &Store, key: &Digest, past: &Past) -> Result<Value, StoreErro
             "user_seconds": record.usage.user_ns as f64 / 1e9,
             "system_seconds": record.usage.system_ns as f64 / 1e9,
             "peak_resident_bytes": record.usage.peak_resident,
+            "peak_tree_bytes": record.usage.peak_tree,
         }))
     });
     let sessions = past.sessions.iter().map(|session| {

@@ -20,21 +20,40 @@ use crate::measure::enough::{Enough, enough};
 use crate::pipeline::{Action, Class, Measure, Place, StepId};
 use crate::record::{CautionCode, FORMAT, Session, StepRecord};
 
+/// Why a look-up gives nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Miss {
+    /// Nothing is known of the key. What differs from what is known takes a search of its own: [`why`].
+    Unknown,
+    /// There is something, but it does not serve.
+    Unfit(Why),
+}
+
 /// What the store has for `key`, or why it has nothing to reuse.
 pub fn lookup(site: &Site, id: StepId, manifest: &Manifest, key: &Digest) -> Result<Result<Product, Why>, StoreError> {
+    Ok(match find(site, id, key)? {
+        Ok(product) => Ok(product),
+        Err(Miss::Unfit(why)) => Err(why),
+        Err(Miss::Unknown) => Err(why(site, id, manifest)?),
+    })
+}
+
+/// What the store has for `key`. A run asks no more than this: it starts what is missing, whatever the reason.
+pub fn find(site: &Site, id: StepId, key: &Digest) -> Result<Result<Product, Miss>, StoreError> {
     let step = site.step(id);
     if let Action::Measure(measure) = &step.action {
-        return lookup_sessions(site, id, measure, manifest, key);
+        return find_sessions(site, measure, key);
     }
     let Some(record) = step_record(site, key)? else {
-        return Ok(Err(why(site, id, manifest)?));
+        return Ok(Err(Miss::Unknown));
     };
     // Steps of ours run in this process; only the user's processes are held in a sandbox.
     if matches!(step.action, Action::Run(_)) && record.sandbox < site.sandbox {
-        return Ok(Err(Why::WeakerSandbox { had: record.sandbox.name(), asked: site.sandbox.name() }));
+        let why = Why::WeakerSandbox { had: record.sandbox.name(), asked: site.sandbox.name() };
+        return Ok(Err(Miss::Unfit(why)));
     }
     if !site.store.complete(&record.output) {
-        return Ok(Err(Why::Gone { what: record.output.to_string() }));
+        return Ok(Err(Miss::Unfit(Why::Gone { what: record.output.to_string() })));
     }
     Ok(Ok(match step.action {
         Action::Compare(_) => Product::Compared(record.output),
@@ -92,25 +111,19 @@ pub fn sessions(site: &Site, measure: &Measure, question: &Digest) -> Result<Vec
     Ok(set)
 }
 
-fn lookup_sessions(
-    site: &Site,
-    id: StepId,
-    measure: &Measure,
-    manifest: &Manifest,
-    question: &Digest,
-) -> Result<Result<Product, Why>, StoreError> {
+fn find_sessions(site: &Site, measure: &Measure, question: &Digest) -> Result<Result<Product, Miss>, StoreError> {
     let set = sessions(site, measure, question)?;
     if set.is_empty() {
-        return Ok(Err(why(site, id, manifest)?));
+        return Ok(Err(Miss::Unknown));
     }
     if site.remeasure {
-        return Ok(Err(Why::Forced));
+        return Ok(Err(Miss::Unfit(Why::Forced)));
     }
     for session in &set {
         if let Some(outputs) = &session.outputs
             && !site.store.complete(outputs)
         {
-            return Ok(Err(Why::Gone { what: format!("outputs {outputs}") }));
+            return Ok(Err(Miss::Unfit(Why::Gone { what: format!("outputs {outputs}") })));
         }
     }
     if set.iter().any(|session| session.fault.is_some()) {
@@ -124,7 +137,8 @@ fn lookup_sessions(
     let out_of_time = ran_out && spent >= measure.sampling.max_time.mul_f64(0.8);
     Ok(match enough(&samples, &measure.sampling) {
         Enough::More(more) if !out_of_time => {
-            Err(Why::MoreSamples { have: samples.len(), reason: format!("{more} more asked for by the sampling rule") })
+            let reason = format!("{more} more asked for by the sampling rule");
+            Err(Miss::Unfit(Why::MoreSamples { have: samples.len(), reason }))
         }
         _ => Ok(Product::Sessions(set)),
     })

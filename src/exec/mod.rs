@@ -12,6 +12,7 @@
 //! | `nearest` | the stored manifest that is nearest to one without a result |
 //! | `history` | the runs that the store remembers |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
+//! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
@@ -36,6 +37,7 @@ pub mod nearest;
 pub mod needs;
 pub mod outcome;
 pub mod place;
+pub mod priority;
 pub mod process;
 pub mod program;
 pub mod runner;

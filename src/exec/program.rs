@@ -19,7 +19,7 @@ use super::work::{Job, Made, Unmade, ended, tail};
 use super::workdir::{self, Layout};
 use super::world;
 use super::{sandbox, secrets};
-use crate::pipeline::{Arg, Class, Run, StepId};
+use crate::pipeline::{Arg, Run, StepId};
 use crate::record::Sandbox;
 
 /// Lines of a failed step's log that its message shows.
@@ -54,8 +54,8 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
             workdir: secrets.keep(job, workdir),
         };
         let failure = secrets::hide_in(failure, &secrets.redactor);
-        // What comes over a network may come the next time; a build would fail the same way again.
-        return Err(if step.class == Class::Fetch { Unmade::Passing(failure) } else { Unmade::Failed(failure) });
+        // Who gave the step a `retry` expects that it may go better; without one it is over.
+        return Err(Unmade::Passing(failure));
     }
     let out = root.join("out");
     let checked = check_outputs(run, &out).map_err(|message| (message, None));

@@ -29,7 +29,7 @@ pub use self::bubblewrap::Bubblewrap;
 pub use self::probe::{Probe, ProbeError, probe};
 
 use super::process::{ProcessError, ProcessSpec};
-use super::supervisor::wire::{Confine, Start};
+use super::supervisor::wire::{Confine, Start, Streams};
 use crate::record::Sandbox;
 
 /// A read-only input: `host` is seen at `at`, below the working folder.
@@ -85,6 +85,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
         confine,
         memory: spec.memory,
         secrets: spec.secrets.clone(),
+        streams: Streams::Log,
     };
     match spec.sandbox {
         Sandbox::Off => Ok(direct(&spec.program, spec.args.clone(), Confine::Off)),
@@ -105,6 +106,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
                 confine: Confine::Namespaces,
                 memory: spec.memory,
                 secrets: spec.secrets.clone(),
+                streams: Streams::Log,
             })
         }
     }

@@ -10,6 +10,7 @@ use pipe_cache::{Entry, Store};
 use super::lookup::LastRun;
 use super::nearest::Index;
 use super::outcome::Lack;
+use super::process::supervisors::Supervisors;
 use super::sandbox::Bubblewrap;
 use crate::host::Facts;
 use crate::pipeline::{Filter, Pipeline, Step, StepId};
@@ -40,6 +41,10 @@ pub struct Site {
     pub secret_files: BTreeMap<String, PathBuf>,
     /// Steps that may run at the same time, in processors.
     pub slots: u32,
+    /// Bytes of memory that steps may say they need at the same time.
+    pub memory: u64,
+    /// Nothing more starts once a step has failed.
+    pub fail_fast: bool,
     pub asked: Asked,
 }
 
@@ -55,6 +60,8 @@ pub struct Asked {
     pub last_run: OnceCell<LastRun>,
     /// The store's manifests; read when a step without an earlier run asks.
     pub nearest: OnceCell<Index>,
+    /// Supervisors that this run has started and that run nothing now.
+    pub supervisors: Supervisors,
 }
 
 impl Site {

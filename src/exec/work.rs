@@ -137,7 +137,10 @@ pub async fn work(job: Job<'_>) -> Outcome {
                 tried += 1;
                 let step = job.site.step(job.id).name.clone();
                 let _ = job.progress.send(Event::Retried { step, attempt: tried + 1, cause: failure.message });
-                tokio::time::sleep(Duration::from_secs(1 << tried.min(5))).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause(tried)) => {}
+                    () = job.cancel.cancelled() => return Outcome::Cancelled,
+                }
             }
             Err(Unmade::Failed(failure) | Unmade::Passing(failure)) => return Outcome::Failed(failure),
         }
@@ -150,6 +153,11 @@ pub async fn work(job: Job<'_>) -> Outcome {
         // A result that can't be stored is a failed step: later runs would not know of it.
         Err(error) => failed(error.to_string()),
     }
+}
+
+/// How long to wait before an attempt: whatever stood in the way needs a little longer each time.
+pub fn pause(tried: u32) -> Duration {
+    Duration::from_secs(1 << tried.min(5)) / 2
 }
 
 fn failed(message: String) -> Outcome {

@@ -251,7 +251,7 @@ pub fn runtime(site: &Site) -> Result<crate::host::Runtime, Lack> {
 
 /// What starts this run's processes.
 pub fn launcher(site: &Site) -> Launcher {
-    Launcher { exe: site.exe.clone(), bubblewrap: site.bubblewrap.clone() }
+    Launcher { exe: site.exe.clone(), bubblewrap: site.bubblewrap.clone(), supervisors: site.asked.supervisors.clone() }
 }
 
 /// The answer of a sandbox probe, as the store keeps it.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::{NETWORK_FILES, PROCESSOR_FILES, STRICT_SECRETS, STRICT_WORKDIR, SYSTEM_FILES, SYSTEM_FOLDERS};
 use crate::exec::process::ProcessSpec;
-use crate::exec::supervisor::stage::is_loader_variable;
+use crate::exec::supervisor::confine::is_loader_variable;
 
 /// The program `bwrap`, and what its version can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
