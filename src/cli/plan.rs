@@ -2,16 +2,20 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Format, print};
-use super::{Global, Target, exit, explain, load, settled};
+use super::forecast::{Forecast, forecast, may_run};
+use super::output::{Format, note, print};
+use super::progress::time;
+use super::{Global, Target, exit, explain, history, load, settled};
+use crate::exec::files;
 use crate::exec::outcome::{Product, Standing};
 use crate::exec::settled::Settled;
 use crate::exec::site::Site;
-use crate::exec::survey::{Look, Survey};
+use crate::exec::survey::{Look, Survey, survey};
 use crate::pipeline::{Class, StepId};
 
 /// The flags of `pipe plan`.
@@ -19,29 +23,84 @@ use crate::pipeline::{Class, StepId};
 pub struct Arguments {
     #[command(flatten)]
     target: Target,
+    /// Says what would run if a parameter had this value; several flags add up
+    #[arg(long = "if", value_name = "NAME=VALUE")]
+    sets: Vec<String>,
+    /// Says what would run if this file were edited; several flags add up
+    #[arg(long = "if-changed", value_name = "FILE")]
+    edits: Vec<PathBuf>,
     /// How the plan is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-/// Prints the plan.
-pub fn main(global: &Global, arguments: &Arguments) -> u8 {
-    if arguments.format == Format::Text && settled::settled(global, &arguments.target, |s| print(&still(s))).is_some() {
-        return exit::DONE;
-    }
-    let (site, survey) = match load::surveyed(global, &arguments.target) {
-        Ok(pair) => pair,
-        Err(code) => return code,
-    };
-    match arguments.format {
-        Format::Text => print(&text(&site, &survey)),
-        Format::Json => print(&json(&site, &survey)),
-    }
-    exit::DONE
+/// What is supposed, and how many steps may run without that.
+struct Supposed {
+    words: Vec<String>,
+    runs_anyhow: usize,
 }
 
-/// The plan of a site.
-fn text(site: &Site, survey: &Survey) -> String {
+/// Prints the plan.
+pub fn main(global: &Global, arguments: &Arguments) -> u8 {
+    plan(global, arguments).unwrap_or_else(|code| code)
+}
+
+fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
+    let as_it_is = arguments.sets.is_empty() && arguments.edits.is_empty();
+    if as_it_is
+        && arguments.format == Format::Text
+        && settled::settled(global, &arguments.target, |s| print(&still(s))).is_some()
+    {
+        return Ok(exit::DONE);
+    }
+    let (site, survey) = load::surveyed(global, &arguments.target)?;
+    let (site, survey, supposed) = match as_it_is {
+        true => (site, survey, None),
+        false => {
+            let runs_anyhow = survey.standings.values().filter(|standing| may_run(standing)).count();
+            drop(site);
+            let (site, survey, words) = suppose(global, arguments)?;
+            (site, survey, Some(Supposed { words, runs_anyhow }))
+        }
+    };
+    let forecast = forecast(&site, &survey);
+    print(&match arguments.format {
+        Format::Text => text(&site, &survey, &forecast, supposed.as_ref()),
+        Format::Json => json(&site, &survey, &forecast, supposed.as_ref()),
+    });
+    Ok(exit::DONE)
+}
+
+/// The same pipeline with other values, and with files that count as edited: read and surveyed as for a run.
+fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<String>), u8> {
+    let mut target = arguments.target.clone();
+    for set in &arguments.sets {
+        let Some((name, _)) = set.split_once('=') else {
+            note(&format!("pipe: `--if {set}` needs a value: `--if {set}=VALUE`"));
+            return Err(exit::USAGE);
+        };
+        // A parameter takes one value, and this is the last word.
+        target.sets.retain(|other| other.split_once('=').is_none_or(|(other, _)| other != name));
+    }
+    target.sets.extend(arguments.sets.iter().cloned());
+    let site = load::site(global, &target, None)?;
+    for file in &arguments.edits {
+        let path = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        if files::suppose_changed(&site, &path) == 0 {
+            note(&format!("pipe: `--if-changed {}`: no step reads it", file.display()));
+            note("  help: name a file that the pipeline names with `(file)`, or one in such a folder");
+            return Err(exit::USAGE);
+        }
+    }
+    let survey = survey(&site).map_err(history::fault)?;
+    let edits = arguments.edits.iter().map(|file| format!("{} changed", file.display()));
+    let words = arguments.sets.iter().cloned().chain(edits).collect();
+    Ok((site, survey, words))
+}
+
+/// A line for each step, the wheels of one environment as one line where they stand alike. Where something is supposed,
+/// a line for each that would run, and for what could not.
+fn text(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Supposed>) -> String {
     let mut counts = Counts::default();
     let mut lines = Lines::default();
     for &id in site.plan.order() {
@@ -52,11 +111,25 @@ fn text(site: &Site, survey: &Survey) -> String {
             Standing::Depends(_) => counts.depends += 1,
             _ => counts.rest += 1,
         }
+        if supposed.is_some() && !may_run(standing) && !matches!(standing, Standing::Unavailable(_)) {
+            continue;
+        }
         let step = site.step(id);
         let wheel = matches!(step.action, crate::pipeline::Action::FetchWheel(_));
-        lines.add(&step.name, wheel, explain::standing(site, standing).into());
+        let took = forecast.took.get(&id).filter(|_| !wheel);
+        let took = took.map(|took| format!(", took {} before", time(took.as_secs_f64()))).unwrap_or_default();
+        lines.add(&step.name, wheel, (explain::standing(site, standing) + &took).into());
     }
-    lines.text(&counts)
+    let mut out = String::new();
+    if let Some(supposed) = supposed {
+        let _ = writeln!(out, "if {}:", supposed.words.join(" and "));
+    }
+    out.push_str(&lines.text(&counts));
+    if let Some(supposed) = supposed {
+        let _ = writeln!(out, "as it is now, {} to run or to wait", supposed.runs_anyhow);
+    }
+    out.push_str(&time_line(site, forecast));
+    out
 }
 
 /// The plan where nothing has moved since a run that found everything done.
@@ -115,20 +188,55 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// How long it takes, as far as the past tells; nothing where nothing would run.
+fn time_line(site: &Site, forecast: &Forecast) -> String {
+    let Forecast { took, unknown, work, wall, chain } = forecast;
+    let steps = |count: usize| if count == 1 { "1 step".to_owned() } else { format!("{count} steps") };
+    if took.is_empty() {
+        return match unknown {
+            0 => String::new(),
+            _ => "how long is not known: none of these steps ran before\n".to_owned(),
+        };
+    }
+    let names: Vec<&str> = chain.iter().map(|id| site.step(*id).name.as_str()).collect();
+    let chain = match names.as_slice() {
+        [] | [_] => String::new(),
+        [first, second, .., last] if names.len() > 5 => {
+            format!("; the longest chain: {first} → {second} → … → {last} ({} steps)", names.len())
+        }
+        names => format!("; the longest chain: {}", names.join(" → ")),
+    };
+    let (at_least, unknown) = match unknown {
+        0 => ("about", String::new()),
+        count => ("at least", format!("; {} without a past", steps(*count))),
+    };
+    let (wall, work) = (time(wall.as_secs_f64()), time(work.as_secs_f64()));
+    let processors = if site.slots == 1 { "1 processor".to_owned() } else { format!("{} processors", site.slots) };
+    format!("{at_least} {wall} on {processors}, for {work} of work as it took before{unknown}{chain}\n")
+}
+
 /// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.
-fn json(site: &Site, survey: &Survey) -> String {
-    let steps: Vec<serde_json::Value> = site.plan.order().iter().map(|id| step(site, survey, *id)).collect();
+fn json(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Supposed>) -> String {
+    let steps: Vec<serde_json::Value> = site.plan.order().iter().map(|id| step(site, survey, forecast, *id)).collect();
+    let chain: Vec<&str> = forecast.chain.iter().map(|id| site.step(*id).name.as_str()).collect();
     let value = json!({
         "schema": "pipe-plan/1",
         "pipeline": site.pipeline.name,
         "platform": site.facts.machine.platform(),
         "sandbox": site.sandbox.name(),
+        "supposed": supposed.map(|supposed| &supposed.words),
+        "time": {
+            "wall_seconds": forecast.wall.as_secs_f64(),
+            "work_seconds": forecast.work.as_secs_f64(),
+            "longest_chain": chain,
+            "steps_without_past": forecast.unknown,
+        },
         "steps": steps,
     });
     serde_json::to_string_pretty(&value).unwrap_or_default()
 }
 
-fn step(site: &Site, survey: &Survey, id: StepId) -> serde_json::Value {
+fn step(site: &Site, survey: &Survey, forecast: &Forecast, id: StepId) -> serde_json::Value {
     let step = site.step(id);
     let standing = &survey.standings[&id];
     let key = match &survey.looks[&id] {
@@ -155,6 +263,7 @@ fn step(site: &Site, survey: &Survey, id: StepId) -> serde_json::Value {
         "detail": explain::standing(site, standing),
         "key": key,
         "output": output,
+        "seconds_before": forecast.took.get(&id).map(std::time::Duration::as_secs_f64),
         "reads": reads,
     })
 }

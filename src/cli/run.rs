@@ -75,8 +75,8 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let done = work(&site, survey, &mut listeners)?;
     end(&mut listeners, &done);
     drop(listeners);
-    results::remember(&site, &done).map_err(fault)?;
-    let code = conclude(global, arguments, &site, &done, &required)?;
+    let code = conclude(global, arguments, &site, &done, &required).unwrap_or_else(|code| code);
+    results::remember(&site, &done, arguments.target.flags(), code).map_err(fault)?;
     if code == exit::DONE {
         settled::keep(global, target, &site, &done, logs);
     }

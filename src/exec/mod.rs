@@ -9,6 +9,8 @@
 //! | `secrets` | values that a step reads from a file of its own, and that nothing else ever holds |
 //! | `needs` | what a step needs of the machine, and whether it is there |
 //! | `lookup` | what the store has for a key, and if nothing, why |
+//! | `nearest` | the stored manifest that is nearest to one without a result |
+//! | `history` | the runs that the store remembers |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
 //! | `settled` | a run that found everything done, kept so that the next needs a look at each file and no more |
 //! | `priority` | which ready step starts first |
@@ -30,9 +32,11 @@ pub mod contained;
 pub mod container;
 pub mod engine;
 pub mod files;
+pub mod history;
 pub mod image;
 pub mod lookup;
 pub mod measuring;
+pub mod nearest;
 pub mod needs;
 pub mod outcome;
 pub mod place;

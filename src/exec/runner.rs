@@ -23,8 +23,8 @@ use pipe_cache::{Digest, Entry, StoreError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::commits::Commits;
-use super::lookup;
-use super::outcome::{Failure, Outcome, Product, Standing};
+use super::lookup::{self, Miss};
+use super::outcome::{Failure, Outcome, Product, Standing, Why};
 use super::priority::{self, Demand, Ready};
 use super::process::Cancel;
 use super::site::Site;
@@ -41,6 +41,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Done {
     pub outcomes: BTreeMap<StepId, Outcome>,
     pub manifests: Manifests,
+    /// Why steps ran, where their manifests don't tell.
+    pub whys: BTreeMap<StepId, Why>,
     pub interrupted: bool,
     /// The failure after which nothing more was started, where it left something to start.
     pub stopped_by: Option<StepId>,
@@ -75,6 +77,7 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
         open: vec![0; steps],
         ways: Vec::new(),
         manifests: Manifests::new(),
+        whys: BTreeMap::new(),
         work: FuturesUnordered::new(),
         free: room(site),
         measuring: false,
@@ -111,6 +114,7 @@ struct Runner<'a> {
     /// The length of what lies behind each step.
     ways: Vec<u64>,
     manifests: Manifests,
+    whys: BTreeMap<StepId, Why>,
     work: FuturesUnordered<LocalBoxFuture<'a, (StepId, Outcome)>>,
     free: Demand,
     measuring: bool,
@@ -202,7 +206,7 @@ impl<'a> Runner<'a> {
             })
             .collect();
         let seconds = self.started.elapsed().as_secs_f64();
-        Ok(Done { outcomes, manifests: self.manifests, interrupted, stopped_by, seconds })
+        Ok(Done { outcomes, manifests: self.manifests, whys: self.whys, interrupted, stopped_by, seconds })
     }
 
     /// The only place where a state changes.
@@ -279,12 +283,11 @@ impl<'a> Runner<'a> {
             }
         };
         let key = manifest.key();
-        // Why there is nothing was said by the survey; here it only matters whether there is something.
-        let found = lookup::find(self.site, id, &key)?.ok();
+        let found = lookup::find(self.site, id, &key)?;
         self.manifests.insert(id, (key, manifest));
         match found {
-            Some(product) => self.end(id, Outcome::Cached(product)),
-            None => match self.makers.get(&key) {
+            Ok(product) => self.end(id, Outcome::Cached(product)),
+            Err(miss) => match self.makers.get(&key) {
                 // It is over, and left nothing: what failed once in this run is not tried again under another name.
                 Some(&maker) if let State::Done(outcome) = &self.states[maker.0] => {
                     let outcome = Self::followed(maker, outcome);
@@ -295,6 +298,9 @@ impl<'a> Runner<'a> {
                     self.set(id, State::Follows);
                 }
                 None => {
+                    if let Miss::Unfit(why) = miss {
+                        self.whys.insert(id, why);
+                    }
                     self.makers.insert(key, id);
                     self.set(id, State::Ready { key });
                 }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipe_cache::{Digest, Entry, Store};
+use pipe_cache::{Entry, Store};
 
+use super::lookup::LastRun;
+use super::nearest::Index;
 use super::outcome::Lack;
 use super::process::supervisors::Supervisors;
 use super::sandbox::Bubblewrap;
@@ -58,10 +60,11 @@ pub struct Asked {
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
     /// What resolving saw of the disk, where nothing was to be said of it.
     pub testimony: Option<Testimony>,
+    pub last_run: OnceCell<LastRun>,
+    /// The store's manifests; read when a step without an earlier run asks.
+    pub nearest: OnceCell<Index>,
     /// Supervisors that this run has started and that run nothing now.
     pub supervisors: Supervisors,
-    /// Step name → key of the last run.
-    pub last_keys: OnceCell<BTreeMap<String, Digest>>,
 }
 
 impl Site {
