@@ -10,6 +10,7 @@
 //! | `needs` | what a step needs of the machine, and whether it is there |
 //! | `lookup` | what the store has for a key, and if nothing, why |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
+//! | `pools`, `slots` | room on the machine, shared with the other processes of this user |
 //! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
@@ -33,6 +34,7 @@ pub mod measuring;
 pub mod needs;
 pub mod outcome;
 pub mod place;
+pub mod pools;
 pub mod priority;
 pub mod process;
 pub mod program;
@@ -40,6 +42,7 @@ pub mod runner;
 pub mod sandbox;
 pub mod secrets;
 pub mod site;
+pub mod slots;
 pub mod supervisor;
 pub mod survey;
 pub mod work;

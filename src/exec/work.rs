@@ -47,6 +47,8 @@ pub struct Job<'a> {
     pub key: Digest,
     /// The outputs of what it reads.
     pub inputs: BTreeMap<StepId, Entry>,
+    /// The GPUs that are this step's alone while it runs, by number.
+    pub gpus: Vec<u64>,
     pub cancel: Cancel,
     pub progress: UnboundedSender<Event>,
 }
