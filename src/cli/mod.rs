@@ -25,6 +25,7 @@ pub mod lsp;
 pub mod output;
 pub mod plan;
 pub mod progress;
+pub mod rebuild;
 pub mod recipes;
 pub mod results;
 pub mod run;
@@ -32,6 +33,7 @@ pub mod runs;
 pub mod schema;
 pub mod show;
 pub mod store;
+pub mod trace;
 pub mod why;
 
 /// Nix for benchmark matrices: content-hashed steps, honest measurements, one table.

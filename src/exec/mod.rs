@@ -13,6 +13,7 @@
 //! | `pools`, `slots` | room on the machine, shared with the other processes of this user |
 //! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
+//! | `rebuild` | builds a step a second time, and compares |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
 //! | `measuring` | one measurement, from its manifest to its session |
@@ -38,6 +39,7 @@ pub mod pools;
 pub mod priority;
 pub mod process;
 pub mod program;
+pub mod rebuild;
 pub mod runner;
 pub mod sandbox;
 pub mod secrets;

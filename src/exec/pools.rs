@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::priority::Demand;
 use super::site::Site;
 use super::slots::{Kind, PIECE, Slots, Units};
+use crate::pipeline::Needs;
 
 /// Processors of a machine that is taken as a whole: more than any has.
 const ALL: u64 = 1 << 20;
@@ -38,11 +39,6 @@ impl Grant {
     /// Which GPUs are this step's, by number.
     pub fn gpus(&self) -> Vec<u64> {
         self.gpu.iter().cloned().flatten().collect()
-    }
-
-    /// What it was asked for.
-    pub fn demand(&self) -> Demand {
-        self.demand
     }
 }
 
@@ -74,9 +70,13 @@ impl Pools {
         Pools { room, free: room, machine, slots, who }
     }
 
-    /// What steps of this run may hold together.
-    pub fn room(&self) -> &Demand {
-        &self.room
+    /// What a step holds while it runs; one that asks for more than there is runs with nothing beside it.
+    pub fn demand(&self, needs: &Needs) -> Demand {
+        Demand {
+            cpu: needs.cpu.clamp(1, self.room.cpu),
+            memory: needs.memory.min(self.room.memory),
+            gpu: needs.gpu.min(self.room.gpu),
+        }
     }
 
     /// What of it nobody holds.

@@ -26,7 +26,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::lookup;
 use super::outcome::{Outcome, Product, Standing};
 use super::pools::{Grant, Pools};
-use super::priority::{self, Demand, Ready};
+use super::priority::{self, Ready};
 use super::process::Cancel;
 use super::site::Site;
 use super::survey::{Known, Manifests, Survey};
@@ -39,7 +39,7 @@ use crate::pipeline::{Action, Class, StepId};
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How often a run looks whether other processes have left it room.
-const LOOK: Duration = Duration::from_millis(20);
+pub const LOOK: Duration = Duration::from_millis(20);
 
 /// What became of every step.
 pub struct Done {
@@ -219,7 +219,10 @@ impl<'a> Runner<'a> {
         }
         match &self.states[id.0] {
             State::Ready { .. } if measures => drop(self.cells.insert(id)),
-            State::Ready { .. } => self.ready.push(id, self.demand(id), self.ways[id.0]),
+            State::Ready { .. } => {
+                let demand = self.pools.demand(&self.site.step(id).needs);
+                self.ready.push(id, demand, self.ways[id.0]);
+            }
             State::Running { .. } => self.measuring |= measures,
             State::Done(_) => {
                 for reader in self.site.plan.readers(id) {
@@ -232,17 +235,6 @@ impl<'a> Runner<'a> {
                 }
             }
             State::Waiting | State::Follows => {}
-        }
-    }
-
-    /// What a step holds while it runs; one that asks for more than there is runs with nothing beside it.
-    fn demand(&self, id: StepId) -> Demand {
-        let needs = &self.site.step(id).needs;
-        let room = self.pools.room();
-        Demand {
-            cpu: needs.cpu.clamp(1, room.cpu),
-            memory: needs.memory.min(room.memory),
-            gpu: needs.gpu.min(room.gpu),
         }
     }
 

@@ -174,7 +174,8 @@ fn keep(job: &Job<'_>, made: Made) -> Result<(), StoreError> {
     job.site.store.append(Kind::Record, &job.key, &serde_json::to_vec(&record).unwrap_or_default())
 }
 
-async fn attempt(job: &Job<'_>) -> Result<Made, Unmade> {
+/// Makes the output once, and no record.
+pub async fn attempt(job: &Job<'_>) -> Result<Made, Unmade> {
     let started = Instant::now();
     let output = match &job.site.step(job.id).action {
         Action::Run(run) => return program::run(job, run).await,
