@@ -221,3 +221,46 @@ fn what_the_sessions_show_is_a_caution_even_where_nobody_wrote_it_down() {
     let codes: Vec<CautionCode> = row(&comparison, "onnx native cpu").cautions.iter().map(|c| c.code).collect();
     assert_eq!(codes, [CautionCode::NotSteady, CautionCode::Simulated]);
 }
+
+/// The codes of the cautions of `onnx native cpu` once each decode time is multiplied by `factor` of its sample's
+/// place among `n`.
+fn shaped(factor: impl Fn(usize, usize) -> f64) -> Vec<(CautionCode, String)> {
+    let comparison = session("onnx native cpu", |session| {
+        let n = session.samples.len();
+        for (place, sample) in session.samples.iter_mut().enumerate() {
+            let factor = factor(place, n);
+            sample.decode_ns.iter_mut().for_each(|time| *time = (*time as f64 * factor) as u64);
+        }
+    });
+    row(&comparison, "onnx native cpu").cautions.iter().map(|c| (c.code, c.seen.clone())).collect()
+}
+
+#[test]
+fn samples_that_hide_something_from_their_median_say_so() {
+    assert_eq!(shaped(|_, _| 1.0), [], "the plain cell has nothing to hide");
+    let heated = shaped(|place, n| 1.0 + 0.2 * place as f64 / n as f64);
+    assert!(matches!(&heated[..], [(CautionCode::Trend, seen)] if seen.contains("rose by")), "{heated:?}");
+    let two = shaped(|place, _| if place % 3 == 0 { 1.5 } else { 1.0 });
+    assert!(matches!(&two[..], [(CautionCode::TwoModes, seen)] if seen.contains("above the others")), "{two:?}");
+    let far = shaped(|place, _| if place % 4 == 0 { 2.0 + place as f64 / 7.0 } else { 1.0 });
+    assert!(far.iter().any(|(code, _)| *code == CautionCode::Outliers), "{far:?}");
+}
+
+#[test]
+fn sessions_that_differ_are_mixed() {
+    let comparison = changed("onnx native cpu", |outcome| match outcome {
+        Outcome::Measured { sessions, outputs, from_store } => {
+            let mut sessions = sessions.into_owned();
+            let mut later = sessions[0].clone();
+            let times = later.samples.iter_mut().flat_map(|sample| &mut sample.decode_ns);
+            times.for_each(|time| *time += *time / 10);
+            sessions.push(later);
+            Outcome::Measured { sessions: Cow::Owned(sessions), outputs, from_store }
+        }
+        other => other,
+    });
+    let row = row(&comparison, "onnx native cpu");
+    let mixed = row.cautions.iter().find(|caution| caution.code == CautionCode::MixedSessions);
+    assert!(mixed.is_some_and(|caution| caution.seen.contains("+10.0 %")), "{:?}", row.cautions);
+    assert!(row.is_suspect() && !row.is_invalid());
+}

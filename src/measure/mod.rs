@@ -15,6 +15,7 @@ pub mod npy;
 pub mod parity;
 pub mod parity_record;
 pub mod ratio;
+pub mod shape;
 pub mod stats;
 pub mod summary;
 pub mod tensor_parity;

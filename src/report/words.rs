@@ -330,6 +330,12 @@ pub fn meaning(code: CautionCode) -> &'static str {
         CautionCode::Swap => "memory went to disk: times may be far too long",
         CautionCode::NotSteady => "times still moved when measuring began: the median may drift",
         CautionCode::FewSamples => "the interval is wider than was asked for",
+        CautionCode::Trend => {
+            "the machine changed while it was measured (heat, clock): the median is of no steady state"
+        }
+        CautionCode::TwoModes => "the median lies in one of two states: which one is chance",
+        CautionCode::Outliers => "the median bears them, and a user will meet them: look at the percentiles",
+        CautionCode::MixedSessions => "the machine or its load was another one: differences near this size mean little",
         CautionCode::Simulated => "a test engine invents its figures: they mean nothing",
         CautionCode::Emulated => "another processor was emulated: the figure is no property of this machine",
         CautionCode::Fallback => "some work ran elsewhere than asked: the figure is not that device's",
