@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use pipe::measure::comparison::{Budget, ExpectVerdict, Parity, Row, SpeedUp, State};
 use pipe::measure::metric::Metric;
 use pipe::measure::ratio::Verdict;
+use pipe::measure::recommend::{Aim, recommend};
 use pipe::measure::{Comparison, Outcome, Outputs};
 use pipe::record::{Caution, CautionCode, Work};
 use pipe_engine::message::{Fault, FaultKind};
@@ -263,4 +264,47 @@ fn sessions_that_differ_are_mixed() {
     let mixed = row.cautions.iter().find(|caution| caution.code == CautionCode::MixedSessions);
     assert!(mixed.is_some_and(|caution| caution.seen.contains("+10.0 %")), "{:?}", row.cautions);
     assert!(row.is_suspect() && !row.is_invalid());
+}
+
+/// Aim → the cells that are recommended for it, and the next.
+fn recommended(comparison: &Comparison) -> Vec<(Aim, Vec<&str>, Option<&str>)> {
+    let label = |place: usize| comparison.rows[place].label.as_str();
+    recommend(comparison)
+        .into_iter()
+        .map(|found| {
+            let cells = found.rows.iter().map(|place| label(*place)).collect();
+            (found.aim, cells, found.next.map(|(place, _)| label(place)))
+        })
+        .collect()
+}
+
+#[test]
+fn each_aim_has_its_best_cell() {
+    let comparison = comparison(Scenario::Plain);
+    let found = recommended(&comparison);
+    let of = |aim: Aim| found.iter().find(|(other, ..)| *other == aim).expect("it is judged");
+    assert_eq!(of(Aim::Decoding).1[0], "onnx native cpu");
+    let fast = recommend(&comparison).into_iter().find(|found| found.aim == Aim::Decoding).expect("it is judged");
+    assert_eq!(
+        fast.value,
+        row(&comparison, "onnx native cpu")
+            .summary
+            .as_ref()
+            .and_then(|s| s.headline(Metric::TimePerOutputToken))
+            .unwrap_or(0.0)
+    );
+    assert!(fast.next.is_some_and(|(_, times)| times > 1.0), "{fast:?}");
+    assert!(!found.iter().any(|(aim, ..)| matches!(aim, Aim::Latency | Aim::Throughput)), "no inference was measured");
+}
+
+#[test]
+fn what_may_not_win_is_not_recommended() {
+    let comparison = session("onnx native cpu", |session| {
+        let usage = session.usage.as_mut().expect("it says what it used");
+        usage.peak_resident = Some(1 << 50);
+    });
+    let over = row(&comparison, "onnx native cpu");
+    assert!(matches!(over.budget, Budget::Over { .. }));
+    let found = recommended(&comparison);
+    assert!(!found.is_empty() && !found.iter().any(|(_, cells, _)| cells.contains(&"onnx native cpu")), "{found:?}");
 }

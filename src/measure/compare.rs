@@ -419,14 +419,8 @@ fn comparable(a: &Setup, b: &Setup, varied: &[&str]) -> Result<(), String> {
 
 /// Marks the fastest right cell within its budget, and every one that can't be told from it.
 fn mark_winners(rows: &mut [Row]) {
-    let may_win = |row: &Row| {
-        row.state == State::Measured
-            && !row.is_invalid()
-            && row.elsewhere.is_none()
-            && !matches!(row.budget, Budget::Over { .. })
-    };
     let ranked: Vec<(usize, Metric, f64)> = (0..rows.len())
-        .filter(|&i| may_win(&rows[i]))
+        .filter(|&i| rows[i].may_win())
         .filter_map(|i| {
             let metric = rows[i].summary.as_ref().and_then(Summary::primary)?;
             Some((i, metric, rows[i].summary.as_ref()?.headline(metric)?))
