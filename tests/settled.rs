@@ -1,6 +1,7 @@
 //! What runs again and what does not, counted as steps that really ran; and that nothing which moves goes unseen by a
 //! run that takes the short way.
 
+#[expect(dead_code, reason = "these tests measure nothing, and so need no engine")]
 mod common;
 
 use std::collections::BTreeSet;
