@@ -42,6 +42,7 @@ pub fn brief(why: &Why) -> String {
             None => "its inputs changed".to_owned(),
         },
         Why::Gone { what } => format!("the store no longer holds {}", short(what)),
+        Why::StayedAway => "its output stayed out of the pack that it came in, and is read now".to_owned(),
         Why::WeakerSandbox { had, asked } => {
             format!("its record was made with sandbox {had}, and {asked} is asked for")
         }
@@ -145,6 +146,7 @@ mod tests {
             (changed(vec![one.clone()]), "a: 1 → 2"),
             (changed(vec![one, two]), "a: 1 → 2, and 1 more"),
             (changed(Vec::new()), "its inputs changed"),
+            (Why::StayedAway, "its output stayed out of the pack that it came in, and is read now"),
             (Why::Gone { what: "outputs x".to_owned() }, "the store no longer holds outputs x"),
             (
                 Why::WeakerSandbox { had: "off", asked: "strict" },

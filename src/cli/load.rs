@@ -9,6 +9,7 @@ use super::explain_code::more;
 use super::{Global, Level, Target, When, env, exit};
 use crate::cli::output::{To, colour, note, width};
 use crate::diag::{Diagnostics, suggest};
+use crate::exec::share::accept::MachinePattern;
 use crate::exec::site::{Asked, Site};
 use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
@@ -57,6 +58,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         facts,
         selection,
         remeasure: target.remeasure,
+        accept: target.accept_machines.iter().cloned().map(MachinePattern).collect(),
         sandbox,
         sandbox_why,
         bubblewrap,

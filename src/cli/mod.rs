@@ -23,6 +23,7 @@ pub mod load;
 pub mod log;
 pub mod lsp;
 pub mod output;
+pub mod pack;
 pub mod plan;
 pub mod progress;
 pub mod recipes;
@@ -32,6 +33,7 @@ pub mod runs;
 pub mod schema;
 pub mod show;
 pub mod store;
+pub mod trust;
 pub mod why;
 
 /// Nix for benchmark matrices: content-hashed steps, honest measurements, one table.
@@ -97,6 +99,10 @@ pub struct Target {
     /// Measures again what has samples already
     #[arg(long)]
     pub remeasure: bool,
+    /// Shows cells that this machine can't measure as another one did, labelled and in no ratio with ours; part of
+    /// the machine's name or line, `*` for any
+    #[arg(long = "accept-machine", value_name = "PATTERN")]
+    pub accept_machines: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,4 @@
-//! `pipe store`: where the store is, how large, whether it is whole, and what can go.
+//! `pipe store`: where the store is, how large, whether it is whole, what can go, and what travels in packs.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use pipe_cache::{Entry, Kind, Store, StoreError};
 
 use super::estimate::size as bytes;
 use super::output::{note, print};
-use super::{Global, exit, load};
+use super::{Global, exit, load, pack};
 use crate::record::{FORMAT, Session, StepRecord};
 
 /// The flags of `pipe store`.
@@ -17,7 +17,7 @@ pub struct Arguments {
     command: Command,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Prints the store's folder
     Path,
@@ -27,6 +27,10 @@ enum Command {
     Verify,
     /// Removes what no record names
     Gc,
+    /// Writes what the steps of a pipeline have into a pack, for another machine
+    Export(pack::ExportArguments),
+    /// Takes in packs, each record verified
+    Import(pack::ImportArguments),
 }
 
 /// Looks after the store.
@@ -40,12 +44,16 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
             Err(code) => code,
         };
     }
+    if let Command::Export(arguments) = &arguments.command {
+        return pack::export(global, arguments);
+    }
     let store = match load::store(global) {
         Ok(store) => store,
         Err(code) => return code,
     };
-    let done = match arguments.command {
-        Command::Path => Ok(exit::DONE),
+    let done = match &arguments.command {
+        Command::Path | Command::Export(_) => Ok(exit::DONE),
+        Command::Import(arguments) => return pack::import(&store, arguments),
         Command::Size => size(&store),
         Command::Verify => verify(&store),
         Command::Gc => gc(&store),

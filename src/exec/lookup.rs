@@ -1,7 +1,7 @@
 //! Asks the store for what a key already produced.
 //!
-//! A record is a hit only where everything that it names is still there, and where it was made under a
-//! sandbox at least as strict as this run asks for. Samples are found by question and machine, and are a hit
+//! A record is a hit only where everything that it names is still there, or stayed out of the pack that it came in and
+//! is read by nothing that runs; and where it was made under a sandbox at least as strict as this run asks for. Samples are found by question and machine, and are a hit
 //! where they answer the query.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use pipe_cache::{Digest, Kind, StoreError};
 use pipe_engine::message::Sample;
 
 use super::outcome::{Product, Why};
+use super::share;
 use super::site::Site;
 use crate::host::Runtime;
 use crate::key::Manifest;
@@ -32,7 +33,11 @@ pub fn lookup(site: &Site, id: StepId, manifest: &Manifest, key: &Digest) -> Res
         return Ok(Err(Why::WeakerSandbox { had: record.sandbox.name(), asked: site.sandbox.name() }));
     }
     if !site.store.complete(&record.output) {
-        return Ok(Err(Why::Gone { what: record.output.to_string() }));
+        let compared = matches!(step.action, Action::Compare(_));
+        if compared || !share::may_stay_away(site, id, key, &record.output)? {
+            let away = site.asked.read.borrow().contains(&id);
+            return Ok(Err(if away { Why::StayedAway } else { Why::Gone { what: record.output.to_string() } }));
+        }
     }
     Ok(Ok(match step.action {
         Action::Compare(_) => Product::Compared(record.output),
