@@ -15,6 +15,7 @@ pub mod exit;
 pub mod explain;
 pub mod explain_code;
 pub mod fmt;
+pub mod fulfil;
 pub mod graph;
 pub mod history;
 pub mod init;
@@ -32,8 +33,10 @@ pub mod run;
 pub mod runs;
 pub mod schema;
 pub mod show;
+pub mod simulate;
 pub mod store;
 pub mod trust;
+pub mod wanted;
 pub mod why;
 
 /// Nix for benchmark matrices: content-hashed steps, honest measurements, one table.
@@ -111,6 +114,8 @@ enum Command {
     Init(init::Arguments),
     /// Does what is missing, and prints the table
     Run(run::Arguments),
+    /// Measures here the cells that another machine's run wanted, for a pack that brings them back
+    Fulfil(fulfil::Arguments),
     /// Says what would run and why, and runs nothing
     Plan(plan::Arguments),
     /// Draws the steps: a tree, a page to explore, a picture, or text for other tools
@@ -166,6 +171,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let code = match cli.command {
         Command::Init(arguments) => init::main(&cli.global, &arguments),
         Command::Run(arguments) => run::main(&cli.global, &arguments),
+        Command::Fulfil(arguments) => fulfil::main(&cli.global, &arguments),
         Command::Plan(arguments) => plan::main(&cli.global, &arguments),
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),
         Command::Why(arguments) => why::main(&cli.global, &arguments),

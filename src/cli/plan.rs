@@ -1,11 +1,14 @@
 //! `pipe plan`: what would run and why. It takes the same path as `run`, up to where something would start.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Format, print};
+use super::output::{Format, note, print};
 use super::{Global, Target, exit, explain, load};
 use crate::exec::outcome::{Product, Standing};
+use crate::exec::share::accept::{self, Accepted};
 use crate::exec::site::Site;
 use crate::exec::survey::{Look, Survey};
 use crate::pipeline::{Class, StepId};
@@ -26,15 +29,22 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         Ok(pair) => pair,
         Err(code) => return code,
     };
+    let accepted = match accept::of_survey(&site, &survey) {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            note(&format!("pipe: {error}"));
+            return exit::FAULT;
+        }
+    };
     match arguments.format {
-        Format::Text => print(&text(&site, &survey)),
-        Format::Json => print(&json(&site, &survey)),
+        Format::Text => print(&text(&site, &survey, &accepted)),
+        Format::Json => print(&json(&site, &survey, &accepted)),
     }
     exit::DONE
 }
 
 /// A line for each step, the wheels of one environment as one line where they stand alike.
-fn text(site: &Site, survey: &Survey) -> String {
+fn text(site: &Site, survey: &Survey, accepted: &BTreeMap<StepId, Accepted>) -> String {
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut counts = (0, 0, 0, 0);
     let mut wheels: Vec<(String, String, usize)> = Vec::new();
@@ -46,7 +56,10 @@ fn text(site: &Site, survey: &Survey) -> String {
             Standing::Depends(_) => counts.2 += 1,
             _ => counts.3 += 1,
         }
-        let said = explain::standing(site, standing);
+        let said = match accepted.get(&id) {
+            Some(theirs) => format!("{}; shown as measured on {}", explain::standing(site, standing), theirs.machine),
+            None => explain::standing(site, standing),
+        };
         let step = site.step(id);
         if let crate::pipeline::Action::FetchWheel(_) = step.action {
             let group = step.name.rsplit_once('/').map_or(step.name.as_str(), |(group, _)| group).to_owned();
@@ -72,8 +85,15 @@ fn text(site: &Site, survey: &Survey) -> String {
 }
 
 /// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.
-fn json(site: &Site, survey: &Survey) -> String {
-    let steps: Vec<serde_json::Value> = site.plan.order().iter().map(|id| step(site, survey, *id)).collect();
+fn json(site: &Site, survey: &Survey, accepted: &BTreeMap<StepId, Accepted>) -> String {
+    let step = |id: &StepId| {
+        let mut step = step(site, survey, *id);
+        if let Some(theirs) = accepted.get(id) {
+            step["measured-on"] = theirs.machine.clone().into();
+        }
+        step
+    };
+    let steps: Vec<serde_json::Value> = site.plan.order().iter().map(step).collect();
     let value = json!({
         "schema": "pipe-plan/1",
         "pipeline": site.pipeline.name,

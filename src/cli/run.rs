@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::output::{To, colour, note, print};
+use super::wanted::Wanted;
 use super::{Global, Target, estimate, exit, explain, load, progress, results};
 use crate::event::{Event, Listener};
 use crate::exec::files;
@@ -21,9 +22,13 @@ use crate::pipeline::{Action, CellPattern, StepId};
 pub struct Arguments {
     #[command(flatten)]
     target: Target,
-    /// Runs nothing: fails with code 4 where a result is missing
-    #[arg(long)]
-    require_cached: bool,
+    /// Fails with code 4, before anything runs, where a result is missing; `build`: where one of a step is that does
+    /// not measure
+    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    require_cached: Option<Cached>,
+    /// Writes which cells could not be measured here, and why, for `pipe fulfil` on another machine
+    #[arg(long, value_name = "FILE")]
+    wanted: Option<PathBuf>,
     /// Fails with code 4 unless every cell that matches has been measured
     #[arg(long, value_name = "CELL-PATTERN")]
     require: Vec<String>,
@@ -35,6 +40,15 @@ pub struct Arguments {
     events: Option<PathBuf>,
 }
 
+/// `--require-cached`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Cached {
+    /// Every step
+    All,
+    /// Steps that fetch or build; cells may still be measured
+    Build,
+}
+
 /// Runs a pipeline.
 pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     run(global, arguments).unwrap_or_else(|code| code)
@@ -44,8 +58,8 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let site = load::site(global, &arguments.target, arguments.jobs)?;
     let required = load::patterns(&arguments.require, "--require")?;
     let survey = survey_with_manifests(&site).map_err(fault)?;
-    if arguments.require_cached {
-        require_cached(&site, &survey)?;
+    if let Some(which) = arguments.require_cached {
+        require_cached(&site, &survey, which)?;
     }
     let mut listeners = listeners(global, arguments)?;
     announce(&site, &survey, &mut listeners)?;
@@ -53,6 +67,12 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     end(&mut listeners, &done);
     drop(listeners);
     results::remember(&site, &done).map_err(fault)?;
+    if let Some(path) = &arguments.wanted {
+        Wanted::of(&site, &done, &arguments.target).write(path).map_err(|message| {
+            note(&format!("pipe: {message}"));
+            exit::FAULT
+        })?;
+    }
     conclude(global, arguments, &site, &done, &required)
 }
 
@@ -116,17 +136,20 @@ fn listeners(global: &Global, arguments: &Arguments) -> Result<Vec<Box<dyn Liste
 }
 
 /// Refuses to go on where anything that the run is after has no result.
-fn require_cached(site: &Site, survey: &Survey) -> Result<(), u8> {
+fn require_cached(site: &Site, survey: &Survey, which: Cached) -> Result<(), u8> {
+    let measures = |id: &StepId| matches!(site.step(*id).action, Action::Measure(_) | Action::Compare(_));
     let missing: Vec<StepId> = survey
         .standings
         .iter()
         .filter(|(_, standing)| matches!(standing, Standing::Runs(_) | Standing::Depends(_)))
         .map(|(id, _)| *id)
+        .filter(|id| which == Cached::All || !measures(id))
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    note(&format!("pipe: `--require-cached`, but {} step(s) have no result:", missing.len()));
+    let flag = if which == Cached::All { "--require-cached" } else { "--require-cached=build" };
+    note(&format!("pipe: `{flag}`, but {} step(s) have no result:", missing.len()));
     for id in missing.iter().take(20) {
         note(&format!("  {}: {}", site.step(*id).name, explain::standing(site, &survey.standings[id])));
     }
@@ -180,9 +203,10 @@ fn conclude(
     required: &[CellPattern],
 ) -> Result<u8, u8> {
     let mut code = exit::DONE;
+    let accepted = results::accepted(site, done).map_err(fault)?;
     for (&id, outcome) in &done.outcomes {
         let Action::Compare(compare) = &site.step(id).action else { continue };
-        let comparison = results::comparison(site, done, compare, outcome).map_err(fault)?;
+        let comparison = results::comparison(site, done, compare, outcome, &accepted).map_err(fault)?;
         print(&results::table(global, &comparison));
         if !done.interrupted {
             results::write(global, site, id, &comparison).map_err(|message| {

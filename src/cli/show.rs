@@ -8,6 +8,7 @@ use super::history::{self, Named, Past, Run};
 use super::output::print;
 use super::progress::time;
 use super::{Global, exit, load};
+use crate::exec::share;
 use crate::record::{Session, StepRecord};
 
 /// The flags of `pipe show`.
@@ -50,6 +51,14 @@ fn of_key(store: &Store, key: &Digest, past: &Past) -> Result<String, StoreError
     }
     if let Some(record) = &past.record {
         out.push_str(&result(store, record)?);
+        if let Some(origin) = share::origin_of_record(store, key)? {
+            let (when, imported) = (history::when(origin.written), history::when(origin.imported));
+            let from = origin.from();
+            out.push_str(&format!(
+                "from    pack {} of {from}, written {when}, imported {imported}\n",
+                origin.pack.short()
+            ));
+        }
     }
     for session in &past.sessions {
         out.push_str(&samples(session));

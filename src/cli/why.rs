@@ -6,6 +6,7 @@ use super::output::{note, print};
 use super::{Global, Target, exit, explain, load, progress};
 use crate::exec::lookup;
 use crate::exec::outcome::{Product, Standing, Why};
+use crate::exec::share;
 use crate::exec::site::Site;
 use crate::exec::survey::{Look, Survey};
 use crate::pipeline::{Action, StepId};
@@ -91,6 +92,9 @@ fn hit(site: &Site, survey: &Survey, id: StepId, product: &Product) -> String {
             if let Ok(Some(record)) = lookup::step_record(site, key) {
                 let seconds = record.usage.wall_ns as f64 / 1e9;
                 out.push_str(&format!("  made    in {}, sandbox {}\n", progress::time(seconds), record.sandbox.name()));
+            }
+            if let Ok(Some(origin)) = share::origin_of_record(&site.store, key) {
+                out.push_str(&format!("  from    pack {} of {}\n", origin.pack.short(), origin.from()));
             }
         }
         Product::Sessions(sessions) => {
