@@ -12,8 +12,9 @@ use std::process::Command;
 
 use common::{Place, Said, has_sandbox, ran};
 use pipe::exec::lookup::session_key;
-use pipe::record::Session;
-use pipe_cache::{Digest, Kind, PackWriter, Store};
+use pipe::key::Manifest;
+use pipe::record::{Sandbox, Session, StepRecord, StepUsage};
+use pipe_cache::{Digest, Kind, PackWriter, Store, TreeBuilder};
 
 const PIPELINE: &str = r#"
 pipeline "gate" about="what the example workflow runs"
@@ -455,6 +456,11 @@ fn records_that_do_not_hold_are_refused_one_by_one() {
     elsewhere.machine = other;
     let elsewhere = serde_json::to_vec(&elsewhere).expect("JSON");
     let filed = session_key(&parsed.question, &other);
+    let mut escapes = parsed.clone();
+    escapes.facts.machine.cpu_model = "\u{1b}[2J".to_owned();
+    let escapes = serde_json::to_vec(&escapes).expect("JSON");
+    // A note of a cell, in the place of another note.
+    let note = format!(r#"{{"format":1,"identity":"{other}","step":"x","question":"{other}","machine":"{other}"}}"#);
     type Records<'a> = Vec<(Kind, Digest, &'a [u8])>;
     let cases: Vec<(Records, &str)> = vec![
         (vec![(Kind::Record, step, &record)], "the manifest that its key is the digest of is missing"),
@@ -470,6 +476,8 @@ fn records_that_do_not_hold_are_refused_one_by_one() {
         ),
         (vec![(Kind::Manifest, parsed.question, &question), (Kind::Session, filed, &elsewhere)], "another machine or"),
         (vec![(Kind::Manifest, parsed.question, &question), (Kind::Session, session_at, &session)], "its outputs"),
+        (vec![(Kind::Manifest, parsed.question, &question), (Kind::Session, session_at, &escapes)], "it is no session"),
+        (vec![(Kind::Note, other, note.as_bytes())], "it is no note that a pack carries"),
         (vec![(Kind::Run, other, b"{}")], "it is no run that this version reads"),
         (vec![(Kind::Note, other, b"{}")], "it is no note that a pack carries"),
         (vec![(Kind::Probe, other, b"{}")], "no other machine's business"),
@@ -485,5 +493,32 @@ fn records_that_do_not_hold_are_refused_one_by_one() {
         assert!(said.err.contains(why) && said.err.contains("is refused at byte"), "{why}:\n{}", said.err);
         let there = Store::open(&place.path().join("there")).expect("a store");
         assert_eq!(there.usage().expect("usage").records, 0, "{why}");
+    }
+}
+
+/// A fetch is what its key promises, whoever brings it.
+#[test]
+fn a_fetch_with_other_bytes_is_refused() {
+    let place = Place::new();
+    let store = Store::open(&place.path().join("here")).expect("a store");
+    // The digest of `right`.
+    let sha256 = "27042f4e6eca7d0b2a7ee4026df2ecfa51d3339e6d122aa099118ecd8563bad9";
+    let text = format!("pipe-manifest 1\nclass \"fetch\"\naction \"fetch-file 2\"\nsha256 \"{sha256}\"\nname \"x\"\n");
+    let key = Manifest::parse(&text).expect("a manifest").key();
+    for (content, code) in [("wrong", 5), ("right", 0)] {
+        let mut tree = TreeBuilder::new();
+        tree.insert("x", store.put_bytes(content.as_bytes()).expect("a blob")).expect("a tree");
+        let output = tree.build(&store).expect("a tree");
+        let (sandbox, usage) = (Sandbox::Strict, StepUsage::default());
+        let record = StepRecord { format: 1, output: output.clone(), sandbox, usage, log: None };
+        let mut pack = PackWriter::begin(&store, &place.path().join(content), &[], "").expect("a pack");
+        pack.content(&output, &|_| true).expect("content");
+        pack.record(Kind::Manifest, &key, text.as_bytes()).expect("a record");
+        pack.record(Kind::Record, &key, &serde_json::to_vec(&record).expect("JSON")).expect("a record");
+        pack.end().expect("a pack");
+        let said = place.pipe(&["store", "import", content]).expect(code);
+        let refused = "what was fetched has not the digest that its key promises";
+        assert_eq!(said.err.contains(refused), code == 5, "{}", said.err);
+        assert_eq!(said.out.starts_with("1 step and"), code == 0, "{}", said.out);
     }
 }

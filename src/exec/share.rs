@@ -81,6 +81,9 @@ pub struct MachineName {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellNote {
     pub format: u32,
+    /// The pipeline and the step, which make the key that this is kept under.
+    pub identity: Digest,
+    pub step: String,
     pub question: Digest,
     pub machine: Digest,
 }

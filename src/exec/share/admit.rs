@@ -3,7 +3,7 @@
 //! | record | is taken in when |
 //! |---|---|
 //! | manifest | its text is one of ours, and it is filed under its own key |
-//! | step | its manifest holds, its output is a sound tree or file, and the store has no result of the same key |
+//! | step | its manifest holds, its output is a sound tree or file, what it fetched has the digest that its key promises, and the store has no result of the same key |
 //! | session | its question's manifest holds, its machine key is that of its facts, its outputs are all there, and the store's own samples of that question and machine, if any, are the first of these |
 //! | run | it is filed under its pipeline, and the store remembers none of that |
 //! | note | it says which question a cell was |
@@ -13,8 +13,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pipe_cache::{Digest, Entry, Kind, Pack, PackError, PackRecord, Shelf, Store};
+use sha2::{Digest as _, Sha256};
 
-use super::{CellNote, FORMAT, MachineName, Origin, PackNote, machine_name_key, origin_key};
+use super::{CellNote, FORMAT, MachineName, Origin, PackNote, identity, machine_name_key, origin_key};
 use crate::exec::lookup::{run_key, session_key};
 use crate::key::Manifest;
 use crate::record::{self, RunRecord, Session, StepRecord};
@@ -158,6 +159,10 @@ impl Admission<'_> {
             }
         }
         let light = !self.shelf.take(&record.output)?;
+        if let Some(why) = self.fetch_fault(&manifest, &record.output)? {
+            self.refuse(number, place, why);
+            return Ok(());
+        }
         self.take_log(record.log.as_ref())?;
         self.done.steps += 1;
         self.done.light += usize::from(light);
@@ -165,6 +170,25 @@ impl Admission<'_> {
         self.append(Kind::Manifest, place.key, manifest)?;
         self.append(Kind::Note, origin_key(Kind::Record, &place.key, &payload), origin)?;
         self.append(Kind::Record, place.key, payload)
+    }
+
+    /// A fetch promises the digest that is in its key, and that can be checked where the bytes are here.
+    fn fetch_fault(&self, manifest: &[u8], output: &Entry) -> Result<Option<String>, PackError> {
+        let manifest = std::str::from_utf8(manifest).ok().and_then(Manifest::parse).unwrap_or_default();
+        let leaf = |path: &str| manifest.leaves().iter().find(|leaf| leaf.path == path).map(|leaf| leaf.value.as_str());
+        let (Some(action), Some(wanted)) = (leaf("action"), leaf("sha256")) else { return Ok(None) };
+        if !action.starts_with("fetch-") || !self.store.complete(output) {
+            return Ok(None);
+        }
+        let mut files = Vec::new();
+        self.store
+            .walk(output, |_, entry| files.extend(entry.digest().filter(|_| matches!(entry, Entry::File { .. }))))?;
+        let [file] = files.as_slice() else { return Ok(Some("what was fetched is not one file".to_owned())) };
+        let mut hasher = Sha256::new();
+        self.store.read_to(file, &mut Sink(&mut hasher))?;
+        let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let is = |word: &str| word.strip_prefix("sha256:").unwrap_or(word).eq_ignore_ascii_case(&found);
+        Ok((!wanted.split(' ').any(is)).then(|| "what was fetched has not the digest that its key promises".to_owned()))
     }
 
     /// Sessions of one question and machine are a sequence, and are judged as one.
@@ -200,7 +224,7 @@ impl Admission<'_> {
 
     fn session(&mut self, number: usize, place: &PackRecord, payload: Vec<u8>) -> Result<bool, PackError> {
         let session = serde_json::from_slice::<Session>(&payload).ok();
-        let Some(session) = session.filter(|session| session.format == record::FORMAT) else {
+        let Some(session) = session.filter(|session| session.format == record::FORMAT && is_plain(&payload)) else {
             self.refuse(number, place, "it is no session that this version reads");
             return Ok(false);
         };
@@ -256,7 +280,8 @@ impl Admission<'_> {
 
     fn run(&mut self, number: usize, place: &PackRecord) -> Result<(), PackError> {
         let payload = self.packs[number].payload(place)?;
-        let run = serde_json::from_slice::<RunRecord>(&payload).ok().filter(|run| run.format == record::FORMAT);
+        let run = serde_json::from_slice::<RunRecord>(&payload).ok();
+        let run = run.filter(|run| run.format == record::FORMAT && is_plain(&payload));
         match run {
             Some(run) if run_key(&run.pipeline) == place.key => {
                 // What this store did by itself is what `why` compares with.
@@ -280,7 +305,11 @@ impl Admission<'_> {
 
     fn note(&mut self, number: usize, place: &PackRecord) -> Result<(), PackError> {
         let payload = self.packs[number].payload(place)?;
-        let note = serde_json::from_slice::<CellNote>(&payload).ok().filter(|note| note.format == FORMAT);
+        // Any other note would stand in the place of one of ours.
+        let is_of_cell = |note: &CellNote| {
+            note.format == FORMAT && identity::cell_key(&note.identity, &note.step) == place.key && is_plain(&payload)
+        };
+        let note = serde_json::from_slice::<CellNote>(&payload).ok().filter(is_of_cell);
         if note.is_none() {
             self.refuse(number, place, "it is no note that a pack carries");
         } else if !self.store.all(Kind::Note, &place.key)?.contains(&payload) {
@@ -341,9 +370,43 @@ fn manifest_fault(key: &Digest, payload: &[u8]) -> Option<&'static str> {
         return Some("it is no manifest that this version reads");
     };
     // Another spelling of the same leaves would be another text under one key.
+    if manifest.leaves().iter().any(|leaf| !is_text(&leaf.path) || !is_text(&leaf.value)) {
+        return Some("it holds control characters, which no terminal should be sent");
+    }
     match manifest.key() == *key && manifest.text().as_bytes() == payload {
         true => None,
         false => Some("it is filed under a key that is not its own"),
+    }
+}
+
+/// Whether all texts of a record can be shown: what is printed of it later goes to a terminal as it is.
+fn is_plain(payload: &[u8]) -> bool {
+    fn all(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::String(text) => is_text(text),
+            serde_json::Value::Array(values) => values.iter().all(all),
+            serde_json::Value::Object(fields) => fields.iter().all(|(name, value)| is_text(name) && all(value)),
+            _ => true,
+        }
+    }
+    serde_json::from_slice(payload).is_ok_and(|value| all(&value))
+}
+
+fn is_text(text: &str) -> bool {
+    !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+}
+
+/// A hasher as a place to write to.
+struct Sink<'a>(&'a mut Sha256);
+
+impl std::io::Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

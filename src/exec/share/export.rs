@@ -239,9 +239,10 @@ impl Export<'_> {
             Some(identity) => identity,
             None => identity::of(self.site).digest(),
         };
-        let note = CellNote { format: FORMAT, question: *question, machine };
-        let bytes = serde_json::to_vec(&note).unwrap_or_default();
-        self.records.push((Kind::Note, identity::cell_key(&identity, &self.site.step(id).name), bytes));
+        let step = self.site.step(id).name.clone();
+        let key = identity::cell_key(&identity, &step);
+        let note = CellNote { format: FORMAT, identity, step, question: *question, machine };
+        self.records.push((Kind::Note, key, serde_json::to_vec(&note).unwrap_or_default()));
         self.done.cells += 1;
         Ok(())
     }
