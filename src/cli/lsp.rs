@@ -93,6 +93,8 @@ impl Standings for Stored {
             out: std::path::absolute("out").unwrap_or_default(),
             secret_files: BTreeMap::new(),
             slots: 1,
+            memory: u64::MAX,
+            fail_fast: false,
             asked: Asked { only_kept: true, ..Asked::default() },
         };
         let survey = survey(&site).ok()?;

@@ -1,18 +1,21 @@
 //! `pipe run`: does what is missing, and prints the table.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
 use super::output::{To, colour, note, print};
 use super::wanted::Wanted;
-use super::{Global, Target, estimate, exit, explain, load, progress, results};
+use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, settled, trace};
 use crate::event::{Event, Listener};
 use crate::exec::files;
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
+use crate::exec::rebuild::{Verdict, check};
 use crate::exec::runner::{self, Done};
+use crate::exec::settled::Settled;
 use crate::exec::site::Site;
 use crate::exec::survey::{Survey, survey_with_manifests};
 use crate::pipeline::{Action, CellPattern, StepId};
@@ -35,9 +38,24 @@ pub struct Arguments {
     /// How many processors builds may use [default: all that are usable]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
+    /// Memory that builds may need together, in GiB [default: nine tenths of this machine's]
+    #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
+    memory: Option<u32>,
+    /// Starts nothing more once a step has failed; what runs is let to its end, and kept
+    #[arg(long)]
+    fail_fast: bool,
+    /// Goes on with all that does not need a failed step, which is the default
+    #[arg(long, conflicts_with = "fail_fast")]
+    keep_going: bool,
+    /// Builds steps that have a result a second time, and compares: all builds, or those that are named
+    #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    check: Vec<String>,
     /// Writes what happens as JSON lines
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// Writes when each step ran and waited, as a trace that Perfetto opens (https://ui.perfetto.dev)
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 /// `--require-cached`.
@@ -55,25 +73,58 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 }
 
 fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
-    let site = load::site(global, &arguments.target, arguments.jobs)?;
+    let started = Instant::now();
+    // With every flag named, so that a new one is thought of: on the short way there is nothing to run or to hear of.
+    let Arguments {
+        target,
+        require_cached: _,
+        require,
+        jobs,
+        memory,
+        fail_fast,
+        keep_going: _,
+        check,
+        events,
+        trace,
+        wanted,
+    } = arguments;
+    let plain = require.is_empty() && check.is_empty() && events.is_none() && trace.is_none() && wanted.is_none();
+    let said = |settled: &Settled| note(&results::all_cached(settled.cached(), started.elapsed().as_secs_f64()));
+    if plain && settled::settled(global, target, said).is_some() {
+        return Ok(exit::DONE);
+    }
+    let mut site = load::site(global, target, *jobs)?;
+    site.fail_fast = *fail_fast;
+    if let Some(gib) = memory {
+        site.memory = u64::from(*gib) << 30;
+    }
+    let logs = site.store.log_stamps();
+    let twice = rebuild::asked(&site, &arguments.check)?;
     let required = load::patterns(&arguments.require, "--require")?;
     let survey = survey_with_manifests(&site).map_err(fault)?;
     if let Some(which) = arguments.require_cached {
         require_cached(&site, &survey, which)?;
     }
-    let mut listeners = listeners(global, arguments)?;
+    let mut listeners = listeners(global, arguments, &site, &survey)?;
     announce(&site, &survey, &mut listeners)?;
-    let done = work(&site, survey, &mut listeners)?;
+    let (done, verdicts) = work(&site, survey, &twice, &mut listeners)?;
     end(&mut listeners, &done);
     drop(listeners);
-    results::remember(&site, &done).map_err(fault)?;
-    if let Some(path) = &arguments.wanted {
+    if let Some(path) = wanted {
         Wanted::of(&site, &done, &arguments.target).write(path).map_err(|message| {
             note(&format!("pipe: {message}"));
             exit::FAULT
         })?;
     }
-    conclude(global, arguments, &site, &done, &required)
+    let mut code = conclude(global, arguments, &site, &done, &required).unwrap_or_else(|code| code);
+    if !arguments.check.is_empty() && !done.interrupted {
+        code = code.max(rebuild::conclude(&site, &verdicts));
+    }
+    results::remember(&site, &done, arguments.target.flags(), code).map_err(fault)?;
+    if code == exit::DONE {
+        settled::keep(global, target, &site, &done, logs);
+    }
+    Ok(code)
 }
 
 fn fault(error: pipe_cache::StoreError) -> u8 {
@@ -81,8 +132,13 @@ fn fault(error: pipe_cache::StoreError) -> u8 {
     exit::FAULT
 }
 
-/// Runs what is missing, until done or Ctrl-C.
-fn work(site: &Site, survey: Survey, listeners: &mut Vec<Box<dyn Listener>>) -> Result<Done, u8> {
+/// Runs what is missing, and some steps `twice`, until done or Ctrl-C.
+fn work(
+    site: &Site,
+    survey: Survey,
+    twice: &BTreeSet<StepId>,
+    listeners: &mut Vec<Box<dyn Listener>>,
+) -> Result<(Done, BTreeMap<StepId, Verdict>), u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         note(&format!("pipe: the runner can't start: {error}"));
         exit::FAULT
@@ -90,7 +146,13 @@ fn work(site: &Site, survey: Survey, listeners: &mut Vec<Box<dyn Listener>>) -> 
     let cancel = Cancel::new();
     let done = runtime.block_on(async {
         tokio::spawn(cancel_on_signal(cancel.clone()));
-        runner::run(site, survey, cancel, listeners).await
+        let mut done = runner::run(site, survey, cancel.clone(), listeners).await?;
+        let verdicts = match twice.is_empty() || done.interrupted {
+            true => BTreeMap::new(),
+            false => check(site, &done, twice, &cancel, listeners).await,
+        };
+        done.interrupted |= cancel.is_cancelled();
+        Ok((done, verdicts))
     });
     // A wheel that is being unpacked when Ctrl-C comes is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -117,7 +179,12 @@ async fn cancel_on_signal(cancel: Cancel) {
 }
 
 /// Where events go.
-fn listeners(global: &Global, arguments: &Arguments) -> Result<Vec<Box<dyn Listener>>, u8> {
+fn listeners(
+    global: &Global,
+    arguments: &Arguments,
+    site: &Site,
+    survey: &Survey,
+) -> Result<Vec<Box<dyn Listener>>, u8> {
     let coloured = colour(global.color, To::Err);
     let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
     if load::moving(global) {
@@ -132,7 +199,26 @@ fn listeners(global: &Global, arguments: &Arguments) -> Result<Vec<Box<dyn Liste
         })?;
         listeners.push(Box::new(events));
     }
+    if let Some(path) = &arguments.trace {
+        let trace = trace::Trace::create(path, about(site, survey)).map_err(|error| {
+            note(&format!("pipe: `--trace {}` can't be written: {error}", path.display()));
+            exit::USAGE
+        })?;
+        listeners.push(Box::new(trace));
+    }
     Ok(listeners)
+}
+
+/// What a trace tells of the steps that may run.
+fn about(site: &Site, survey: &Survey) -> BTreeMap<String, trace::About> {
+    let may_run =
+        survey.standings.iter().filter(|(_, standing)| matches!(standing, Standing::Runs(_) | Standing::Depends(_)));
+    let about = may_run.map(|(id, standing)| {
+        let step = site.step(*id);
+        let why = explain::standing(site, standing);
+        (step.name.clone(), trace::About { why, cpu: step.needs.cpu, memory: step.needs.memory })
+    });
+    about.collect()
 }
 
 /// Refuses to go on where anything that the run is after has no result.
@@ -225,6 +311,9 @@ fn conclude(
     let failures = results::failures(site, done, &arguments.target.file);
     if !failures.is_empty() {
         note(&failures);
+        if let Some(step) = done.stopped_by {
+            note(&results::stopped(site, done, step));
+        }
         code = code.max(exit::STEP);
     }
     for lack in files::faults(site) {

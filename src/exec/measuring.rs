@@ -45,7 +45,19 @@ pub async fn measure(job: Job<'_>, asked: &Measure) -> Outcome {
         Ok(_) => Vec::new(),
         Err(error) => return failed(error.to_string()),
     };
-    match session(&job, asked, &earlier).await {
+    let retries = job.site.step(job.id).limits.retries;
+    let mut tried = 0;
+    let ended = loop {
+        match session(&job, asked, &earlier).await {
+            Err(End::Failed(failure)) if tried < retries && !job.cancel.is_cancelled() => {
+                tried += 1;
+                let step = job.site.step(job.id).name.clone();
+                let _ = job.progress.send(Event::Retried { step, attempt: tried + 1, cause: failure.message });
+            }
+            ended => break ended,
+        }
+    };
+    match ended {
         Ok(session) => {
             if let Err(error) = keep(&job, &session) {
                 return failed(error.to_string());

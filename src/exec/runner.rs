@@ -3,11 +3,16 @@
 //! Approach:
 //! - Every step has one [`State`]; every change of one goes through [`Runner::set`].
 //! - A step whose inputs are all done *arrives*: it gets its key, and is done at once where the store has its
-//!   result. Otherwise it is ready and waits for a slot.
+//!   result. Otherwise it is ready and waits for room, the one with the longest way behind it first.
+//! - A change of one step costs as much as it has readers, however many steps there are.
 //! - Work is futures that this loop polls; they send progress, and return an outcome. They never touch state.
-//! - A measurement starts only when nothing else of ours runs or could, and holds the machine's measuring lock.
+//! - What runs holds a [`Grant`] of the machine, which other processes see. A measurement starts only when nothing else
+//!   of ours runs or could, holds all of the machine's processors and its measuring lock.
 //!
-//! A failed step ends its branch, and nothing else.
+//! - Steps that turn out to be the same work, with equal keys, are done once: the others wait for that one's end.
+//!
+//! A failed step ends its branch, and nothing else; with [`Site::fail_fast`] nothing more starts after it, and what
+//! runs is let to its end, since it may be kept.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -18,24 +23,34 @@ use futures_util::stream::FuturesUnordered;
 use pipe_cache::{Digest, Entry, StoreError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::lookup;
-use super::outcome::{Outcome, Product, Standing};
+use super::commits::Commits;
+use super::lookup::{self, Miss};
+use super::outcome::{Failure, Outcome, Product, Standing, Why};
+use super::pools::{Grant, Pools};
+use super::priority::{self, Ready};
 use super::process::Cancel;
 use super::site::Site;
 use super::survey::{Known, Manifests, Survey};
 use super::{files, measuring, work, world};
 use crate::event::{Event, Listener, OutcomeKind};
-use crate::key::{self, Manifest};
+use crate::key;
 use crate::pipeline::{Action, Class, StepId};
 
 /// How long a cancelled run waits for what it started.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How often a run looks whether other processes have left it room.
+pub const LOOK: Duration = Duration::from_millis(20);
+
 /// What became of every step.
 pub struct Done {
     pub outcomes: BTreeMap<StepId, Outcome>,
     pub manifests: Manifests,
+    /// Why steps ran, where their manifests don't tell.
+    pub whys: BTreeMap<StepId, Why>,
     pub interrupted: bool,
+    /// The failure after which nothing more was started, where it left something to start.
+    pub stopped_by: Option<StepId>,
     pub seconds: f64,
 }
 
@@ -43,15 +58,16 @@ pub struct Done {
 enum State {
     /// Some of what it reads is not done.
     Waiting,
-    /// It has a key and no result, and waits for a slot.
+    /// Another step of this run has the same key, and makes what both stand for.
+    Follows,
+    /// It has a key and no result, and waits for room.
     Ready {
-        manifest: Manifest,
         key: Digest,
     },
-    /// Its work is under way and holds this many slots.
+    /// Its work is under way and holds this much.
     Running {
         since: Instant,
-        slots: u32,
+        grant: Grant,
     },
     Done(Outcome),
 }
@@ -59,32 +75,72 @@ enum State {
 /// Runs what the survey, which has the manifests, found missing.
 pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn Listener) -> Result<Done, StoreError> {
     let (progress, heard) = unbounded_channel();
+    let steps = site.pipeline.steps.len();
+    let works = survey.standings.values().any(|s| matches!(s, Standing::Runs(_) | Standing::Depends(_)));
+    let (pools, warning) = if works { Pools::open(site) } else { (Pools::alone(site), None) };
+    if let Some(text) = warning {
+        listener.hear(&Event::Warning { text });
+    }
     let mut runner = Runner {
         site,
-        states: BTreeMap::new(),
+        states: std::iter::repeat_with(|| State::Waiting).take(steps).collect(),
+        open: vec![0; steps],
+        ways: Vec::new(),
         manifests: Manifests::new(),
+        whys: BTreeMap::new(),
         work: FuturesUnordered::new(),
-        free: site.slots,
+        pools,
         measuring: false,
+        waits: false,
+        said: BTreeSet::new(),
         arriving: VecDeque::new(),
+        ready: Ready::default(),
+        cells: BTreeSet::new(),
+        makers: BTreeMap::new(),
+        followers: BTreeMap::new(),
+        stopped_by: None,
+        commits: Commits::new(&site.store),
+        unsaid: BTreeMap::new(),
         cancel,
         progress,
         listener,
         started: Instant::now(),
     };
-    runner.begin(survey);
+    runner.begin(survey)?;
     runner.drive(heard).await
 }
 
 struct Runner<'a> {
     site: &'a Site,
-    states: BTreeMap<StepId, State>,
+    /// By the number of the step, as is `open` and `ways`.
+    states: Vec<State>,
+    /// How many of the steps that a step reads are not done.
+    open: Vec<usize>,
+    /// The length of what lies behind each step.
+    ways: Vec<u64>,
     manifests: Manifests,
+    whys: BTreeMap<StepId, Why>,
     work: FuturesUnordered<LocalBoxFuture<'a, (StepId, Outcome)>>,
-    free: u32,
+    pools: Pools,
     measuring: bool,
-    /// Steps whose inputs may all be done now.
+    /// Something is ready that other processes leave no room for.
+    waits: bool,
+    /// Who was said to wait, so that it is said once.
+    said: BTreeSet<StepId>,
+    /// Steps whose inputs are all done now.
     arriving: VecDeque<StepId>,
+    /// Builds that wait for room.
+    ready: Ready,
+    /// Measurements that wait for their turn, in the order of the matrix.
+    cells: BTreeSet<StepId>,
+    /// Who makes what a key stands for, in this run.
+    makers: BTreeMap<Digest, StepId>,
+    /// Steps with the same key as one that is being made.
+    followers: BTreeMap<StepId, Vec<StepId>>,
+    stopped_by: Option<StepId>,
+    commits: Commits,
+    /// Steps that have ended well and whose records are still being written, with how long they took.
+    unsaid: BTreeMap<StepId, f64>,
     cancel: Cancel,
     progress: UnboundedSender<Event>,
     listener: &'a mut dyn Listener,
@@ -93,21 +149,30 @@ struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     /// Takes over the survey's standings: most steps are done before anything starts.
-    fn begin(&mut self, survey: Survey) {
+    fn begin(&mut self, survey: Survey) -> Result<(), StoreError> {
         self.manifests = survey.manifests;
+        let mut may_run = BTreeSet::new();
         for (id, standing) in survey.standings {
-            let state = match standing {
+            self.states[id.0] = match standing {
                 Standing::Cached(product) => State::Done(Outcome::Cached(product)),
                 Standing::Unavailable(lack) => State::Done(Outcome::Unavailable(lack)),
                 Standing::NotNeeded => State::Done(Outcome::NotNeeded),
                 Standing::NotSelected => State::Done(Outcome::NotSelected),
                 Standing::Runs(_) | Standing::Depends(_) => {
-                    self.arriving.push_back(id);
+                    may_run.insert(id);
                     State::Waiting
                 }
             };
-            self.states.insert(id, state);
         }
+        for &id in &may_run {
+            let open = |read: &StepId| !matches!(self.states[read.0], State::Done(_));
+            self.open[id.0] = self.site.plan.reads(id).iter().filter(|read| open(read)).count();
+            if self.open[id.0] == 0 {
+                self.arriving.push_back(id);
+            }
+        }
+        self.ways = priority::ways(self.site, &may_run)?;
+        Ok(())
     }
 
     async fn drive(mut self, mut heard: UnboundedReceiver<Event>) -> Result<Done, StoreError> {
@@ -116,63 +181,81 @@ impl<'a> Runner<'a> {
             while let Some(id) = self.arriving.pop_front() {
                 self.arrive(id)?;
             }
-            if deadline.is_none() {
+            if deadline.is_none() && self.stopped_by.is_none() {
                 self.start_ready();
+            } else {
+                self.waits = false;
             }
-            if self.work.is_empty() {
+            if self.work.is_empty() && self.commits.is_empty() && !self.waits {
                 break;
             }
+            let hurry = self.work.is_empty();
             let limit = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
                 Some((id, outcome)) = self.work.next() => self.finish(id, outcome),
+                (steps, written) = self.commits.next(hurry) => self.written(steps, &written),
                 Some(event) = heard.recv() => self.listener.hear(&event),
                 () = self.cancel.cancelled(), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
                 () = tokio::time::sleep_until(limit.into()), if deadline.is_some() => break,
+                () = tokio::time::sleep(LOOK), if self.waits => {}
             }
         }
         while let Ok(event) = heard.try_recv() {
             self.listener.hear(&event);
         }
         let interrupted = self.cancel.is_cancelled();
+        let unfinished = self.states.iter().any(|state| !matches!(state, State::Done(_)));
+        let stopped_by = self.stopped_by.filter(|_| unfinished);
         let outcomes = self
             .states
             .into_iter()
+            .enumerate()
             .map(|(id, state)| match state {
-                State::Done(outcome) => (id, outcome),
-                State::Waiting | State::Ready { .. } | State::Running { .. } => (id, Outcome::Cancelled),
+                State::Done(outcome) => (StepId(id), outcome),
+                State::Waiting | State::Follows | State::Ready { .. } | State::Running { .. } => {
+                    (StepId(id), Outcome::Cancelled)
+                }
             })
             .collect();
-        Ok(Done { outcomes, manifests: self.manifests, interrupted, seconds: self.started.elapsed().as_secs_f64() })
+        let seconds = self.started.elapsed().as_secs_f64();
+        Ok(Done { outcomes, manifests: self.manifests, whys: self.whys, interrupted, stopped_by, seconds })
     }
 
     /// The only place where a state changes.
     fn set(&mut self, id: StepId, state: State) {
-        let before = self.states.insert(id, state);
-        if let Some(State::Running { slots, .. }) = before {
-            self.free += slots;
-            if self.site.step(id).class == Class::Measure {
-                self.measuring = false;
-            }
+        let measures = self.site.step(id).class == Class::Measure;
+        let before = std::mem::replace(&mut self.states[id.0], state);
+        if let State::Running { grant, .. } = before {
+            self.pools.give(grant);
+            self.measuring &= !measures;
         }
-        match &self.states[&id] {
-            State::Running { slots, .. } => {
-                self.free -= slots;
-                self.measuring |= self.site.step(id).class == Class::Measure;
+        match &self.states[id.0] {
+            State::Ready { .. } if measures => drop(self.cells.insert(id)),
+            State::Ready { .. } => {
+                let demand = self.pools.demand(&self.site.step(id).needs);
+                self.ready.push(id, demand, self.ways[id.0]);
             }
-            State::Done(_) => self.arriving.extend(self.site.plan.readers(id)),
-            State::Waiting | State::Ready { .. } => {}
+            State::Running { .. } => self.measuring |= measures,
+            State::Done(_) => {
+                for reader in self.site.plan.readers(id) {
+                    // Who does not run never waited for anybody.
+                    let open = &mut self.open[reader.0];
+                    *open = open.saturating_sub(1);
+                    if *open == 0 && matches!(self.states[reader.0], State::Waiting) {
+                        self.arriving.push_back(reader);
+                    }
+                }
+            }
+            State::Waiting | State::Follows => {}
         }
     }
 
-    /// A step may have all it reads: it becomes ready, or is done without running.
+    /// A step has all it reads: it becomes ready, or is done without running.
     fn arrive(&mut self, id: StepId) -> Result<(), StoreError> {
-        if !matches!(self.states.get(&id), Some(State::Waiting)) {
+        if !matches!(self.states[id.0], State::Waiting) {
             return Ok(());
         }
         let reads = self.site.plan.reads(id);
-        if reads.iter().any(|read| !matches!(self.states.get(read), Some(State::Done(_)))) {
-            return Ok(());
-        }
         let compares = matches!(self.site.step(id).action, Action::Compare(_));
         if !compares && let Some(outcome) = reads.iter().find_map(|read| self.blocked_by(*read)) {
             self.announce(id, &outcome, 0.0);
@@ -197,12 +280,39 @@ impl<'a> Runner<'a> {
             }
         };
         let key = manifest.key();
-        self.manifests.insert(id, (key, manifest.clone()));
-        match lookup::lookup(self.site, id, &manifest, &key)? {
+        let found = lookup::find(self.site, id, &key)?;
+        self.manifests.insert(id, (key, manifest));
+        match found {
             Ok(product) => self.end(id, Outcome::Cached(product)),
-            Err(_) => self.set(id, State::Ready { manifest, key }),
+            Err(miss) => match self.makers.get(&key) {
+                // It is over, and left nothing: what failed once in this run is not tried again under another name.
+                Some(&maker) if let State::Done(outcome) = &self.states[maker.0] => {
+                    let outcome = Self::followed(maker, outcome);
+                    self.end(id, outcome);
+                }
+                Some(&maker) => {
+                    self.followers.entry(maker).or_default().push(id);
+                    self.set(id, State::Follows);
+                }
+                None => {
+                    if let Miss::Unfit(why) = miss {
+                        self.whys.insert(id, why);
+                    }
+                    self.makers.insert(key, id);
+                    self.set(id, State::Ready { key });
+                }
+            },
         }
         Ok(())
+    }
+
+    /// What the end of the step that was made means for one that is the same.
+    fn followed(maker: StepId, outcome: &Outcome) -> Outcome {
+        match outcome {
+            Outcome::Ran(product) | Outcome::Cached(product) => Outcome::Cached(product.clone()),
+            Outcome::Failed(_) => Outcome::Skipped { because: maker },
+            other => other.clone(),
+        }
     }
 
     fn end(&mut self, id: StepId, outcome: Outcome) {
@@ -212,26 +322,26 @@ impl<'a> Runner<'a> {
 
     /// What a step's end means for one that reads it, where it means that this one can't run.
     fn blocked_by(&self, read: StepId) -> Option<Outcome> {
-        match self.states.get(&read) {
-            Some(State::Done(Outcome::Failed(_))) => Some(Outcome::Skipped { because: read }),
-            Some(State::Done(Outcome::Skipped { because })) => Some(Outcome::Skipped { because: *because }),
-            Some(State::Done(Outcome::Unavailable(lack))) => Some(Outcome::Unavailable(lack.clone())),
-            Some(State::Done(Outcome::Cancelled)) => Some(Outcome::Cancelled),
+        match &self.states[read.0] {
+            State::Done(Outcome::Failed(_)) => Some(Outcome::Skipped { because: read }),
+            State::Done(Outcome::Skipped { because }) => Some(Outcome::Skipped { because: *because }),
+            State::Done(Outcome::Unavailable(lack)) => Some(Outcome::Unavailable(lack.clone())),
+            State::Done(Outcome::Cancelled) => Some(Outcome::Cancelled),
             _ => None,
         }
     }
 
     fn output(&self, id: StepId) -> Option<Entry> {
-        match self.states.get(&id) {
-            Some(State::Done(outcome)) => outcome.product().and_then(Product::entry).cloned(),
+        match &self.states[id.0] {
+            State::Done(outcome) => outcome.product().and_then(Product::entry).cloned(),
             _ => None,
         }
     }
 
     /// What a comparison's key sees of a cell.
     fn cell_state(&self, id: StepId) -> String {
-        match self.states.get(&id) {
-            Some(State::Done(outcome)) => match (outcome, self.manifests.get(&id)) {
+        match &self.states[id.0] {
+            State::Done(outcome) => match (outcome, self.manifests.get(&id)) {
                 (Outcome::Cached(Product::Sessions(s)) | Outcome::Ran(Product::Sessions(s)), Some((key, _))) => {
                     lookup::sessions_text(key, s)
                 }
@@ -243,32 +353,48 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Starts what fits: builds by slots, measurements alone.
+    /// Starts what fits: builds beside one another, measurements alone.
     fn start_ready(&mut self) {
+        self.waits = false;
         if self.measuring {
             return;
         }
-        let ready: Vec<StepId> =
-            self.states.iter().filter(|(_, s)| matches!(s, State::Ready { .. })).map(|(id, _)| *id).collect();
-        let (cells, builds): (Vec<StepId>, Vec<StepId>) =
-            ready.into_iter().partition(|id| self.site.step(*id).class == Class::Measure);
-        for &id in &builds {
-            let slots = self.site.step(id).needs.cpu.clamp(1, self.site.slots);
-            if slots <= self.free {
-                self.start(id, slots);
+        while let Some((id, demand)) = self.ready.next(self.pools.free()) {
+            match self.pools.take(demand, self.work.is_empty()) {
+                Ok(grant) => {
+                    self.ready.remove(id, &demand, self.ways[id.0]);
+                    self.start(id, grant);
+                }
+                Err(on) => return self.wait_for_others(id, on),
             }
         }
-        if builds.is_empty() && self.work.is_empty() {
-            // In the order of the matrix; one at a time.
-            if let Some(&id) = cells.first() {
-                self.start(id, self.site.slots);
+        if self.ready.is_empty()
+            && self.work.is_empty()
+            && self.commits.is_empty()
+            && let Some(&id) = self.cells.first()
+        {
+            match self.pools.take_machine(&self.site.step(id).name) {
+                Ok(grant) => {
+                    self.cells.remove(&id);
+                    self.start(id, grant);
+                }
+                Err(on) => self.wait_for_others(id, on),
             }
         }
     }
 
-    fn start(&mut self, id: StepId, slots: u32) {
-        let running = State::Running { since: Instant::now(), slots };
-        let Some(State::Ready { manifest, key }) = self.states.insert(id, State::Waiting) else { return };
+    /// Looks again in a moment. It is told where it keeps all of this run waiting.
+    fn wait_for_others(&mut self, id: StepId, on: String) {
+        self.waits = true;
+        if self.work.is_empty() && self.said.insert(id) {
+            self.listener.hear(&Event::Waiting { step: self.site.step(id).name.clone(), on });
+        }
+    }
+
+    fn start(&mut self, id: StepId, grant: Grant) {
+        let State::Ready { key } = self.states[id.0] else { return };
+        let Some((_, manifest)) = self.manifests.get(&id) else { return };
+        let manifest = manifest.clone();
         let step = self.site.step(id);
         let class = match step.class {
             Class::Fetch => "fetch",
@@ -279,7 +405,8 @@ impl<'a> Runner<'a> {
         let (site, cancel, progress) = (self.site, self.cancel.clone(), self.progress.clone());
         let inputs: BTreeMap<StepId, Entry> =
             site.plan.reads(id).into_iter().filter_map(|read| Some((read, self.output(read)?))).collect();
-        let job = work::Job { site, id, manifest, key, inputs, cancel, progress };
+        let desk = self.commits.desk();
+        let job = work::Job { site, id, manifest, key, inputs, gpus: grant.gpus(), cancel, progress, desk };
         let future: LocalBoxFuture<'a, (StepId, Outcome)> = match &step.action {
             Action::Measure(measure) => Box::pin(async move { (id, measuring::measure(job, measure).await) }),
             Action::Compare(compare) => {
@@ -289,14 +416,14 @@ impl<'a> Runner<'a> {
             _ => Box::pin(async move { (id, work::work(job).await) }),
         };
         self.work.push(future);
-        self.set(id, running);
+        self.set(id, State::Running { since: Instant::now(), grant });
     }
 
     /// The sample sets of cells, for a comparison.
     fn cells(&self, of: &[StepId]) -> BTreeMap<StepId, Vec<crate::record::Session>> {
         of.iter()
-            .filter_map(|id| match self.states.get(id) {
-                Some(State::Done(outcome)) => match outcome.product() {
+            .filter_map(|id| match &self.states[id.0] {
+                State::Done(outcome) => match outcome.product() {
                     Some(Product::Sessions(sessions)) => Some((*id, sessions.clone())),
                     _ => None,
                 },
@@ -306,12 +433,39 @@ impl<'a> Runner<'a> {
     }
 
     fn finish(&mut self, id: StepId, outcome: Outcome) {
-        let seconds = match self.states.get(&id) {
-            Some(State::Running { since, .. }) => since.elapsed().as_secs_f64(),
+        let seconds = match &self.states[id.0] {
+            State::Running { since, .. } => since.elapsed().as_secs_f64(),
             _ => 0.0,
         };
-        self.announce(id, &outcome, seconds);
+        if matches!(outcome, Outcome::Ran(_)) && self.commits.holds(id) {
+            self.unsaid.insert(id, seconds);
+        } else {
+            self.announce(id, &outcome, seconds);
+        }
+        if self.site.fail_fast && matches!(outcome, Outcome::Failed(_)) {
+            self.stopped_by.get_or_insert(id);
+        }
+        for follower in self.followers.remove(&id).unwrap_or_default() {
+            self.end(follower, Self::followed(id, &outcome));
+        }
         self.set(id, State::Done(outcome));
+    }
+
+    /// The records of these steps are durable, or can't be made so: then the steps have failed, since later runs would
+    /// not know of them.
+    fn written(&mut self, steps: Vec<StepId>, written: &Result<(), String>) {
+        for id in steps {
+            let Some(seconds) = self.unsaid.remove(&id) else { continue };
+            if let Err(message) = written {
+                // Its readers were told already that it is done, and have what it made.
+                let failure = Failure { message: message.clone(), ..Failure::default() };
+                self.states[id.0] = State::Done(Outcome::Failed(failure));
+                self.stopped_by = self.stopped_by.or(self.site.fail_fast.then_some(id));
+            }
+            let State::Done(outcome) = &self.states[id.0] else { continue };
+            let outcome = outcome.clone();
+            self.announce(id, &outcome, seconds);
+        }
     }
 
     fn announce(&mut self, id: StepId, outcome: &Outcome, seconds: f64) {

@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use pipe_cache::{Digest, Entry, Store};
 
+use super::lookup::LastRun;
+use super::nearest::Index;
 use super::outcome::Lack;
+use super::process::supervisors::Supervisors;
 use super::sandbox::Bubblewrap;
 use super::share::accept::MachinePattern;
 use crate::host::Facts;
 use crate::pipeline::{Filter, Pipeline, Step, StepId};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
+use crate::resolve::kept::Testimony;
 
 /// One invocation's view of the world. `cli` fills it; nothing below reads the environment by itself.
 pub struct Site {
@@ -41,6 +45,10 @@ pub struct Site {
     pub secret_files: BTreeMap<String, PathBuf>,
     /// Steps that may run at the same time, in processors.
     pub slots: u32,
+    /// Bytes of memory that steps may say they need at the same time.
+    pub memory: u64,
+    /// Nothing more starts once a step has failed.
+    pub fail_fast: bool,
     pub asked: Asked,
 }
 
@@ -59,8 +67,13 @@ pub struct Asked {
     pub read: RefCell<BTreeSet<StepId>>,
     /// The keys of steps that this machine can't do, as far as all that they read is known.
     pub questions: RefCell<BTreeMap<StepId, Digest>>,
-    /// Step name → key of the last run.
-    pub last_keys: OnceCell<BTreeMap<String, Digest>>,
+    /// What resolving saw of the disk, where nothing was to be said of it.
+    pub testimony: Option<Testimony>,
+    pub last_run: OnceCell<LastRun>,
+    /// The store's manifests; read when a step without an earlier run asks.
+    pub nearest: OnceCell<Index>,
+    /// Supervisors that this run has started and that run nothing now.
+    pub supervisors: Supervisors,
 }
 
 impl Site {

@@ -1,7 +1,7 @@
 //! One step of class fetch or build, and comparisons: from a manifest to a record.
 //!
 //! The order is the store's promise: single flight by the key's lock, the work, the output, the manifest, and
-//! the record last. A step that failed leaves its folder for a look, and no record.
+//! the record last, which [`commits`](super::commits) writes. A step that failed leaves its folder for a look, and no record.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ use super::builtin::control::Control;
 use super::builtin::network::NetworkEnv;
 use super::builtin::tree::{self, Part, PartWhat};
 use super::builtin::{fetch, host_packages, unpack, wheel};
+use super::commits::{Desk, Unwritten};
 use super::image::{Image, ImageSpec, Layer};
 use super::lookup;
 use super::outcome::{Failure, Outcome, Product};
@@ -47,8 +48,12 @@ pub struct Job<'a> {
     pub key: Digest,
     /// The outputs of what it reads.
     pub inputs: BTreeMap<StepId, Entry>,
+    /// The GPUs that are this step's alone while it runs, by number.
+    pub gpus: Vec<u64>,
     pub cancel: Cancel,
     pub progress: UnboundedSender<Event>,
+    /// Where what it leaves for the store to remember is put.
+    pub desk: Desk,
 }
 
 /// What an attempt made.
@@ -121,7 +126,7 @@ pub async fn work(job: Job<'_>) -> Outcome {
         Err(error) => return failed(error.to_string()),
     };
     // Whoever held the key before may have made the very thing.
-    match lookup::lookup(job.site, job.id, &job.manifest, &job.key) {
+    match lookup::find(job.site, job.id, &job.key) {
         Ok(Ok(product)) => return Outcome::Cached(product),
         Ok(Err(_)) => {}
         Err(error) => return failed(error.to_string()),
@@ -137,19 +142,23 @@ pub async fn work(job: Job<'_>) -> Outcome {
                 tried += 1;
                 let step = job.site.step(job.id).name.clone();
                 let _ = job.progress.send(Event::Retried { step, attempt: tried + 1, cause: failure.message });
-                tokio::time::sleep(Duration::from_secs(1 << tried.min(5))).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause(tried)) => {}
+                    () = job.cancel.cancelled() => return Outcome::Cancelled,
+                }
             }
             Err(Unmade::Failed(failure) | Unmade::Passing(failure)) => return Outcome::Failed(failure),
         }
     };
     let output = made.output.clone();
-    let kept = keep(&job, made);
-    drop(lock);
-    match kept {
-        Ok(()) => Outcome::Ran(Product::Output(output)),
-        // A result that can't be stored is a failed step: later runs would not know of it.
-        Err(error) => failed(error.to_string()),
-    }
+    // The lock goes with them: until they are written, nobody else may think that there is nothing.
+    job.desk.leave(Unwritten { step: job.id, records: records(&job, made), lock: Some(lock) });
+    Outcome::Ran(Product::Output(output))
+}
+
+/// How long to wait before an attempt: whatever stood in the way needs a little longer each time.
+pub fn pause(tried: u32) -> Duration {
+    Duration::from_secs(1 << tried.min(5)) / 2
 }
 
 fn failed(message: String) -> Outcome {
@@ -157,14 +166,16 @@ fn failed(message: String) -> Outcome {
 }
 
 /// Manifest first, record last.
-fn keep(job: &Job<'_>, made: Made) -> Result<(), StoreError> {
+fn records(job: &Job<'_>, made: Made) -> Vec<(Kind, Digest, Vec<u8>)> {
     let Made { output, usage, sandbox, log } = made;
     let record = StepRecord { format: FORMAT, output, sandbox, usage, log };
-    job.site.store.append(Kind::Manifest, &job.key, job.manifest.text().as_bytes())?;
-    job.site.store.append(Kind::Record, &job.key, &serde_json::to_vec(&record).unwrap_or_default())
+    let manifest = job.manifest.text().as_bytes().to_vec();
+    let record = serde_json::to_vec(&record).unwrap_or_default();
+    vec![(Kind::Manifest, job.key, manifest), (Kind::Record, job.key, record)]
 }
 
-async fn attempt(job: &Job<'_>) -> Result<Made, Unmade> {
+/// Makes the output once, and no record.
+pub async fn attempt(job: &Job<'_>) -> Result<Made, Unmade> {
     let started = Instant::now();
     let output = match &job.site.step(job.id).action {
         Action::Run(run) => return program::run(job, run).await,
@@ -375,10 +386,8 @@ pub async fn compare(job: Job<'_>, asked: &Compare, cells: BTreeMap<StepId, Vec<
     };
     let usage = StepUsage { wall_ns: started.elapsed().as_nanos() as u64, ..StepUsage::default() };
     let made = Made { output: output.clone(), usage, sandbox: Sandbox::Strict, log: None };
-    match keep(&job, made) {
-        Ok(()) => Outcome::Ran(Product::Compared(output)),
-        Err(error) => failed(error.to_string()),
-    }
+    job.desk.leave(Unwritten { step: job.id, records: records(&job, made), lock: None });
+    Outcome::Ran(Product::Compared(output))
 }
 
 fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session>>) -> Result<Parities, StoreError> {

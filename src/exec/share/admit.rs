@@ -16,7 +16,8 @@ use pipe_cache::{Digest, Entry, Kind, Pack, PackError, PackRecord, Shelf, Store}
 use sha2::{Digest as _, Sha256};
 
 use super::{CellNote, FORMAT, MachineName, Origin, PackNote, identity, machine_name_key, origin_key};
-use crate::exec::lookup::{run_key, session_key};
+use crate::exec::history::run_key;
+use crate::exec::lookup::session_key;
 use crate::key::Manifest;
 use crate::record::{self, RunRecord, Session, StepRecord};
 

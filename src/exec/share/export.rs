@@ -9,11 +9,11 @@ use std::path::Path;
 use pipe_cache::{Digest, Entry, Kind, Pack, PackError, PackWriter, Written};
 
 use super::{CellNote, FORMAT, PackNote, identity};
-use crate::exec::lookup;
 use crate::exec::outcome::Product;
 use crate::exec::secrets;
 use crate::exec::site::Site;
 use crate::exec::survey::{Look, Survey};
+use crate::exec::{history, lookup};
 use crate::pipeline::{Action, Measure, StepId};
 use crate::record::{Session, StepRecord};
 
@@ -248,7 +248,7 @@ impl Export<'_> {
     }
 
     fn finish(mut self) -> Result<Exported, PackError> {
-        let key = lookup::run_key(&self.site.pipeline.name);
+        let key = history::run_key(&self.site.pipeline.name);
         if let Some(run) = self.site.store.last(Kind::Run, &key)?.filter(|_| !self.wish.cells_only) {
             self.records.push((Kind::Run, key, run));
         }
