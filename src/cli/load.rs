@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use pipe_cache::{Digest, Store};
 
 use super::explain_code::more;
-use super::{Global, Level, Target, When, env, exit};
+use super::{Global, Level, Target, When, env, exit, simulate};
 use crate::cli::output::{To, colour, note, width};
 use crate::diag::{Diagnostics, suggest};
+use crate::exec::share::accept::MachinePattern;
 use crate::exec::site::{Asked, Site};
 use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
@@ -25,7 +26,7 @@ pub type Code = u8;
 pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site, Code> {
     let store = store(global)?;
     let env = env::all();
-    let facts = probe::probe();
+    let facts = simulate::facts()?;
     let python = python_version(&store, &env);
     let kept::Known { pipeline, testimony } = pipeline(global, target, &store, &facts, python)?;
     let secret_files = secret_files(&target.secrets)?;
@@ -58,6 +59,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         facts,
         selection,
         remeasure: target.remeasure,
+        accept: target.accept_machines.iter().cloned().map(MachinePattern).collect(),
         sandbox,
         sandbox_why,
         bubblewrap,

@@ -1,6 +1,7 @@
 //! `pipe plan`: what would run and why. It takes the same path as `run`, up to where something would start.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use super::{Global, Target, exit, explain, history, load, settled};
 use crate::exec::files;
 use crate::exec::outcome::{Product, Standing};
 use crate::exec::settled::Settled;
+use crate::exec::share::accept::{self, Accepted};
 use crate::exec::site::Site;
 use crate::exec::survey::{Look, Survey, survey};
 use crate::pipeline::{Class, StepId};
@@ -64,9 +66,10 @@ fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
         }
     };
     let forecast = forecast(&site, &survey);
+    let accepted = accept::of_survey(&site, &survey).map_err(history::fault)?;
     print(&match arguments.format {
-        Format::Text => text(&site, &survey, &forecast, supposed.as_ref()),
-        Format::Json => json(&site, &survey, &forecast, supposed.as_ref()),
+        Format::Text => text(&site, &survey, &forecast, supposed.as_ref(), &accepted),
+        Format::Json => json(&site, &survey, &forecast, supposed.as_ref(), &accepted),
     });
     Ok(exit::DONE)
 }
@@ -100,7 +103,13 @@ fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<
 
 /// A line for each step, the wheels of one environment as one line where they stand alike. Where something is supposed,
 /// a line for each that would run, and for what could not.
-fn text(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Supposed>) -> String {
+fn text(
+    site: &Site,
+    survey: &Survey,
+    forecast: &Forecast,
+    supposed: Option<&Supposed>,
+    accepted: &BTreeMap<StepId, Accepted>,
+) -> String {
     let mut counts = Counts::default();
     let mut lines = Lines::default();
     for &id in site.plan.order() {
@@ -118,7 +127,9 @@ fn text(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Sup
         let wheel = matches!(step.action, crate::pipeline::Action::FetchWheel(_));
         let took = forecast.took.get(&id).filter(|_| !wheel);
         let took = took.map(|took| format!(", took {} before", time(took.as_secs_f64()))).unwrap_or_default();
-        lines.add(&step.name, wheel, (explain::standing(site, standing) + &took).into());
+        let shown = accepted.get(&id).map(|theirs| format!("; shown as measured on {}", theirs.machine));
+        let said = explain::standing(site, standing) + &took + &shown.unwrap_or_default();
+        lines.add(&step.name, wheel, said.into());
     }
     let mut out = String::new();
     if let Some(supposed) = supposed {
@@ -216,8 +227,21 @@ fn time_line(site: &Site, forecast: &Forecast) -> String {
 }
 
 /// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.
-fn json(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Supposed>) -> String {
-    let steps: Vec<serde_json::Value> = site.plan.order().iter().map(|id| step(site, survey, forecast, *id)).collect();
+fn json(
+    site: &Site,
+    survey: &Survey,
+    forecast: &Forecast,
+    supposed: Option<&Supposed>,
+    accepted: &BTreeMap<StepId, Accepted>,
+) -> String {
+    let step = |id: &StepId| {
+        let mut step = step(site, survey, forecast, *id);
+        if let Some(theirs) = accepted.get(id) {
+            step["measured-on"] = theirs.machine.clone().into();
+        }
+        step
+    };
+    let steps: Vec<serde_json::Value> = site.plan.order().iter().map(step).collect();
     let chain: Vec<&str> = forecast.chain.iter().map(|id| site.step(*id).name.as_str()).collect();
     let value = json!({
         "schema": "pipe-plan/1",

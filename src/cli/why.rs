@@ -14,6 +14,7 @@ use super::{Global, Target, exit, explain, history as past, load};
 use crate::diag::suggest;
 use crate::exec::history::{self, Run};
 use crate::exec::outcome::{Product, Standing, Why};
+use crate::exec::share;
 use crate::exec::site::Site;
 use crate::exec::survey::{Look, Survey, survey_with_manifests};
 use crate::pipeline::{Action, StepId};
@@ -248,7 +249,12 @@ pub fn hit(site: &Site, runs: &[Run], key: &Digest, product: &Product) -> Result
     let output = product.entry().map(ToString::to_string);
     let mut lines: Vec<(&str, String)> = output.iter().map(|output| ("output", output.clone())).collect();
     match product {
-        Product::Output(_) | Product::Compared(_) => lines.extend(why_past::made(site, runs, key)?),
+        Product::Output(_) | Product::Compared(_) => {
+            lines.extend(why_past::made(site, runs, key)?);
+            if let Some(origin) = share::origin_of_record(&site.store, key)? {
+                lines.push(("from", format!("pack {} of {}", origin.pack.short(), origin.from())));
+            }
+        }
         Product::Sessions(sessions) => {
             let samples: usize = sessions.iter().map(|session| session.samples.len()).sum();
             lines.push(("samples", format!("{samples} in {} session(s) on this machine", sessions.len())));

@@ -22,6 +22,7 @@
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
 //! | `measuring` | one measurement, from its manifest to its session |
 //! | `place`, `contained` | an engine that runs natively, or in a container |
+//! | `share` | results that travel in packs, and where those came from that were not made here |
 //! | `builtin` | steps that need no process of the user's |
 //! | `process`, `supervisor`, `sandbox` | processes, kept to what they declared, killed with all they started |
 //! | `engine`, `container`, `image` | the engine protocol's client, container runtimes, images |
@@ -51,6 +52,7 @@ pub mod runner;
 pub mod sandbox;
 pub mod secrets;
 pub mod settled;
+pub mod share;
 pub mod site;
 pub mod slots;
 pub mod supervisor;
