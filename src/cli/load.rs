@@ -85,11 +85,16 @@ fn room_for_steps(gib: u64) -> u64 {
 /// A site, and where each of its steps stands.
 pub fn surveyed(global: &Global, target: &Target) -> Result<(Site, Survey), Code> {
     let site = site(global, target, None)?;
-    let survey = survey(&site).map_err(|error| {
+    let survey = look_at(&site)?;
+    Ok((site, survey))
+}
+
+/// Where each step of a site stands.
+pub fn look_at(site: &Site) -> Result<Survey, Code> {
+    survey(site).map_err(|error| {
         note(&format!("pipe: {error}"));
         exit::FAULT
-    })?;
-    Ok((site, survey))
+    })
 }
 
 /// Reads the pipeline, or prints every mistake in it.
