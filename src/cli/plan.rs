@@ -22,7 +22,7 @@ pub struct Arguments {
     target: Target,
     /// Says what would run if a parameter had this value; several flags add up
     #[arg(long = "if", value_name = "NAME=VALUE")]
-    sets: Vec<String>,
+    supposed: Vec<String>,
     /// Says what would run if this file were edited; several flags add up
     #[arg(long = "if-changed", value_name = "FILE")]
     edits: Vec<PathBuf>,
@@ -44,7 +44,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 
 fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let (site, survey) = load::surveyed(global, &arguments.target)?;
-    let (site, survey, supposed) = match arguments.sets.is_empty() && arguments.edits.is_empty() {
+    let (site, survey, supposed) = match arguments.supposed.is_empty() && arguments.edits.is_empty() {
         true => (site, survey, None),
         false => {
             let runs_anyhow = survey.standings.values().filter(|standing| may_run(standing)).count();
@@ -64,7 +64,7 @@ fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
 /// The same pipeline with other values, and with files that count as edited: read and surveyed as for a run.
 fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<String>), u8> {
     let mut target = arguments.target.clone();
-    for set in &arguments.sets {
+    for set in &arguments.supposed {
         let Some((name, _)) = set.split_once('=') else {
             note(&format!("pipe: `--if {set}` needs a value: `--if {set}=VALUE`"));
             return Err(exit::USAGE);
@@ -72,7 +72,7 @@ fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<
         // A parameter takes one value, and this is the last word.
         target.sets.retain(|other| other.split_once('=').is_none_or(|(other, _)| other != name));
     }
-    target.sets.extend(arguments.sets.iter().cloned());
+    target.sets.extend(arguments.supposed.iter().cloned());
     let site = load::site(global, &target, None)?;
     for file in &arguments.edits {
         let path = std::path::absolute(file).unwrap_or_else(|_| file.clone());
@@ -84,7 +84,7 @@ fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<
     }
     let survey = survey(&site).map_err(history::fault)?;
     let edits = arguments.edits.iter().map(|file| format!("{} changed", file.display()));
-    let words = arguments.sets.iter().cloned().chain(edits).collect();
+    let words = arguments.supposed.iter().cloned().chain(edits).collect();
     Ok((site, survey, words))
 }
 
