@@ -152,9 +152,9 @@ fn time_line(site: &Site, forecast: &Forecast) -> String {
     let chain = match names.as_slice() {
         [] | [_] => String::new(),
         [first, second, .., last] if names.len() > 5 => {
-            format!("; the longest chain: {first} → {second} → … → {last} ({} steps)", names.len())
+            format!("longest chain: {first} → {second} → … → {last} ({} steps)\n", names.len())
         }
-        names => format!("; the longest chain: {}", names.join(" → ")),
+        names => format!("longest chain: {}\n", names.join(" → ")),
     };
     let (at_least, unknown) = match unknown {
         0 => ("about", String::new()),
@@ -162,7 +162,7 @@ fn time_line(site: &Site, forecast: &Forecast) -> String {
     };
     let (wall, work) = (time(wall.as_secs_f64()), time(work.as_secs_f64()));
     let processors = if site.slots == 1 { "1 processor".to_owned() } else { format!("{} processors", site.slots) };
-    format!("{at_least} {wall} on {processors}, for {work} of work as it took before{unknown}{chain}\n")
+    format!("{at_least} {wall} on {processors}, for {work} of work, as it took before{unknown}\n{chain}")
 }
 
 /// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.
