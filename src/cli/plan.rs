@@ -27,7 +27,7 @@ pub struct Arguments {
     target: Target,
     /// Says what would run if a parameter had this value; several flags add up
     #[arg(long = "if", value_name = "NAME=VALUE")]
-    sets: Vec<String>,
+    supposed: Vec<String>,
     /// Says what would run if this file were edited; several flags add up
     #[arg(long = "if-changed", value_name = "FILE")]
     edits: Vec<PathBuf>,
@@ -48,7 +48,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 }
 
 fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
-    let as_it_is = arguments.sets.is_empty() && arguments.edits.is_empty();
+    let as_it_is = arguments.supposed.is_empty() && arguments.edits.is_empty();
     if as_it_is
         && arguments.format == Format::Text
         && settled::settled(global, &arguments.target, |s| print(&still(s))).is_some()
@@ -77,7 +77,7 @@ fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
 /// The same pipeline with other values, and with files that count as edited: read and surveyed as for a run.
 fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<String>), u8> {
     let mut target = arguments.target.clone();
-    for set in &arguments.sets {
+    for set in &arguments.supposed {
         let Some((name, _)) = set.split_once('=') else {
             note(&format!("pipe: `--if {set}` needs a value: `--if {set}=VALUE`"));
             return Err(exit::USAGE);
@@ -85,7 +85,7 @@ fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<
         // A parameter takes one value, and this is the last word.
         target.sets.retain(|other| other.split_once('=').is_none_or(|(other, _)| other != name));
     }
-    target.sets.extend(arguments.sets.iter().cloned());
+    target.sets.extend(arguments.supposed.iter().cloned());
     let site = load::site(global, &target, None)?;
     for file in &arguments.edits {
         let path = std::path::absolute(file).unwrap_or_else(|_| file.clone());
@@ -97,7 +97,7 @@ fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<
     }
     let survey = survey(&site).map_err(history::fault)?;
     let edits = arguments.edits.iter().map(|file| format!("{} changed", file.display()));
-    let words = arguments.sets.iter().cloned().chain(edits).collect();
+    let words = arguments.supposed.iter().cloned().chain(edits).collect();
     Ok((site, survey, words))
 }
 
@@ -213,9 +213,9 @@ fn time_line(site: &Site, forecast: &Forecast) -> String {
     let chain = match names.as_slice() {
         [] | [_] => String::new(),
         [first, second, .., last] if names.len() > 5 => {
-            format!("; the longest chain: {first} → {second} → … → {last} ({} steps)", names.len())
+            format!("longest chain: {first} → {second} → … → {last} ({} steps)\n", names.len())
         }
-        names => format!("; the longest chain: {}", names.join(" → ")),
+        names => format!("longest chain: {}\n", names.join(" → ")),
     };
     let (at_least, unknown) = match unknown {
         0 => ("about", String::new()),
@@ -223,7 +223,7 @@ fn time_line(site: &Site, forecast: &Forecast) -> String {
     };
     let (wall, work) = (time(wall.as_secs_f64()), time(work.as_secs_f64()));
     let processors = if site.slots == 1 { "1 processor".to_owned() } else { format!("{} processors", site.slots) };
-    format!("{at_least} {wall} on {processors}, for {work} of work as it took before{unknown}{chain}\n")
+    format!("{at_least} {wall} on {processors}, for {work} of work, as it took before{unknown}\n{chain}")
 }
 
 /// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.
