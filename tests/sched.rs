@@ -154,7 +154,7 @@ step "flaky" {retry} {{
 
 #[test]
 fn a_trace_is_what_perfetto_reads() {
-    let text = FAILS.replace("sleep 0.5; ", "sleep 0.1; ");
+    let text = FAILS.replace("sleep 0.5; echo >", "sleep 0.1; head -c 3000000 /dev/zero >");
     let place = Place::new();
     run(&place, &text, &["-j", "2", "--trace", "t.json"], 3);
     let trace: Vec<Value> =

@@ -9,13 +9,13 @@ use clap::Args;
 use super::output::{To, colour, note, print};
 use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, trace};
 use crate::event::{Event, Listener};
-use crate::exec::files;
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
 use crate::exec::rebuild::{Verdict, check};
 use crate::exec::runner::{self, Done};
 use crate::exec::site::Site;
 use crate::exec::survey::{Survey, survey_with_manifests};
+use crate::exec::{edited, files};
 use crate::pipeline::{Action, CellPattern, StepId};
 
 /// The flags of `pipe run`.
@@ -72,6 +72,7 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let mut listeners = listeners(global, arguments, &site, &survey)?;
     announce(&site, &survey, &mut listeners)?;
     let (done, verdicts) = work(&site, survey, &twice, &mut listeners)?;
+    warn_of_edits(&site, &done, &mut listeners);
     end(&mut listeners, &done);
     drop(listeners);
     results::remember(&site, &done).map_err(fault)?;
@@ -219,6 +220,20 @@ fn announce(site: &Site, survey: &Survey, listeners: &mut Vec<Box<dyn Listener>>
         note(&format!("pipe: {message}"));
         exit::FAULT
     })
+}
+
+/// Names what was edited while steps ran; what ran nothing had no time for that.
+fn warn_of_edits(site: &Site, done: &Done, listeners: &mut Vec<Box<dyn Listener>>) {
+    if !done.outcomes.values().any(|outcome| matches!(outcome, Outcome::Ran(_) | Outcome::Failed(_))) {
+        return;
+    }
+    for path in edited::edited(site) {
+        let text = format!(
+            "`{}` was edited while the run went on: its results belong to what it held before; run again for the rest",
+            path.display()
+        );
+        listeners.hear(&Event::Warning { text });
+    }
 }
 
 fn end(listeners: &mut Vec<Box<dyn Listener>>, done: &Done) {
