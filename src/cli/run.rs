@@ -10,7 +10,6 @@ use super::output::{To, colour, note, print};
 use super::wanted::Wanted;
 use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, settled, trace};
 use crate::event::{Event, Listener};
-use crate::exec::files;
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
 use crate::exec::rebuild::{Verdict, check};
@@ -18,6 +17,7 @@ use crate::exec::runner::{self, Done};
 use crate::exec::settled::Settled;
 use crate::exec::site::Site;
 use crate::exec::survey::{Survey, survey_with_manifests};
+use crate::exec::{edited, files};
 use crate::pipeline::{Action, CellPattern, StepId};
 
 /// The flags of `pipe run`.
@@ -108,6 +108,7 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let mut listeners = listeners(global, arguments, &site, &survey)?;
     announce(&site, &survey, &mut listeners)?;
     let (done, verdicts) = work(&site, survey, &twice, &mut listeners)?;
+    warn_of_edits(&site, &done, &mut listeners);
     end(&mut listeners, &done);
     drop(listeners);
     if let Some(path) = wanted {
@@ -267,6 +268,20 @@ fn announce(site: &Site, survey: &Survey, listeners: &mut Vec<Box<dyn Listener>>
         note(&format!("pipe: {message}"));
         exit::FAULT
     })
+}
+
+/// Names what was edited while steps ran; what ran nothing had no time for that.
+fn warn_of_edits(site: &Site, done: &Done, listeners: &mut Vec<Box<dyn Listener>>) {
+    if !done.outcomes.values().any(|outcome| matches!(outcome, Outcome::Ran(_) | Outcome::Failed(_))) {
+        return;
+    }
+    for path in edited::edited(site) {
+        let text = format!(
+            "`{}` was edited while the run went on: its results belong to what it held before; run again for the rest",
+            path.display()
+        );
+        listeners.hear(&Event::Warning { text });
+    }
 }
 
 fn end(listeners: &mut Vec<Box<dyn Listener>>, done: &Done) {
