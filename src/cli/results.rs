@@ -132,7 +132,8 @@ pub fn export(global: &Global, site: &Site, done: &Done) -> Result<(), String> {
     for (&id, outcome) in &done.outcomes {
         let (Some(name), Some(Product::Output(entry))) = (&site.step(id).export, outcome.product()) else { continue };
         let place = global.out.join(&site.pipeline.name).join(name);
-        give_back(site, entry, &place).map_err(|error| format!("`{}` can't be given back: {error}", place.display()))?;
+        give_back(site, entry, &place)
+            .map_err(|error| format!("`{}` can't be given back: {error}", place.display()))?;
     }
     Ok(())
 }

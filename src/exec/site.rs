@@ -57,6 +57,8 @@ pub struct Asked {
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
     /// Supervisors that this run has started and that run nothing now.
     pub supervisors: Supervisors,
+    /// The store could not be read where somebody asked for content: no answer, and above all not "it is missing".
+    pub fault: RefCell<Option<pipe_cache::StoreError>>,
     /// Step name → key of the last run.
     pub last_keys: OnceCell<BTreeMap<String, Digest>>,
 }
