@@ -106,7 +106,7 @@ fn cut_at(place: &Place, disk: &Disk, during: During, at: Duration, flag: u32) -
     // With the power go the processes.
     running.signal_group(Signal::KILL);
     running.wait(Duration::from_secs(10))?;
-    for bad in crate::leftovers::wait(&place.mark(), Duration::from_secs(5)) {
+    if let Some(bad) = crate::leftovers::wait(&place.mark(), Duration::from_secs(5)).first() {
         return Err(bad.to_string());
     }
     disk.come_back()?;
