@@ -51,7 +51,11 @@ impl Store {
         let entry = Entry::File { digest, size, executable: false };
         if size <= SMALL {
             self.pack.append(&[Frame { kind: BLOB, key: digest, payload: bytes }], Repeats::Drop)?;
-        } else if !self.contains(&entry) {
+            return Ok(entry);
+        }
+        let _touch = self.leases.touch()?;
+        self.leases.note(&entry);
+        if !self.has(&entry) {
             let temp = self.temp_file()?;
             temp.as_file().write_all(bytes).map_err(io("write", temp.path()))?;
             self.publish_temp(temp, digest, size, false)?;
@@ -123,7 +127,22 @@ impl Store {
     }
 
     /// Whether this very blob or tree level is here, by size and unread. A link always is.
+    /// A blob that is here stays so, whoever collects, until this store is closed.
     pub fn contains(&self, entry: &Entry) -> bool {
+        if self.leases.covers(entry) {
+            return self.has(entry);
+        }
+        let Ok(_touch) = self.leases.touch() else {
+            return false;
+        };
+        let has = self.has(entry);
+        if has && !matches!(entry, Entry::Tree { .. }) {
+            self.leases.note(entry);
+        }
+        has
+    }
+
+    pub(crate) fn has(&self, entry: &Entry) -> bool {
         match entry {
             Entry::Link { .. } => true,
             Entry::Tree { digest } => self.pack.contains(TREE, digest).unwrap_or(false),
@@ -150,6 +169,15 @@ impl Store {
         let hex = digest.to_string();
         let suffix = if executable { ".x" } else { "" };
         self.root.join("blobs").join(&hex[..2]).join(format!("{hex}{suffix}"))
+    }
+
+    /// Bytes on disk of content of this size, in all the files that hold it.
+    pub(crate) fn weight(&self, digest: &Digest, size: u64) -> u64 {
+        if size <= SMALL {
+            return size;
+        }
+        let files = [false, true].map(|executable| self.blob_path(digest, executable).symlink_metadata());
+        files.into_iter().flatten().map(|meta| crate::verify::on_disk(&meta)).sum()
     }
 
     /// The blob's file of this mode, hashed unless this process has done so before. Damaged ones are put aside.

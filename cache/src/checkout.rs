@@ -26,6 +26,9 @@ impl Store {
             }
         };
         let path = self.root.join("checkouts").join(name);
+        // What the lease names stays, and so do checkouts of it.
+        let _touch = if self.leases.covers(entry) { None } else { Some(self.leases.touch()?) };
+        self.leases.note(entry);
         if self.finish(&path, entry)? {
             return Ok(path);
         }
@@ -50,6 +53,7 @@ impl Store {
 
     /// Writes a copy that belongs to the user, with ordinary modes, where nothing is yet.
     pub fn copy_out(&self, entry: &Entry, dest: &Path) -> Result<()> {
+        let _touch = self.leases.touch()?;
         match entry {
             Entry::Tree { digest } => self.build_plain(digest, dest),
             Entry::File { .. } => self.private(entry, dest),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub mod cause;
 pub mod check;
 pub mod doctor;
 pub mod env;
@@ -15,6 +16,7 @@ pub mod exit;
 pub mod explain;
 pub mod explain_code;
 pub mod fmt;
+pub mod forecast;
 pub mod graph;
 pub mod history;
 pub mod init;
@@ -30,9 +32,12 @@ pub mod results;
 pub mod run;
 pub mod runs;
 pub mod schema;
+pub mod settled;
 pub mod show;
 pub mod store;
 pub mod why;
+pub mod why_past;
+pub mod why_text;
 
 /// Nix for benchmark matrices: content-hashed steps, honest measurements, one table.
 #[derive(Debug, Parser)]
@@ -97,6 +102,19 @@ pub struct Target {
     /// Measures again what has samples already
     #[arg(long)]
     pub remeasure: bool,
+}
+
+impl Target {
+    /// The flags as they were given, for a run to remember; of a secret no more than its name.
+    pub fn flags(&self) -> Vec<String> {
+        let sets = self.sets.iter().map(|set| format!("--set {set}"));
+        let profile = self.profile.iter().map(|name| format!("--profile {name}"));
+        let names = self.secrets.iter().map(|secret| secret.split('=').next().unwrap_or_default());
+        let secrets = names.map(|name| format!("--secret {name}"));
+        let only = self.only.iter().map(|pattern| format!("--only '{pattern}'"));
+        let remeasure = self.remeasure.then(|| "--remeasure".to_owned());
+        sets.chain(profile).chain(secrets).chain(only).chain(remeasure).collect()
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,14 +9,14 @@ use pipe_cache::{Digest, Entry, Kind, StoreError};
 use super::output::{To, colour, width};
 use super::progress::time;
 use super::{Global, explain};
-use crate::exec::lookup;
 use crate::exec::outcome::{Outcome, Product};
 use crate::exec::runner::{Done, failures as failed};
 use crate::exec::site::Site;
 use crate::exec::work::Parities;
+use crate::exec::{history, lookup};
 use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs, ParityRecord};
 use crate::pipeline::{Action, CellPattern, Compare, Measure, StepId};
-use crate::record::{FORMAT, RunRecord, RunStep, Session};
+use crate::record::{FORMAT, RunLack, RunRecord, RunStep, Session};
 use crate::report;
 
 /// The comparison of a `compare` step, from what became of its cells.
@@ -188,8 +188,8 @@ fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Stores which step had which key, for `why`, estimates and garbage collection.
-pub fn remember(site: &Site, done: &Done) -> Result<(), StoreError> {
+/// Stores which step had which key and how the run went, for `why`, estimates and garbage collection.
+pub fn remember(site: &Site, done: &Done, flags: Vec<String>, exit: u8) -> Result<(), StoreError> {
     let ran = done.outcomes.values().any(|outcome| !matches!(outcome, Outcome::Cached(_) | Outcome::NotNeeded));
     let keys: BTreeMap<String, Digest> =
         done.manifests.iter().map(|(id, (key, _))| (site.step(*id).name.clone(), *key)).collect();
@@ -197,19 +197,52 @@ pub fn remember(site: &Site, done: &Done) -> Result<(), StoreError> {
     if !ran && *lookup::last_keys(site)? == keys {
         return Ok(());
     }
+    // What a failed step depended on is asked for like that of any other; work keeps the manifests of what it makes.
+    for id in failed(done) {
+        if let Some((key, manifest)) = done.manifests.get(&id) {
+            site.store.append(Kind::Manifest, key, manifest.text().as_bytes())?;
+        }
+    }
     let steps = done.manifests.iter().map(|(id, (key, manifest))| {
         let origins = manifest
             .leaves()
             .iter()
             .filter_map(|leaf| Some((leaf.path.clone(), explain::place(&site.pipeline, leaf.origin.as_ref()?))))
             .collect();
-        let state = state(&done.outcomes[id]).to_owned();
-        (site.step(*id).name.clone(), RunStep { key: *key, state, origins })
+        let outcome = &done.outcomes[id];
+        let said = said(site, outcome).or_else(|| done.whys.get(id).and_then(explain::beside_changes));
+        (site.step(*id).name.clone(), RunStep { key: *key, state: state(outcome).to_owned(), said, origins })
     });
-    let record =
-        RunRecord { format: FORMAT, pipeline: site.pipeline.name.clone(), started: now(), steps: steps.collect() };
-    let bytes = serde_json::to_vec(&record).unwrap_or_default();
-    site.store.append(Kind::Run, &lookup::run_key(&site.pipeline.name), &bytes)
+    let keyless =
+        done.outcomes.iter().filter(|(id, _)| !done.manifests.contains_key(id)).filter_map(|(id, outcome)| {
+            let lack = RunLack { state: state(outcome).to_owned(), said: said(site, outcome)? };
+            Some((site.step(*id).name.clone(), lack))
+        });
+    let record = RunRecord {
+        format: FORMAT,
+        pipeline: site.pipeline.name.clone(),
+        started: now().saturating_sub(done.seconds as u64),
+        wall_ns: Some((done.seconds * 1e9) as u64),
+        exit: Some(exit),
+        pipe: env!("CARGO_PKG_VERSION").to_owned(),
+        flags,
+        sandbox: Some(site.sandbox),
+        machine: Some(site.facts.machine.clone()),
+        steps: steps.collect(),
+        keyless: keyless.collect(),
+    };
+    history::remember(&site.store, &record)
+}
+
+/// What is to be said of a step that came to no result.
+fn said(site: &Site, outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Failed(failure) => Some(failure.message.clone()),
+        Outcome::Unavailable(lack) => Some(lack.reason.clone()),
+        Outcome::Skipped { because } => Some(format!("`{}` failed", site.step(*because).name)),
+        Outcome::Cancelled => Some("the run was stopped".to_owned()),
+        Outcome::Cached(_) | Outcome::Ran(_) | Outcome::NotNeeded | Outcome::NotSelected => None,
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a run remembers when it was; no key and no report does")]
@@ -311,11 +344,16 @@ pub fn stopped(site: &Site, done: &Done, step: StepId) -> String {
 /// The last line of a run that went well.
 pub fn summary(done: &Done) -> String {
     let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();
-    format!(
-        "{} ran, {} cached, {} unavailable, in {}",
-        count(|o| matches!(o, Outcome::Ran(_))),
-        count(|o| matches!(o, Outcome::Cached(_))),
-        count(|o| matches!(o, Outcome::Unavailable(_))),
-        time(done.seconds)
-    )
+    let ran = count(|o| matches!(o, Outcome::Ran(_)));
+    let cached = count(|o| matches!(o, Outcome::Cached(_)));
+    counts(ran, cached, count(|o| matches!(o, Outcome::Unavailable(_))), done.seconds)
+}
+
+/// The same of a run that had nothing to do.
+pub fn all_cached(cached: usize, seconds: f64) -> String {
+    counts(0, cached, 0, seconds)
+}
+
+fn counts(ran: usize, cached: usize, unavailable: usize, seconds: f64) -> String {
+    format!("{ran} ran, {cached} cached, {unavailable} unavailable, in {}", time(seconds))
 }

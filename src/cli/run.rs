@@ -1,17 +1,18 @@
 //! `pipe run`: does what is missing, and prints the table.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::output::{To, colour, note, print};
-use super::{Global, Target, estimate, exit, explain, load, progress, results};
+use super::{Global, Target, estimate, exit, explain, load, progress, results, settled};
 use crate::event::{Event, Listener};
 use crate::exec::files;
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
 use crate::exec::runner::{self, Done};
+use crate::exec::settled::Settled;
 use crate::exec::site::Site;
 use crate::exec::survey::{Survey, survey_with_manifests};
 use crate::pipeline::{Action, CellPattern, StepId};
@@ -50,11 +51,20 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 }
 
 fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
-    let mut site = load::site(global, &arguments.target, arguments.jobs)?;
-    site.fail_fast = arguments.fail_fast;
-    if let Some(gib) = arguments.memory {
-        site.memory = u64::from(gib) << 30;
+    let started = Instant::now();
+    // With every flag named, so that a new one is thought of: on the short way there is nothing to run or to hear of.
+    let Arguments { target, require_cached: _, require, jobs, memory, fail_fast, keep_going: _, events } = arguments;
+    let plain = require.is_empty() && events.is_none();
+    let said = |settled: &Settled| note(&results::all_cached(settled.cached(), started.elapsed().as_secs_f64()));
+    if plain && settled::settled(global, target, said).is_some() {
+        return Ok(exit::DONE);
     }
+    let mut site = load::site(global, target, *jobs)?;
+    site.fail_fast = *fail_fast;
+    if let Some(gib) = memory {
+        site.memory = u64::from(*gib) << 30;
+    }
+    let logs = site.store.log_stamps();
     let required = load::patterns(&arguments.require, "--require")?;
     let survey = survey_with_manifests(&site).map_err(fault)?;
     if arguments.require_cached {
@@ -65,8 +75,12 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let done = work(&site, survey, &mut listeners)?;
     end(&mut listeners, &done);
     drop(listeners);
-    results::remember(&site, &done).map_err(fault)?;
-    conclude(global, arguments, &site, &done, &required)
+    let code = conclude(global, arguments, &site, &done, &required).unwrap_or_else(|code| code);
+    results::remember(&site, &done, arguments.target.flags(), code).map_err(fault)?;
+    if code == exit::DONE {
+        settled::keep(global, target, &site, &done, logs);
+    }
+    Ok(code)
 }
 
 fn fault(error: pipe_cache::StoreError) -> u8 {

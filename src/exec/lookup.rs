@@ -4,19 +4,21 @@
 //! sandbox at least as strict as this run asks for. Samples are found by question and machine, and are a hit
 //! where they answer the query.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pipe_cache::{Digest, Kind, StoreError};
 use pipe_engine::message::Sample;
 
+use super::history;
+use super::nearest::Index;
 use super::outcome::{Product, Why};
 use super::site::Site;
 use crate::host::Runtime;
 use crate::key::Manifest;
 use crate::measure::enough::{Enough, enough};
 use crate::pipeline::{Action, Class, Measure, Place, StepId};
-use crate::record::{CautionCode, FORMAT, RunRecord, Session, StepRecord};
+use crate::record::{CautionCode, FORMAT, Session, StepRecord};
 
 /// Why a look-up gives nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,35 +157,30 @@ pub fn sessions_text(question: &Digest, sessions: &[Session]) -> String {
 
 /// Why there is nothing: compared with this step's last run, else with the stored manifest nearest in leaves.
 pub fn why(site: &Site, id: StepId, manifest: &Manifest) -> Result<Why, StoreError> {
-    let mut nearest: Option<(usize, Digest, Manifest)> = None;
     let last = last_keys(site)?;
     let step = site.step(id);
-    let names = std::iter::once(&step.name).chain(&step.also);
-    if let Some(old) = names
-        .filter_map(|name| last.get(name))
-        .find_map(|key| super::survey::stored_manifest(site, key).ok().flatten().map(|manifest| (*key, manifest)))
-    {
-        nearest = Some((0, old.0, old.1));
-    }
+    let mut names = std::iter::once(&step.name).chain(&step.also);
+    let stored = |key: &Digest| Ok(super::survey::stored_manifest(site, key)?.map(|manifest| (*key, manifest)));
+    let mut nearest = names.find_map(|name| stored(last.get(name)?).transpose()).transpose()?;
     if nearest.is_none() {
-        let action = leaf(manifest, "action");
-        site.store.scan(Kind::Manifest, |key, bytes| {
-            let Some(old) = std::str::from_utf8(bytes).ok().and_then(Manifest::parse) else { return };
-            if leaf(&old, "action") != action {
-                return;
+        let index = match site.asked.nearest.get() {
+            Some(index) => index,
+            None => {
+                let index = Index::read(&site.store)?;
+                site.asked.nearest.get_or_init(|| index)
             }
-            let distance = manifest.changes_since(&old).len();
-            if nearest.as_ref().is_none_or(|(best, _, _)| distance < *best) {
-                nearest = Some((distance, *key, old));
-            }
-        })?;
+        };
+        let found = index.nearest(manifest).map(|key| stored(&key)).transpose()?.flatten();
+        nearest = found.filter(|(_, old)| leaf(old, "action") == leaf(manifest, "action"));
     }
     Ok(match nearest {
-        Some((_, against, old)) => {
+        Some((against, old)) => {
             let changes = manifest.changes_since(&old);
             // A manifest that shares less than half of its leaves is another step, not an earlier state of this one.
             if changes.len() * 2 > manifest.leaves().len() {
                 Why::Never
+            } else if changes.is_empty() && last_run(site)?.failed.contains(&step.name) {
+                Why::Failed
             } else if changes.is_empty() && step.class != Class::Measure {
                 Why::Gone { what: "its record".to_owned() }
             } else if changes.is_empty() {
@@ -200,18 +197,30 @@ fn leaf(manifest: &Manifest, path: &str) -> Option<String> {
     manifest.leaves().iter().find(|leaf| leaf.path == path).map(|leaf| leaf.value.clone())
 }
 
-/// The key under which the runs of a pipeline are kept.
-pub fn run_key(pipeline: &str) -> Digest {
-    Digest::derive("pipe 2026 run v1", pipeline.as_bytes())
-}
-
 /// Step name → key, of this pipeline's last run; read once for a run.
 pub fn last_keys(site: &Site) -> Result<&BTreeMap<String, Digest>, StoreError> {
-    if let Some(keys) = site.asked.last_keys.get() {
-        return Ok(keys);
+    Ok(&last_run(site)?.keys)
+}
+
+/// What the last run of this pipeline left, as far as look-ups ask.
+#[derive(Debug, Default)]
+pub struct LastRun {
+    /// Step name → key.
+    pub keys: BTreeMap<String, Digest>,
+    /// Names of the steps that failed.
+    pub failed: BTreeSet<String>,
+}
+
+fn last_run(site: &Site) -> Result<&LastRun, StoreError> {
+    if let Some(known) = site.asked.last_run.get() {
+        return Ok(known);
     }
-    let bytes = site.store.last(Kind::Run, &run_key(&site.pipeline.name))?;
-    let record: Option<RunRecord> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let keys = record.map(|run| run.steps.into_iter().map(|(name, step)| (name, step.key)).collect());
-    Ok(site.asked.last_keys.get_or_init(|| keys.unwrap_or_default()))
+    let mut last = LastRun::default();
+    for (name, step) in history::last(&site.store, &site.pipeline.name)?.into_iter().flat_map(|run| run.steps) {
+        if step.state == "failed" {
+            last.failed.insert(name.clone());
+        }
+        last.keys.insert(name, step.key);
+    }
+    Ok(site.asked.last_run.get_or_init(|| last))
 }

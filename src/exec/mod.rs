@@ -9,9 +9,13 @@
 //! | `secrets` | values that a step reads from a file of its own, and that nothing else ever holds |
 //! | `needs` | what a step needs of the machine, and whether it is there |
 //! | `lookup` | what the store has for a key, and if nothing, why |
+//! | `nearest` | the stored manifest that is nearest to one without a result |
+//! | `history` | the runs that the store remembers |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
+//! | `settled` | a run that found everything done, kept so that the next needs a look at each file and no more |
 //! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
+//! | `commits` | records of finished steps, made durable together |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
 //! | `measuring` | one measurement, from its manifest to its session |
@@ -23,13 +27,16 @@
 //! Nothing here prints, reads the environment or picks exit codes: events are the only way out.
 
 pub mod builtin;
+pub mod commits;
 pub mod contained;
 pub mod container;
 pub mod engine;
 pub mod files;
+pub mod history;
 pub mod image;
 pub mod lookup;
 pub mod measuring;
+pub mod nearest;
 pub mod needs;
 pub mod outcome;
 pub mod place;
@@ -39,6 +46,7 @@ pub mod program;
 pub mod runner;
 pub mod sandbox;
 pub mod secrets;
+pub mod settled;
 pub mod site;
 pub mod supervisor;
 pub mod survey;

@@ -117,7 +117,11 @@ pub fn prepare(spec: &ProcessSpec) -> Result<(), ProcessError> {
     let failed = |path: &Path, source: io::Error| ProcessError::Prepare { path: path.to_owned(), source };
     for name in ["in", "out", "tmp"] {
         let path = spec.workdir.join(name);
-        std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+        match std::fs::create_dir(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?,
+        }
     }
     for mount in &spec.mounts {
         let path = place_of(&spec.workdir, mount)?;

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipe_cache::{Digest, Entry, Store};
+use pipe_cache::{Entry, Store};
 
+use super::lookup::LastRun;
+use super::nearest::Index;
 use super::outcome::Lack;
 use super::process::supervisors::Supervisors;
 use super::sandbox::Bubblewrap;
@@ -14,6 +16,7 @@ use crate::host::Facts;
 use crate::pipeline::{Filter, Pipeline, Step, StepId};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
+use crate::resolve::kept::Testimony;
 
 /// One invocation's view of the world. `cli` fills it; nothing below reads the environment by itself.
 pub struct Site {
@@ -55,12 +58,15 @@ pub struct Asked {
     pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
+    /// What resolving saw of the disk, where nothing was to be said of it.
+    pub testimony: Option<Testimony>,
+    pub last_run: OnceCell<LastRun>,
+    /// The store's manifests; read when a step without an earlier run asks.
+    pub nearest: OnceCell<Index>,
     /// Supervisors that this run has started and that run nothing now.
     pub supervisors: Supervisors,
     /// The store could not be read where somebody asked for content: no answer, and above all not "it is missing".
     pub fault: RefCell<Option<pipe_cache::StoreError>>,
-    /// Step name → key of the last run.
-    pub last_keys: OnceCell<BTreeMap<String, Digest>>,
 }
 
 impl Site {

@@ -12,13 +12,45 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+/// How long free supervisors may take to end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// Free supervisors; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Supervisors(Arc<Mutex<Vec<Supervisor>>>);
+pub struct Supervisors(Arc<Free>);
+
+#[derive(Debug, Default)]
+struct Free(Mutex<Vec<Supervisor>>);
+
+impl Free {
+    fn list(&self) -> MutexGuard<'_, Vec<Supervisor>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Free {
+    /// Free ones have nothing to end and are gone at once. They are waited for, so that what a run has used is told to
+    /// whoever waits for the run.
+    fn drop(&mut self) {
+        let left: Vec<Process> = self.list().drain(..).map(|supervisor| supervisor.process).collect();
+        let until = Instant::now() + FAREWELL;
+        for mut process in left {
+            while Instant::now() < until && process.lives() {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            if let Some(child) = &mut process.child
+                && let Ok(Some(_)) = child.try_wait()
+            {
+                process.child = None;
+            }
+        }
+    }
+}
 
 /// One supervisor and its log, which all that its children print goes through.
 #[derive(Debug)]
@@ -31,7 +63,7 @@ pub struct Supervisor {
 impl Supervisors {
     /// A free supervisor, or a new one.
     pub fn take(&self, exe: &Path) -> io::Result<Supervisor> {
-        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = self.0.list().pop();
         match free {
             Some(supervisor) if supervisor.process.lives() => Ok(supervisor),
             _ => Supervisor::start(exe),
@@ -40,7 +72,7 @@ impl Supervisors {
 
     /// Takes back one whose child is gone.
     pub fn keep(&self, supervisor: Supervisor) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(supervisor);
+        self.0.list().push(supervisor);
     }
 }
 

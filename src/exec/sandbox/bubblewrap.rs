@@ -52,6 +52,8 @@ impl Bubblewrap {
         }
         // After the tools, so that nothing can cover the working folder and its inputs.
         line.bind("--bind", &spec.workdir, Path::new(STRICT_WORKDIR));
+        // Small inputs lie in it; larger ones are bound over their places below.
+        line.bind("--ro-bind", &spec.workdir.join("in"), &Path::new(STRICT_WORKDIR).join("in"));
         if let Some(secrets) = &spec.secrets {
             line.bind("--ro-bind", &secrets.folder, Path::new(STRICT_SECRETS));
         }
