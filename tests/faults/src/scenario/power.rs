@@ -49,7 +49,7 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
         let mut random = Random::of_case(asked.seed, index);
         let kind = kinds[index % kinds.len()];
         let mut place = Place::new(asked, &format!("power-{index}"))?;
-        let disk = Disk::like(&home.root().join(kind.name()), place.root())?;
+        let disk = Disk::like(&home.root().join(kind.name()), place.root(), kind)?;
         place.store = disk.point().join("store");
         place.out = disk.point().join("out");
         let flag = *random.pick(&[0, 1, 2, 2]);
