@@ -15,7 +15,7 @@ pub enum Event {
     Started { step: String, class: &'static str },
     /// A running step says what it is doing, in a few words.
     Progress { step: String, text: String },
-    /// A step waits for something other than its inputs: the measuring lock, another process.
+    /// A step waits for something other than its inputs: the measuring lock, another process. It may not have started.
     Waiting { step: String, on: String },
     /// A failed step is tried again.
     Retried { step: String, attempt: u32, cause: String },

@@ -137,6 +137,14 @@ pub enum CautionCode {
     NotSteady,
     /// Fewer samples than the query asked for, since the time was up.
     FewSamples,
+    /// From the first sample to the last the times rose or fell.
+    Trend,
+    /// The times fall into two groups, and the median lies in one of them.
+    TwoModes,
+    /// Many samples lie far from the median.
+    Outliers,
+    /// The sessions of the sample set differ by more than chance.
+    MixedSessions,
     /// Simulated figures, of the engine of the tests.
     Simulated,
     /// The image's architecture is not the machine's.
@@ -159,6 +167,10 @@ impl CautionCode {
             CautionCode::Swap => "swap",
             CautionCode::NotSteady => "not-steady",
             CautionCode::FewSamples => "few-samples",
+            CautionCode::Trend => "trend",
+            CautionCode::TwoModes => "two-modes",
+            CautionCode::Outliers => "outliers",
+            CautionCode::MixedSessions => "mixed-sessions",
             CautionCode::Simulated => "simulated",
             CautionCode::Emulated => "emulated",
             CautionCode::Fallback => "fallback",

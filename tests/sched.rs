@@ -151,3 +151,77 @@ step "flaky" {retry} {{
     let again = run(&place, &text(""), &off(), 0);
     assert_eq!(of(&again, "started", "step"), Vec::<String>::new(), "`retry` is in no key");
 }
+
+#[test]
+fn a_trace_is_what_perfetto_reads() {
+    let text = FAILS.replace("sleep 0.5; ", "sleep 0.1; ");
+    let place = Place::new();
+    run(&place, &text, &["-j", "2", "--trace", "t.json"], 3);
+    let trace: Vec<Value> =
+        serde_json::from_slice(&fs::read(place.path().join("t.json")).expect("a trace")).expect("a JSON array");
+    let number = |event: &Value, field: &str| event[field].as_u64().unwrap_or_else(|| panic!("no {field}: {event}"));
+    let mut slices: Vec<(u64, u64, u64, String)> = Vec::new();
+    let mut tracks = std::collections::BTreeSet::new();
+    for event in &trace {
+        assert!(event["name"].is_string(), "{event}");
+        number(event, "pid");
+        match event["ph"].as_str().expect("a phase") {
+            "X" => {
+                let (tid, since) = (number(event, "tid"), number(event, "ts"));
+                slices.push((
+                    tid,
+                    since,
+                    since + number(event, "dur"),
+                    event["name"].as_str().unwrap_or("").to_owned(),
+                ));
+            }
+            "C" => assert!(number(event, "ts") > 0 && event["args"].is_object(), "{event}"),
+            "i" => assert!(["t", "p", "g"].contains(&event["s"].as_str().unwrap_or("")), "{event}"),
+            "M" if event["name"] == "thread_name" => assert!(tracks.insert(number(event, "tid")), "{event}"),
+            "M" => assert!(event["args"].is_object(), "{event}"),
+            other => panic!("`{other}` is no phase that this writes: {event}"),
+        }
+    }
+    // Slices of a track lie inside or beside one another; half over each other they can't be drawn.
+    for (n, one) in slices.iter().enumerate() {
+        assert!(tracks.contains(&one.0), "a track without a name: {one:?}");
+        for two in slices[n + 1..].iter().filter(|two| two.0 == one.0) {
+            let beside = one.2 <= two.1 || two.2 <= one.1;
+            let inside = (one.1 <= two.1 && two.2 <= one.2) || (two.1 <= one.1 && one.2 <= two.2);
+            assert!(beside || inside, "{one:?} {two:?}");
+        }
+    }
+    let told = |name: &str| trace.iter().find(|event| event["ph"] == "X" && event["name"] == name).expect(name).clone();
+    assert_eq!(told("bad")["args"]["outcome"], "failed");
+    assert_eq!(told("long")["args"]["outcome"], "ran");
+    assert_eq!(told("long")["args"]["class"], "build");
+    assert_eq!(told("long")["args"]["key"].as_str().map(str::len), Some(64));
+    assert!(told("long")["args"]["why"].as_str().is_some_and(|why| why.starts_with("runs (")), "{}", told("long"));
+    assert!(told("long")["dur"].as_u64() >= Some(100_000));
+    assert_eq!(told("storing")["tid"].as_u64().map(|tid| tid >= 1), Some(true));
+    let counted = trace.iter().filter(|event| event["ph"] == "C" && event["name"] == "steps under way");
+    let most = counted.filter_map(|event| event["args"]["steps"].as_u64()).max();
+    assert_eq!(most, Some(2));
+}
+
+#[test]
+fn check_builds_twice_and_names_the_first_difference() {
+    let text = r#"
+pipeline "p"
+step "steady" { run "sh" "-c" "echo same > out/x; mkdir out/d; echo too > out/d/y"; output "x"; output "d"; }
+step "clock" { run "sh" "-c" "cat $0 > out/a; printf 'made at %s' $(date +%s%N) > out/b" (step)"steady/x"; output "a"; output "b"; }
+"#;
+    let place = Place::new();
+    place.write("p.kdl", text);
+    let same = place.pipe(&["run", "p.kdl", "--check=steady"]).expect(0);
+    assert!(same.err.contains("1 of 1 step(s) came out the same when built again"), "{}", same.err);
+    let kept = place.pipe(&["show", "clock"]).expect(0).out;
+    let differs = place.pipe(&["run", "p.kdl", "--check"]).expect(1);
+    assert!(differs.err.contains("✗ clock is not reproducible: built twice, `b` differs"), "{}", differs.err);
+    assert!(differs.err.contains("they differ from byte "), "{}", differs.err);
+    assert!(differs.err.contains("1 of 2 step(s) came out the same when built again"), "{}", differs.err);
+    assert_eq!(place.pipe(&["show", "clock"]).expect(0).out, kept, "what the store has of it stays");
+    place.pipe(&["run", "p.kdl", "--require-cached"]).expect(0);
+    let unknown = place.pipe(&["run", "p.kdl", "--check=stedy"]).expect(2);
+    assert!(unknown.err.contains("no step of this name; did you mean `steady`?"), "{}", unknown.err);
+}

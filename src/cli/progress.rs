@@ -66,8 +66,10 @@ impl Listener for Terminal {
                 }
             }
             Event::Waiting { step, on } => {
-                if let Some(bar) = self.running.get(step) {
-                    bar.set_message(format!("waits: {on}"));
+                match self.running.get(step) {
+                    Some(bar) => bar.set_message(format!("waits: {on}")),
+                    // It has not started: all of this run waits.
+                    None => self.foot.set_message(format!("{step} waits: {on}")),
                 }
             }
             Event::Finished { step, .. } => {

@@ -1,16 +1,18 @@
 //! `pipe run`: does what is missing, and prints the table.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::output::{To, colour, note, print};
-use super::{Global, Target, estimate, exit, explain, load, progress, results, settled};
+use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, settled, trace};
 use crate::event::{Event, Listener};
 use crate::exec::files;
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
+use crate::exec::rebuild::{Verdict, check};
 use crate::exec::runner::{self, Done};
 use crate::exec::settled::Settled;
 use crate::exec::site::Site;
@@ -40,9 +42,15 @@ pub struct Arguments {
     /// Goes on with all that does not need a failed step, which is the default
     #[arg(long, conflicts_with = "fail_fast")]
     keep_going: bool,
+    /// Builds steps that have a result a second time, and compares: all builds, or those that are named
+    #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    check: Vec<String>,
     /// Writes what happens as JSON lines
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// Writes when each step ran and waited, as a trace that Perfetto opens (https://ui.perfetto.dev)
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 /// Runs a pipeline.
@@ -53,8 +61,9 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let started = Instant::now();
     // With every flag named, so that a new one is thought of: on the short way there is nothing to run or to hear of.
-    let Arguments { target, require_cached: _, require, jobs, memory, fail_fast, keep_going: _, events } = arguments;
-    let plain = require.is_empty() && events.is_none();
+    let Arguments { target, require_cached: _, require, jobs, memory, fail_fast, keep_going: _, check, events, trace } =
+        arguments;
+    let plain = require.is_empty() && check.is_empty() && events.is_none() && trace.is_none();
     let said = |settled: &Settled| note(&results::all_cached(settled.cached(), started.elapsed().as_secs_f64()));
     if plain && settled::settled(global, target, said).is_some() {
         return Ok(exit::DONE);
@@ -65,17 +74,21 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
         site.memory = u64::from(*gib) << 30;
     }
     let logs = site.store.log_stamps();
+    let twice = rebuild::asked(&site, &arguments.check)?;
     let required = load::patterns(&arguments.require, "--require")?;
     let survey = survey_with_manifests(&site).map_err(fault)?;
     if arguments.require_cached {
         require_cached(&site, &survey)?;
     }
-    let mut listeners = listeners(global, arguments)?;
+    let mut listeners = listeners(global, arguments, &site, &survey)?;
     announce(&site, &survey, &mut listeners)?;
-    let done = work(&site, survey, &mut listeners)?;
+    let (done, verdicts) = work(&site, survey, &twice, &mut listeners)?;
     end(&mut listeners, &done);
     drop(listeners);
-    let code = conclude(global, arguments, &site, &done, &required).unwrap_or_else(|code| code);
+    let mut code = conclude(global, arguments, &site, &done, &required).unwrap_or_else(|code| code);
+    if !arguments.check.is_empty() && !done.interrupted {
+        code = code.max(rebuild::conclude(&site, &verdicts));
+    }
     results::remember(&site, &done, arguments.target.flags(), code).map_err(fault)?;
     if code == exit::DONE {
         settled::keep(global, target, &site, &done, logs);
@@ -88,8 +101,13 @@ fn fault(error: pipe_cache::StoreError) -> u8 {
     exit::FAULT
 }
 
-/// Runs what is missing, until done or Ctrl-C.
-fn work(site: &Site, survey: Survey, listeners: &mut Vec<Box<dyn Listener>>) -> Result<Done, u8> {
+/// Runs what is missing, and some steps `twice`, until done or Ctrl-C.
+fn work(
+    site: &Site,
+    survey: Survey,
+    twice: &BTreeSet<StepId>,
+    listeners: &mut Vec<Box<dyn Listener>>,
+) -> Result<(Done, BTreeMap<StepId, Verdict>), u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         note(&format!("pipe: the runner can't start: {error}"));
         exit::FAULT
@@ -97,7 +115,13 @@ fn work(site: &Site, survey: Survey, listeners: &mut Vec<Box<dyn Listener>>) -> 
     let cancel = Cancel::new();
     let done = runtime.block_on(async {
         tokio::spawn(cancel_on_signal(cancel.clone()));
-        runner::run(site, survey, cancel, listeners).await
+        let mut done = runner::run(site, survey, cancel.clone(), listeners).await?;
+        let verdicts = match twice.is_empty() || done.interrupted {
+            true => BTreeMap::new(),
+            false => check(site, &done, twice, &cancel, listeners).await,
+        };
+        done.interrupted |= cancel.is_cancelled();
+        Ok((done, verdicts))
     });
     // A wheel that is being unpacked when Ctrl-C comes is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -124,7 +148,12 @@ async fn cancel_on_signal(cancel: Cancel) {
 }
 
 /// Where events go.
-fn listeners(global: &Global, arguments: &Arguments) -> Result<Vec<Box<dyn Listener>>, u8> {
+fn listeners(
+    global: &Global,
+    arguments: &Arguments,
+    site: &Site,
+    survey: &Survey,
+) -> Result<Vec<Box<dyn Listener>>, u8> {
     let coloured = colour(global.color, To::Err);
     let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
     if load::moving(global) {
@@ -139,7 +168,26 @@ fn listeners(global: &Global, arguments: &Arguments) -> Result<Vec<Box<dyn Liste
         })?;
         listeners.push(Box::new(events));
     }
+    if let Some(path) = &arguments.trace {
+        let trace = trace::Trace::create(path, about(site, survey)).map_err(|error| {
+            note(&format!("pipe: `--trace {}` can't be written: {error}", path.display()));
+            exit::USAGE
+        })?;
+        listeners.push(Box::new(trace));
+    }
     Ok(listeners)
+}
+
+/// What a trace tells of the steps that may run.
+fn about(site: &Site, survey: &Survey) -> BTreeMap<String, trace::About> {
+    let may_run =
+        survey.standings.iter().filter(|(_, standing)| matches!(standing, Standing::Runs(_) | Standing::Depends(_)));
+    let about = may_run.map(|(id, standing)| {
+        let step = site.step(*id);
+        let why = explain::standing(site, standing);
+        (step.name.clone(), trace::About { why, cpu: step.needs.cpu, memory: step.needs.memory })
+    });
+    about.collect()
 }
 
 /// Refuses to go on where anything that the run is after has no result.

@@ -13,9 +13,11 @@
 //! | `history` | the runs that the store remembers |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
 //! | `settled` | a run that found everything done, kept so that the next needs a look at each file and no more |
+//! | `pools`, `slots` | room on the machine, shared with the other processes of this user |
 //! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
 //! | `commits` | records of finished steps, made durable together |
+//! | `rebuild` | builds a step a second time, and compares |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
 //! | `measuring` | one measurement, from its manifest to its session |
@@ -40,14 +42,17 @@ pub mod nearest;
 pub mod needs;
 pub mod outcome;
 pub mod place;
+pub mod pools;
 pub mod priority;
 pub mod process;
 pub mod program;
+pub mod rebuild;
 pub mod runner;
 pub mod sandbox;
 pub mod secrets;
 pub mod settled;
 pub mod site;
+pub mod slots;
 pub mod supervisor;
 pub mod survey;
 pub mod work;

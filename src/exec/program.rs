@@ -228,6 +228,10 @@ fn spec(
         env.extend(workdir::network_env(&site.env).into_iter().filter(|(name, _)| !given(name)));
         copy_settings(&site.env, &root.join("tmp"));
     }
+    if site.sandbox == Sandbox::Off {
+        // A `pipe` inside a step must not wait for room that the step itself takes.
+        env.insert("PIPE_RUNTIME".to_owned(), root.join("tmp").to_string_lossy().into_owned());
+    }
     for (name, value) in &run.env {
         let mut text = env_text(layout, &value.value, &seen);
         // A step that names a path of its own still finds its tools.
@@ -249,6 +253,12 @@ fn spec(
     if step.needs.gpu > 0 {
         spec.devices = nvidia_devices();
         spec.env.entry("LD_LIBRARY_PATH".to_owned()).or_insert_with(|| DRIVER_LIBRARIES.to_owned());
+        if job.gpus.len() < site.facts.machine.gpus.len() {
+            // The numbers are those of the bus, which is the order in which the driver counts them.
+            let mine: Vec<String> = job.gpus.iter().map(u64::to_string).collect();
+            spec.env.insert("CUDA_DEVICE_ORDER".to_owned(), "PCI_BUS_ID".to_owned());
+            spec.env.insert("CUDA_VISIBLE_DEVICES".to_owned(), mine.join(","));
+        }
     }
     spec.tool_roots = tool_roots;
     spec.network = run.network.value;

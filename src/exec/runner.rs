@@ -6,7 +6,8 @@
 //!   result. Otherwise it is ready and waits for room, the one with the longest way behind it first.
 //! - A change of one step costs as much as it has readers, however many steps there are.
 //! - Work is futures that this loop polls; they send progress, and return an outcome. They never touch state.
-//! - A measurement starts only when nothing else of ours runs or could, and holds the machine's measuring lock.
+//! - What runs holds a [`Grant`] of the machine, which other processes see. A measurement starts only when nothing else
+//!   of ours runs or could, holds all of the machine's processors and its measuring lock.
 //!
 //! - Steps that turn out to be the same work, with equal keys, are done once: the others wait for that one's end.
 //!
@@ -25,7 +26,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::commits::Commits;
 use super::lookup::{self, Miss};
 use super::outcome::{Failure, Outcome, Product, Standing, Why};
-use super::priority::{self, Demand, Ready};
+use super::pools::{Grant, Pools};
+use super::priority::{self, Ready};
 use super::process::Cancel;
 use super::site::Site;
 use super::survey::{Known, Manifests, Survey};
@@ -36,6 +38,9 @@ use crate::pipeline::{Action, Class, StepId};
 
 /// How long a cancelled run waits for what it started.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How often a run looks whether other processes have left it room.
+pub const LOOK: Duration = Duration::from_millis(20);
 
 /// What became of every step.
 pub struct Done {
@@ -62,7 +67,7 @@ enum State {
     /// Its work is under way and holds this much.
     Running {
         since: Instant,
-        held: Demand,
+        grant: Grant,
     },
     Done(Outcome),
 }
@@ -71,6 +76,11 @@ enum State {
 pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn Listener) -> Result<Done, StoreError> {
     let (progress, heard) = unbounded_channel();
     let steps = site.pipeline.steps.len();
+    let works = survey.standings.values().any(|s| matches!(s, Standing::Runs(_) | Standing::Depends(_)));
+    let (pools, warning) = if works { Pools::open(site) } else { (Pools::alone(site), None) };
+    if let Some(text) = warning {
+        listener.hear(&Event::Warning { text });
+    }
     let mut runner = Runner {
         site,
         states: std::iter::repeat_with(|| State::Waiting).take(steps).collect(),
@@ -79,8 +89,10 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
         manifests: Manifests::new(),
         whys: BTreeMap::new(),
         work: FuturesUnordered::new(),
-        free: room(site),
+        pools,
         measuring: false,
+        waits: false,
+        said: BTreeSet::new(),
         arriving: VecDeque::new(),
         ready: Ready::default(),
         cells: BTreeSet::new(),
@@ -98,13 +110,6 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
     runner.drive(heard).await
 }
 
-/// What steps may hold together.
-fn room(site: &Site) -> Demand {
-    let machine = &site.facts.machine;
-    let gpu = u32::try_from(machine.gpus.len()).unwrap_or(u32::MAX);
-    Demand { cpu: site.slots, memory: site.memory, gpu }
-}
-
 struct Runner<'a> {
     site: &'a Site,
     /// By the number of the step, as is `open` and `ways`.
@@ -116,8 +121,12 @@ struct Runner<'a> {
     manifests: Manifests,
     whys: BTreeMap<StepId, Why>,
     work: FuturesUnordered<LocalBoxFuture<'a, (StepId, Outcome)>>,
-    free: Demand,
+    pools: Pools,
     measuring: bool,
+    /// Something is ready that other processes leave no room for.
+    waits: bool,
+    /// Who was said to wait, so that it is said once.
+    said: BTreeSet<StepId>,
     /// Steps whose inputs are all done now.
     arriving: VecDeque<StepId>,
     /// Builds that wait for room.
@@ -174,8 +183,10 @@ impl<'a> Runner<'a> {
             }
             if deadline.is_none() && self.stopped_by.is_none() {
                 self.start_ready();
+            } else {
+                self.waits = false;
             }
-            if self.work.is_empty() && self.commits.is_empty() {
+            if self.work.is_empty() && self.commits.is_empty() && !self.waits {
                 break;
             }
             let hurry = self.work.is_empty();
@@ -186,6 +197,7 @@ impl<'a> Runner<'a> {
                 Some(event) = heard.recv() => self.listener.hear(&event),
                 () = self.cancel.cancelled(), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
                 () = tokio::time::sleep_until(limit.into()), if deadline.is_some() => break,
+                () = tokio::time::sleep(LOOK), if self.waits => {}
             }
         }
         while let Ok(event) = heard.try_recv() {
@@ -213,21 +225,17 @@ impl<'a> Runner<'a> {
     fn set(&mut self, id: StepId, state: State) {
         let measures = self.site.step(id).class == Class::Measure;
         let before = std::mem::replace(&mut self.states[id.0], state);
-        if let State::Running { held, .. } = before {
-            self.free.cpu += held.cpu;
-            self.free.memory += held.memory;
-            self.free.gpu += held.gpu;
+        if let State::Running { grant, .. } = before {
+            self.pools.give(grant);
             self.measuring &= !measures;
         }
         match &self.states[id.0] {
             State::Ready { .. } if measures => drop(self.cells.insert(id)),
-            State::Ready { .. } => self.ready.push(id, self.demand(id), self.ways[id.0]),
-            State::Running { held, .. } => {
-                self.free.cpu -= held.cpu;
-                self.free.memory -= held.memory;
-                self.free.gpu -= held.gpu;
-                self.measuring |= measures;
+            State::Ready { .. } => {
+                let demand = self.pools.demand(&self.site.step(id).needs);
+                self.ready.push(id, demand, self.ways[id.0]);
             }
+            State::Running { .. } => self.measuring |= measures,
             State::Done(_) => {
                 for reader in self.site.plan.readers(id) {
                     // Who does not run never waited for anybody.
@@ -239,17 +247,6 @@ impl<'a> Runner<'a> {
                 }
             }
             State::Waiting | State::Follows => {}
-        }
-    }
-
-    /// What a step holds while it runs; one that asks for more than there is runs with nothing beside it.
-    fn demand(&self, id: StepId) -> Demand {
-        let needs = &self.site.step(id).needs;
-        let room = room(self.site);
-        Demand {
-            cpu: needs.cpu.clamp(1, room.cpu),
-            memory: needs.memory.min(room.memory),
-            gpu: needs.gpu.min(room.gpu),
         }
     }
 
@@ -361,23 +358,43 @@ impl<'a> Runner<'a> {
 
     /// Starts what fits: builds beside one another, measurements alone.
     fn start_ready(&mut self) {
+        self.waits = false;
         if self.measuring {
             return;
         }
-        while let Some((id, demand)) = self.ready.next(&self.free) {
-            self.ready.remove(id, &demand, self.ways[id.0]);
-            self.start(id, demand);
+        while let Some((id, demand)) = self.ready.next(self.pools.free()) {
+            match self.pools.take(demand, self.work.is_empty()) {
+                Ok(grant) => {
+                    self.ready.remove(id, &demand, self.ways[id.0]);
+                    self.start(id, grant);
+                }
+                Err(on) => return self.wait_for_others(id, on),
+            }
         }
         if self.ready.is_empty()
             && self.work.is_empty()
             && self.commits.is_empty()
-            && let Some(id) = self.cells.pop_first()
+            && let Some(&id) = self.cells.first()
         {
-            self.start(id, room(self.site));
+            match self.pools.take_machine(&self.site.step(id).name) {
+                Ok(grant) => {
+                    self.cells.remove(&id);
+                    self.start(id, grant);
+                }
+                Err(on) => self.wait_for_others(id, on),
+            }
         }
     }
 
-    fn start(&mut self, id: StepId, held: Demand) {
+    /// Looks again in a moment. It is told where it keeps all of this run waiting.
+    fn wait_for_others(&mut self, id: StepId, on: String) {
+        self.waits = true;
+        if self.work.is_empty() && self.said.insert(id) {
+            self.listener.hear(&Event::Waiting { step: self.site.step(id).name.clone(), on });
+        }
+    }
+
+    fn start(&mut self, id: StepId, grant: Grant) {
         let State::Ready { key } = self.states[id.0] else { return };
         let Some((_, manifest)) = self.manifests.get(&id) else { return };
         let manifest = manifest.clone();
@@ -392,7 +409,7 @@ impl<'a> Runner<'a> {
         let inputs: BTreeMap<StepId, Entry> =
             site.plan.reads(id).into_iter().filter_map(|read| Some((read, self.output(read)?))).collect();
         let desk = self.commits.desk();
-        let job = work::Job { site, id, manifest, key, inputs, cancel, progress, desk };
+        let job = work::Job { site, id, manifest, key, inputs, gpus: grant.gpus(), cancel, progress, desk };
         let future: LocalBoxFuture<'a, (StepId, Outcome)> = match &step.action {
             Action::Measure(measure) => Box::pin(async move { (id, measuring::measure(job, measure).await) }),
             Action::Compare(compare) => {
@@ -402,7 +419,7 @@ impl<'a> Runner<'a> {
             _ => Box::pin(async move { (id, work::work(job).await) }),
         };
         self.work.push(future);
-        self.set(id, State::Running { since: Instant::now(), held });
+        self.set(id, State::Running { since: Instant::now(), grant });
     }
 
     /// The sample sets of cells, for a comparison.

@@ -48,6 +48,8 @@ pub struct Job<'a> {
     pub key: Digest,
     /// The outputs of what it reads.
     pub inputs: BTreeMap<StepId, Entry>,
+    /// The GPUs that are this step's alone while it runs, by number.
+    pub gpus: Vec<u64>,
     pub cancel: Cancel,
     pub progress: UnboundedSender<Event>,
     /// Where what it leaves for the store to remember is put.
@@ -172,7 +174,8 @@ fn records(job: &Job<'_>, made: Made) -> Vec<(Kind, Digest, Vec<u8>)> {
     vec![(Kind::Manifest, job.key, manifest), (Kind::Record, job.key, record)]
 }
 
-async fn attempt(job: &Job<'_>) -> Result<Made, Unmade> {
+/// Makes the output once, and no record.
+pub async fn attempt(job: &Job<'_>) -> Result<Made, Unmade> {
     let started = Instant::now();
     let output = match &job.site.step(job.id).action {
         Action::Run(run) => return program::run(job, run).await,

@@ -90,6 +90,8 @@ impl Place {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", std::env::var_os("HOME").unwrap_or_default())
             .env("PIPE_STORE", self.path().join("store"))
+            // Tests run beside one another: each has the machine to itself, as far as its runs know.
+            .env("PIPE_RUNTIME", self.path().join("runtime"))
             .stdin(Stdio::null());
         command
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pipe_cache::{Candidate, Digest, Entry, Keep, Kind, Store, StoreError};
 
-use crate::cli::history::{self, Run};
+use crate::exec::history::{self, Run};
 use crate::key::Manifest;
 use crate::record::{FORMAT, Pin, Session, StepRecord};
 
@@ -71,7 +71,7 @@ pub struct Choice<'a> {
 
 /// Chooses by the rules. Reads records only.
 pub fn choose(store: &Store, rules: Rules, now: u64) -> Result<Choice<'static>, StoreError> {
-    let runs = history::runs(store)?;
+    let runs = history::all(store)?;
     let pins = pins(store)?;
     let held = held_keys(&runs, &pins, rules, now);
     let mut made = results(store)?;
