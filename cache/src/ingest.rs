@@ -281,7 +281,11 @@ impl Store {
         } else {
             hash::copy(from, temp.as_file(), stamp.size)
         }
-        .map_err(io("copy in", path))?;
+        .map_err(|error| match error.kind() {
+            // It is our disk that is full, whatever the name of what was read.
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => io("copy into", &self.root)(error),
+            _ => io("copy in", path)(error),
+        })?;
         unchanged(from, stamp, path)?;
         self.publish_temp(temp, digest, size, executable)?;
         Ok(digest)

@@ -232,9 +232,12 @@ pub(crate) fn in_parallel<I: Sync, S, T: Send>(
         thread()?;
     } else {
         std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(thread)).collect();
-            handles.into_iter().try_for_each(|handle| match handle.join() {
-                Ok(result) => result,
+            // Where the system has no more threads to give, those that are there do it; this one always is.
+            let more = || std::thread::Builder::new().spawn_scoped(scope, thread).ok();
+            let handles: Vec<_> = (1..threads).map_while(|_| more()).collect();
+            let own = thread();
+            handles.into_iter().fold(own, |done, handle| match handle.join() {
+                Ok(result) => done.and(result),
                 Err(panic) => std::panic::resume_unwind(panic),
             })
         })?;

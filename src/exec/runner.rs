@@ -274,6 +274,9 @@ impl<'a> Runner<'a> {
         let manifest = match key::manifest(self.site.step(id), &world, &Known { site: self.site, outputs: &outputs }) {
             Ok(manifest) => manifest,
             Err(unknown) => {
+                if let Some(error) = self.site.asked.fault.take() {
+                    return Err(error);
+                }
                 let lack = files::missing(self.site, &unknown.0);
                 self.end(id, Outcome::Unavailable(lack));
                 return Ok(());

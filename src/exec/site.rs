@@ -74,6 +74,8 @@ pub struct Asked {
     pub nearest: OnceCell<Index>,
     /// Supervisors that this run has started and that run nothing now.
     pub supervisors: Supervisors,
+    /// The store could not be read where somebody asked for content: no answer, and above all not "it is missing".
+    pub fault: RefCell<Option<pipe_cache::StoreError>>,
 }
 
 impl Site {

@@ -71,7 +71,13 @@ impl Contents for Known<'_> {
         match input {
             Input::Step { step, path } => {
                 let output = (self.outputs)(*step)?;
-                if path.is_empty() { Some(output) } else { self.site.store.lookup(&output, path).ok().flatten() }
+                if path.is_empty() {
+                    return Some(output);
+                }
+                self.site.store.lookup(&output, path).unwrap_or_else(|error| {
+                    self.site.asked.fault.replace(Some(error));
+                    None
+                })
             }
             other => files::content(self.site, other),
         }
@@ -191,7 +197,12 @@ fn look(
     };
     let manifest = match key::manifest(step, &world, &Known { site, outputs: &outputs }) {
         Ok(manifest) => manifest,
-        Err(unknown) => return Ok(Look::Lacking(files::missing(site, &unknown.0))),
+        Err(unknown) => {
+            return match site.asked.fault.take() {
+                Some(error) => Err(error),
+                None => Ok(Look::Lacking(files::missing(site, &unknown.0))),
+            };
+        }
     };
     let key = manifest.key();
     let found = lookup::lookup(site, id, &manifest, &key)?;

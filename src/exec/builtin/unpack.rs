@@ -256,9 +256,13 @@ impl Plan {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..threads.get() {
-                scope.spawn(work);
+            // Where the system has no more threads to give, those that are there do it; this one always is.
+            for _ in 1..threads.get() {
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
+            work();
         });
         match failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
             Some(error) => Err(error),

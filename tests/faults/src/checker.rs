@@ -41,9 +41,11 @@ pub fn view(root: &Path) -> View {
     if !root.exists() {
         return view;
     }
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 14] = [
         "format",
         "lock",
+        "gc.lock",
+        "gc.gate",
         "blobs",
         "small.pack",
         "records.log",
@@ -54,7 +56,6 @@ pub fn view(root: &Path) -> View {
         "tmp",
         "kept",
         "quarantine",
-        "plans",
     ];
     for child in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = child.file_name().to_string_lossy().into_owned();

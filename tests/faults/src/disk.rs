@@ -26,7 +26,7 @@ impl Kind {
 
 /// A mounted disk.
 pub struct Disk {
-    image: Option<PathBuf>,
+    image: Option<(PathBuf, Kind)>,
     point: PathBuf,
 }
 
@@ -51,10 +51,10 @@ impl Disk {
     }
 
     /// Copies an image, with its holes, and mounts the copy.
-    pub fn like(image: &Path, folder: &Path) -> Result<Disk, String> {
+    pub fn like(image: &Path, folder: &Path, kind: Kind) -> Result<Disk, String> {
         let copy = folder.join("image");
         command(Command::new("cp").arg("--sparse=always").arg(image).arg(&copy))?;
-        let disk = Disk { image: Some(copy), point: folder.join("disk") };
+        let disk = Disk { image: Some((copy, kind)), point: folder.join("disk") };
         fs::create_dir_all(&disk.point).map_err(|error| error.to_string())?;
         disk.mount()?;
         Ok(disk)
@@ -92,8 +92,10 @@ impl Disk {
     }
 
     fn mount(&self) -> Result<(), String> {
-        let Some(image) = &self.image else { return Ok(()) };
-        command(Command::new("mount").args(["-o", "loop"]).arg(image).arg(&self.point))
+        let Some((image, kind)) = &self.image else { return Ok(()) };
+        // Copies of one image have one name, which xfs does not mount twice.
+        let options = if *kind == Kind::Xfs { "loop,nouuid" } else { "loop" };
+        command(Command::new("mount").args(["-o", options]).arg(image).arg(&self.point))
     }
 
     /// The power goes: what the kernel still held is lost. `flag` 0 writes everything first, 1 only the journal, 2 nothing.

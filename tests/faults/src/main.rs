@@ -36,7 +36,7 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
     ("vary", "one pipeline in 15 different surroundings", scenario::vary::run),
 ];
 
-const USAGE: &str = "usage: pipe-faults SCENARIO… | ci | all [--full] [--count N] [--seed S] [--case N] [--threads N] \
+const USAGE: &str = "usage: pipe-faults SCENARIO… | ci | all [--full] [--count N] [--seed S] [--case N] [--point 'EIO fsync 3'] [--threads N] \
                      [--pipe PATH] [--scratch FOLDER]";
 
 fn main() -> ExitCode {
@@ -93,8 +93,10 @@ fn read(words: Vec<String>) -> Result<(Vec<String>, Asked), String> {
         seed: 1,
         count: None,
         only: None,
+        point: None,
         full: false,
-        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        // Two for each processor, since most of a case is waiting.
+        threads: 2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
@@ -105,6 +107,14 @@ fn read(words: Vec<String>) -> Result<(Vec<String>, Asked), String> {
             "--count" => asked.count = Some(number(value()?)? as usize),
             "--seed" => asked.seed = number(value()?)?,
             "--case" => asked.only = Some(number(value()?)? as usize),
+            "--point" => {
+                let text = value()?;
+                let words: Vec<&str> = text.split(' ').collect();
+                let [error, call, n] = words[..] else {
+                    return Err(format!("`{text}` is no point: `EIO fsync 3`, or `kill write 12`"));
+                };
+                asked.point = Some((error.to_owned(), call.to_owned(), number(n.to_owned())? as usize));
+            }
             "--threads" => asked.threads = number(value()?)? as usize,
             "--pipe" => asked.pipe = PathBuf::from(value()?),
             "--scratch" => asked.scratch = PathBuf::from(value()?).join(format!("pipe-faults-{}", std::process::id())),

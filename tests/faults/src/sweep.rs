@@ -32,6 +32,8 @@ pub struct Asked {
     pub count: Option<usize>,
     /// Only this case.
     pub only: Option<usize>,
+    /// Only this system call, as it was printed: `EIO fsync 3`, `kill write 12`.
+    pub point: Option<(String, String, usize)>,
     pub full: bool,
     pub threads: usize,
 }

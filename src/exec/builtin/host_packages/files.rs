@@ -117,9 +117,13 @@ pub fn materialise(inventory: &Inventory, store: &Store, threads: NonZeroUsize) 
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..threads.get() {
-            scope.spawn(work);
+        // Where the system has no more threads to give, those that are there do it; this one always is.
+        for _ in 1..threads.get() {
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
+        work();
     });
     if let Some(error) = locked(&failure).take() {
         return Err(error);

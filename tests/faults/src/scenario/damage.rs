@@ -12,6 +12,7 @@ use crate::checker;
 use crate::folder;
 use crate::leftovers;
 use crate::place::{Place, Truth};
+use crate::project::Width;
 use crate::random::Random;
 use crate::sweep::{Asked, Tally, sweep};
 use crate::verdict::{Bad, Rule};
@@ -48,7 +49,7 @@ const HARMS: [Harm; 11] = [
 
 /// Damages.
 pub fn run(asked: &Asked) -> Result<Tally, String> {
-    let template = Place::new(asked, "damage")?;
+    let template = Place::of_width(asked, "damage", Width::Narrow)?;
     let first = template.truth(&[])?;
     let scout = Place::like(asked, "damage-scout", &template)?;
     let last = scout.truth(&["last=2"])?;

@@ -52,6 +52,10 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
         Ok(parts)
     });
     let (landed, finished) = (landed.into_inner(), finished.into_inner());
+    let strangers = starts[1].place.view().strangers;
+    if !strangers.is_empty() {
+        tally.notes.push(format!("in the store, and not in the description of its format: {strangers:?}"));
+    }
     tally.notes.push(format!("{landed} kills met a live run; {finished} finished steps were all reused"));
     Ok(tally)
 }

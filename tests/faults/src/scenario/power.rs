@@ -49,7 +49,7 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
         let mut random = Random::of_case(asked.seed, index);
         let kind = kinds[index % kinds.len()];
         let mut place = Place::new(asked, &format!("power-{index}"))?;
-        let disk = Disk::like(&home.root().join(kind.name()), place.root())?;
+        let disk = Disk::like(&home.root().join(kind.name()), place.root(), kind)?;
         place.store = disk.point().join("store");
         place.out = disk.point().join("out");
         let flag = *random.pick(&[0, 1, 2, 2]);
@@ -106,7 +106,7 @@ fn cut_at(place: &Place, disk: &Disk, during: During, at: Duration, flag: u32) -
     // With the power go the processes.
     running.signal_group(Signal::KILL);
     running.wait(Duration::from_secs(10))?;
-    for bad in crate::leftovers::wait(&place.mark(), Duration::from_secs(5)) {
+    if let Some(bad) = crate::leftovers::wait(&place.mark(), Duration::from_secs(5)).first() {
         return Err(bad.to_string());
     }
     disk.come_back()?;

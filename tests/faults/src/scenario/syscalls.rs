@@ -80,7 +80,6 @@ const FALLIBLE: &[&str] = &[
     "socketpair",
     "pipe2",
     "fcntl",
-    "mmap",
     "ioctl",
 ];
 
@@ -94,7 +93,10 @@ const LOADER: &str = "error while loading shared libraries";
 /// Kills at each durable call of a run that changes everything, and gives everything back anew.
 pub fn kill(asked: &Asked) -> Result<Tally, String> {
     let Some(stage) = Stage::set(asked)? else { return Ok(Tally::skipped("`strace` is not installed")) };
-    let points = stage.points(DURABLE)?;
+    let points = match &asked.point {
+        Some((_, call, n)) => vec![(call.clone(), *n)],
+        None => stage.points(DURABLE)?,
+    };
     let count = asked.size(points.len(), points.len().min(200));
     let landed = AtomicUsize::new(0);
     let mut tally = sweep("syscalls-kill", asked, count, |index| {
@@ -109,10 +111,10 @@ pub fn kill(asked: &Asked) -> Result<Tally, String> {
         let done = place.finished("faulty");
         bad.extend(place.recover("next", SETS, &stage.after)?);
         bad.extend(place.not_again(&done, "next"));
-        Ok(vec![(format!("kill at {call} number {n}"), bad)])
+        Ok(vec![(format!("--point 'kill {call} {n}'"), bad)])
     });
     let landed = landed.into_inner();
-    if landed * 2 < tally.cases {
+    if asked.point.is_none() && landed * 2 < tally.cases {
         return Err(format!("only {landed} of {} kills landed: this shows nothing", tally.cases));
     }
     tally.notes.push(format!(
@@ -128,18 +130,21 @@ pub fn nth(asked: &Asked) -> Result<Tally, String> {
     let Some(stage) = Stage::set(asked)? else { return Ok(Tally::skipped("`strace` is not installed")) };
     let shim = shim(&stage.template)?;
     let calls: Vec<&str> = DURABLE.iter().chain(FALLIBLE).copied().collect();
-    let points: Vec<(String, usize, &str)> = stage
-        .points(&calls)?
-        .into_iter()
-        .flat_map(|(call, n)| ERRORS.iter().map(move |error| (call.clone(), n, *error)))
-        .filter(|(call, _, error)| *error != "short" || SHORT.contains(&call.as_str()))
-        .collect();
+    let points: Vec<(String, usize, String)> = match &asked.point {
+        Some((error, call, n)) => vec![(call.clone(), *n, error.clone())],
+        None => stage
+            .points(&calls)?
+            .into_iter()
+            .flat_map(|(call, n)| ERRORS.iter().map(move |error| (call.clone(), n, (*error).to_owned())))
+            .filter(|(call, _, error)| error != "short" || SHORT.contains(&call.as_str()))
+            .collect(),
+    };
     let count = asked.size(points.len(), points.len().min(200));
     let failed = AtomicUsize::new(0);
     let mut tally = sweep("nth-call", asked, count, |index| {
         let (call, n, error) = chosen(&points, index, count, asked.seed);
         let place = Place::like(asked, &format!("nth-{index}"), &stage.template)?;
-        let ended = match error {
+        let ended = match error.as_str() {
             "short" => stage.short(&place, &shim, &call, n)?,
             error => stage.injected(&place, &call, &format!("error={error}:when={n}"))?,
         };
@@ -164,14 +169,16 @@ pub fn nth(asked: &Asked) -> Result<Tally, String> {
         let done = place.finished("faulty");
         bad.extend(place.recover("next", SETS, &stage.after)?);
         bad.extend(place.not_again(&done, "next"));
-        let mut what = format!("{error} at {call} number {n} (exit code {:?})", ended.code);
+        let mut what = format!("--point '{error} {call} {n}' (exit code {:?})", ended.code);
         if !bad.is_empty() {
             what.push_str(&format!(": {}\n{}", touched.unwrap_or_default(), checker::indented(&ended.err)));
+            // The words of the run stand there already.
+            bad.iter_mut().for_each(|bad| bad.what = bad.what.lines().next().unwrap_or_default().to_owned());
         }
         Ok(vec![(what, bad)])
     });
     let failed = failed.into_inner();
-    if failed * 10 < tally.cases {
+    if asked.point.is_none() && failed * 10 < tally.cases {
         return Err(format!("only {failed} of {} faults were noticed: this shows nothing", tally.cases));
     }
     let kinds = kinds_of(&points);
@@ -302,7 +309,7 @@ fn kinds(points: &[(String, usize)]) -> usize {
     points.iter().map(|(call, _)| call).collect::<std::collections::BTreeSet<_>>().len()
 }
 
-fn kinds_of(points: &[(String, usize, &str)]) -> usize {
+fn kinds_of(points: &[(String, usize, String)]) -> usize {
     points.iter().map(|(call, ..)| call).collect::<std::collections::BTreeSet<_>>().len()
 }
 
