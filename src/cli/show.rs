@@ -200,8 +200,11 @@ fn result(store: &Store, record: &StepRecord) -> Result<String, StoreError> {
     Ok(out)
 }
 
+/// A path, and its bytes.
+type Listed = (String, Option<u64>);
+
 /// The files of an output with their sizes, links without one; `None` where some of it is gone.
-fn files(store: &Store, record: &StepRecord) -> Result<Option<Vec<(String, Option<u64>)>>, StoreError> {
+fn files(store: &Store, record: &StepRecord) -> Result<Option<Vec<Listed>>, StoreError> {
     if !store.complete(&record.output) {
         return Ok(None);
     }

@@ -90,7 +90,7 @@ pub fn of_runs(runs: &Runs, told: &[Told]) -> String {
     for row in runs.apart() {
         out.push_str(&format!("  {}: {} → {}\n", row.what, row.old, row.new));
     }
-    let follows = |told: &&Told| told.cause.as_ref().is_some_and(|cause| Comparison::follows(cause));
+    let follows = |told: &&Told| told.cause.as_ref().is_some_and(Comparison::follows);
     // Of one step all is told; of many, those with a reason of their own come first, and the rest in a line each.
     let many = told.len() > 1;
     for told in told.iter().filter(|told| !many || !follows(told)) {
