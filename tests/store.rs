@@ -1,5 +1,6 @@
 //! `pipe store`: making room, holding on to results, and mending, as a person does it.
 
+#[expect(dead_code, reason = "nothing is measured here, and so no engine is needed")]
 mod common;
 
 use std::fs;

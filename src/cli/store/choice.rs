@@ -170,7 +170,10 @@ fn held_keys(runs: &[Run], pins: &BTreeMap<Digest, String>, rules: Rules, now: u
 
 /// The runs that stay remembered; `None` where all do.
 fn kept_runs(runs: &[Run], pins: &BTreeMap<Digest, String>, rules: Rules, now: u64) -> Option<BTreeSet<Digest>> {
-    rules.by_age().then(|| last_runs(runs, rules, now).into_iter().chain(pins.keys().copied()).collect())
+    // Who lets go of a key later wants its result to go, which takes a run that names it.
+    let names_a_pin = |run: &&Run| run.record.steps.values().any(|step| pins.contains_key(&step.key));
+    let of_pins = runs.iter().filter(names_a_pin).map(|run| run.id);
+    rules.by_age().then(|| last_runs(runs, rules, now).into_iter().chain(of_pins).chain(pins.keys().copied()).collect())
 }
 
 /// The last runs of each pipeline, and those that are young enough. An age is counted from the newest run or from now,
