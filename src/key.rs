@@ -12,7 +12,7 @@
 //! | tools, by name and full version | wheels | ● | | | |
 //! | inputs, by content | | ● | ● | ● | sessions |
 //! | secrets, by name | | ● | | | |
-//! | network allowed | | ● | | | |
+//! | network allowed; that a GPU is lent | | ● | | | |
 //! | host libraries, by content | | | ● | | |
 //! | layers, entry point, environment of an image | | | ● | | |
 //! | place, device, data type, threads, maths mode, warm-up rule, limits, sandbox | | | | ● | |
@@ -20,7 +20,8 @@
 //! | baseline, reference, tolerances, statistics' version | | | | | ● |
 //!
 //! In no key: names of steps, comments, formatting, descriptions, URLs, absolute paths, patterns of filters, values
-//! of secrets, what a step needs of the machine, user, time, parallelism, retries, timeouts, sample counts, budgets. Each row has a test below.
+//! of secrets, how much of the machine a step needs, user, time, parallelism, retries, timeouts, sample counts,
+//! budgets. Each row has a test below, and another that edits every field there is, one at a time.
 //!
 //! Early cut-off follows: inputs enter by content, so an upstream step that repeats its bytes changes nothing.
 
@@ -30,7 +31,8 @@ use std::fmt::Write as _;
 use pipe_cache::{Digest, Entry};
 
 use crate::pipeline::{
-    Action, Arg, Class, Compare, Image, Input, Measure, Origin, Place, Put, PutWhat, Run, Step, StepId, TreeOf,
+    Action, Arg, Class, Compare, Expect, FetchFile, FetchWheel, HostPackages, Image, Input, Limits, Measure, Needs,
+    Origin, Parity, Place, Published, Put, PutWhat, Run, Sampling, Step, StepId, TreeOf, UnpackWheels, WarmUp,
     Workload, places,
 };
 use crate::record::Sandbox;
@@ -201,39 +203,57 @@ pub trait Contents {
 pub struct Unknown(pub Input);
 
 /// The manifest of `step`, or the first input whose content is not known.
+///
+/// Approach: every type of the pipeline is taken apart field by field, here and below, so that a new field does not
+/// compile before somebody has decided whether it belongs to the key. `_` says that it does not.
 pub fn manifest(step: &Step, world: &World, contents: &dyn Contents) -> Result<Manifest, Unknown> {
+    let Step {
+        name: _,
+        also: _,
+        group: _,
+        cell: _,
+        recipe: _,
+        about: _,
+        origin,
+        class,
+        action,
+        needs: Needs { cpu: _, memory: _, download: _, disk: _, gpu, os: _, arch: _ },
+        limits: Limits { timeout: _, retries: _ },
+        export: _,
+    } = step;
     let reader = Reader { contents };
-    match &step.action {
-        Action::FetchFile(fetch) => {
+    match action {
+        Action::FetchFile(FetchFile { url: _, sha256, name }) => {
             let mut manifest = Manifest::new(Class::Fetch, "fetch-file", 2);
-            manifest.add_from("sha256", &fetch.sha256.value, &fetch.sha256.origin);
-            manifest.add("name", &fetch.name);
+            manifest.add_from("sha256", &sha256.value, &sha256.origin);
+            manifest.add("name", name);
             Ok(manifest)
         }
-        Action::FetchWheel(wheel) => {
+        Action::FetchWheel(FetchWheel { package, version, sha256, origin }) => {
             let mut manifest = Manifest::new(Class::Fetch, "fetch-wheel", 1);
             manifest.add("platform", &world.platform);
             manifest.add("python", minor(world.tools.get("python3")));
-            manifest.add_from("package", format!("{}=={}", wheel.package, wheel.version), &wheel.origin);
-            manifest.add_from("sha256", wheel.sha256.join(" "), &wheel.origin);
+            manifest.add_from("package", format!("{package}=={version}"), origin);
+            manifest.add_from("sha256", sha256.join(" "), origin);
             Ok(manifest)
         }
-        Action::UnpackWheels(unpack) => {
+        Action::UnpackWheels(UnpackWheels { wheels }) => {
             let mut manifest = Manifest::new(Class::Build, "unpack-wheels", UNPACK_VERSION);
-            for (i, wheel) in unpack.wheels.iter().enumerate() {
+            for (i, wheel) in wheels.iter().enumerate() {
                 manifest.add(format!("wheel.{i}"), reader.output(*wheel)?);
             }
             Ok(manifest)
         }
-        Action::HostPackages(_) => {
+        // What was asked for is in what was found.
+        Action::HostPackages(HostPackages { packages: _ }) => {
             let mut manifest = Manifest::new(Class::Build, "host-packages", 1);
             manifest.add("platform", &world.platform);
             for (name, value) in &world.host_packages {
-                manifest.add_from(name, value, &step.origin);
+                manifest.add_from(name, value, origin);
             }
             Ok(manifest)
         }
-        Action::Run(run) => run_manifest(step.class, run, world, &reader),
+        Action::Run(run) => run_manifest(*class, run, *gpu, world, &reader),
         Action::Tree(tree) => tree_manifest(tree, world, &reader),
         Action::Image(image) => image_manifest(image, world, &reader),
         Action::Measure(measure) => measure_manifest(measure, world, &reader),
@@ -254,7 +274,9 @@ impl Reader<'_> {
     fn content(&self, input: &Input) -> Result<String, Unknown> {
         match input {
             Input::Secret { name } => Ok(format!("secret:{name}")),
-            other => self.entry(other).map(|entry| entry.to_string()),
+            Input::Step { .. } | Input::File { .. } | Input::Embedded { .. } | Input::EngineSources => {
+                self.entry(input).map(|entry| entry.to_string())
+            }
         }
     }
 
@@ -263,32 +285,37 @@ impl Reader<'_> {
     }
 }
 
-fn run_manifest(class: Class, run: &Run, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
+fn run_manifest(class: Class, run: &Run, gpu: u32, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
+    let Run { program, args, env, inputs, outputs, tools, network } = run;
     let mut manifest = Manifest::new(class, "run", RUN_VERSION);
     manifest.add("platform", &world.platform);
     let places = places(run);
     let text = |arg: &Arg| arg_text(arg, &places, reader);
-    let program = match &run.program.value {
+    let what = match &program.value {
         Arg::Value(tool) => format!("tool {}", tool_text(&tool.to_string(), world)),
         other => text(other)?,
     };
-    manifest.add_from("run.program", program, &run.program.origin);
-    for (i, arg) in run.args.iter().enumerate() {
+    manifest.add_from("run.program", what, &program.origin);
+    for (i, arg) in args.iter().enumerate() {
         manifest.add_from(format!("run.arg.{i}"), text(&arg.value)?, &arg.origin);
     }
-    for (name, value) in &run.env {
+    for (name, value) in env {
         manifest.add_from(format!("env.{name}"), text(&value.value)?, &value.origin);
     }
-    for (name, input) in &run.inputs {
+    for (name, input) in inputs {
         manifest.add_from(format!("input.{name}"), reader.content(&input.value)?, &input.origin);
     }
-    for (i, output) in run.outputs.iter().enumerate() {
+    for (i, output) in outputs.iter().enumerate() {
         manifest.add_from(format!("output.{i}"), &output.value, &output.origin);
     }
-    for tool in &run.tools {
+    for tool in tools {
         manifest.add_from(format!("tool.{}", tool.value), tool_text(&tool.value, world), &tool.origin);
     }
-    manifest.add_from("network", run.network.value, &run.network.origin);
+    manifest.add_from("network", network.value, &network.origin);
+    // How many is the machine's business; without one, the process sees none.
+    if gpu > 0 {
+        manifest.add("gpu", "lent");
+    }
     Ok(manifest)
 }
 
@@ -322,11 +349,12 @@ fn minor(version: Option<&String>) -> String {
 }
 
 fn tree_manifest(tree: &TreeOf, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
+    let TreeOf { puts, host_libraries } = tree;
     let mut manifest = Manifest::new(Class::Build, "tree", TREE_VERSION);
-    if !tree.host_libraries.is_empty() {
+    if !host_libraries.is_empty() {
         manifest.add("platform", &world.platform);
     }
-    for (i, Put { at, what }) in tree.puts.iter().enumerate() {
+    for (i, Put { at, what }) in puts.iter().enumerate() {
         manifest.add_from(format!("put.{i}.at"), &at.value, &at.origin);
         match what {
             PutWhat::Input(input) => {
@@ -340,7 +368,7 @@ fn tree_manifest(tree: &TreeOf, world: &World, reader: &Reader) -> Result<Manife
             PutWhat::Text(text) => manifest.add_from(format!("put.{i}.text"), &text.value, &text.origin),
         }
     }
-    for library in &tree.host_libraries {
+    for library in host_libraries {
         let content = world.host_libraries.get(&library.value).map(Digest::to_string).unwrap_or_default();
         manifest.add_from(format!("host-library.{}", library.value), content, &library.origin);
     }
@@ -348,16 +376,17 @@ fn tree_manifest(tree: &TreeOf, world: &World, reader: &Reader) -> Result<Manife
 }
 
 fn image_manifest(image: &Image, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
+    let Image { layers, entrypoint, env } = image;
     let mut manifest = Manifest::new(Class::Build, "image", IMAGE_VERSION);
     manifest.add("architecture", world.platform.split('-').nth(1).unwrap_or_default());
-    for (i, (at, input)) in image.layers.iter().enumerate() {
+    for (i, (at, input)) in layers.iter().enumerate() {
         manifest.add_from(format!("layer.{i}.at"), &at.value, &at.origin);
         manifest.add_from(format!("layer.{i}.content"), reader.entry(&input.value)?, &input.origin);
     }
-    for (i, word) in image.entrypoint.iter().enumerate() {
+    for (i, word) in entrypoint.iter().enumerate() {
         manifest.add_from(format!("entrypoint.{i}"), &word.value, &word.origin);
     }
-    for (name, value) in &image.env {
+    for (name, value) in env {
         manifest.add_from(format!("env.{name}"), &value.value, &value.origin);
     }
     Ok(manifest)
@@ -365,72 +394,91 @@ fn image_manifest(image: &Image, world: &World, reader: &Reader) -> Result<Manif
 
 /// The question key: what is measured, apart from the machine.
 fn measure_manifest(measure: &Measure, world: &World, reader: &Reader) -> Result<Manifest, Unknown> {
+    let Measure {
+        engine,
+        program,
+        model,
+        cuda_libraries,
+        place,
+        device,
+        dtype,
+        threads,
+        reduced_precision,
+        workload,
+        warm_up: WarmUp { min, max },
+        sampling: Sampling { min_samples: _, min_time: _, target: _, max_time: _, max_samples: _ },
+        memory_budget: _,
+    } = measure;
     let mut manifest = Manifest::new(Class::Measure, "measure", MEASURE_VERSION);
-    let data = match &measure.workload {
-        Workload::Sequence { tokens, .. } => ("tokens", tokens),
-        Workload::Inference { inputs, .. } => ("inputs", inputs),
+    let data = match workload {
+        Workload::Sequence { tokens, prompt_tokens: _, new_tokens: _ } => ("tokens", tokens),
+        Workload::Inference { inputs, items: _ } => ("inputs", inputs),
     };
-    let content = [("engine", &measure.engine), ("model", &measure.model), data];
+    let content = [("engine", engine), ("model", model), data];
     for (name, input) in content {
         manifest.add_from(name, reader.entry(&input.value)?, &input.origin);
     }
-    manifest.add_from("program", &measure.program.value, &measure.program.origin);
-    if let Some(libraries) = &measure.cuda_libraries {
+    manifest.add_from("program", &program.value, &program.origin);
+    if let Some(libraries) = cuda_libraries {
         manifest.add_from("cuda-libraries", reader.entry(&libraries.value)?, &libraries.origin);
     }
-    manifest.add("place", measure.place.name());
-    if let Place::Container { image, cpus, memory } = &measure.place {
+    manifest.add("place", place.name());
+    if let Place::Container { image, cpus, memory } = place {
         manifest.add_from("container.image", reader.entry(&image.value)?, &image.origin);
         manifest.add_from("container.cpus", cpus.value, &cpus.origin);
         manifest.add_from("container.memory", memory.value, &memory.origin);
     }
-    manifest.add_from("device", measure.device.value.name(), &measure.device.origin);
-    manifest.add_from("dtype", format!("{:?}", measure.dtype.value).to_lowercase(), &measure.dtype.origin);
-    manifest.add_from("threads", measure.threads.value, &measure.threads.origin);
-    manifest.add_from("reduced-precision", measure.reduced_precision.value, &measure.reduced_precision.origin);
-    match &measure.workload {
-        Workload::Sequence { prompt_tokens, new_tokens, .. } => {
+    manifest.add_from("device", device.value.name(), &device.origin);
+    manifest.add_from("dtype", format!("{:?}", dtype.value).to_lowercase(), &dtype.origin);
+    manifest.add_from("threads", threads.value, &threads.origin);
+    manifest.add_from("reduced-precision", reduced_precision.value, &reduced_precision.origin);
+    match workload {
+        Workload::Sequence { tokens: _, prompt_tokens, new_tokens } => {
             manifest.add_from("prompt-tokens", prompt_tokens.value, &prompt_tokens.origin);
             manifest.add_from("new-tokens", new_tokens.value, &new_tokens.origin);
         }
-        Workload::Inference { items: Some(items), .. } => manifest.add_from("items", items.value, &items.origin),
-        Workload::Inference { items: None, .. } => {}
+        Workload::Inference { inputs: _, items: Some(items) } => manifest.add_from("items", items.value, &items.origin),
+        Workload::Inference { inputs: _, items: None } => {}
     }
-    manifest.add("warm-up", format!("min {} max {}", measure.warm_up.min, measure.warm_up.max));
+    manifest.add("warm-up", format!("min {min} max {max}"));
     manifest.add("sandbox", world.sandbox.map(Sandbox::name).unwrap_or("none"));
     Ok(manifest)
 }
 
 fn compare_manifest(compare: &Compare, world: &World) -> Manifest {
+    // Which cells there are is in the world: each by its coordinates, with its samples.
+    let Compare { of: _, group: _, matrix: _, baseline, parity, expects, published } = compare;
     let mut manifest = Manifest::new(Class::Build, "compare", COMPARE_VERSION);
     for (cell, state) in &world.cells {
         manifest.add(format!("cell.{cell}"), state);
     }
-    if let Some(baseline) = &compare.baseline {
+    if let Some(baseline) = baseline {
         manifest.add_from("baseline", &baseline.value, &baseline.origin);
     }
-    if let Some(parity) = &compare.parity {
-        manifest.add_from("parity.reference", &parity.reference.value, &parity.reference.origin);
-        for (name, limit) in [("parity.max-abs", &parity.max_abs), ("parity.max-rel", &parity.max_rel)] {
+    if let Some(Parity { reference, max_abs, max_rel }) = parity {
+        manifest.add_from("parity.reference", &reference.value, &reference.origin);
+        for (name, limit) in [("parity.max-abs", max_abs), ("parity.max-rel", max_rel)] {
             if let Some(limit) = limit {
                 manifest.add_from(name, limit.value, &limit.origin);
             }
         }
     }
-    for (i, expect) in compare.expects.iter().enumerate() {
-        manifest.add_from(format!("expect.{i}.metric"), &expect.metric.value, &expect.metric.origin);
-        manifest.add_from(format!("expect.{i}.cell"), &expect.cell.value, &expect.cell.origin);
-        for (name, limit) in [("min", expect.min), ("max", expect.max)] {
+    for (i, Expect { metric, cell, min, max }) in expects.iter().enumerate() {
+        manifest.add_from(format!("expect.{i}.metric"), &metric.value, &metric.origin);
+        manifest.add_from(format!("expect.{i}.cell"), &cell.value, &cell.origin);
+        for (name, limit) in [("min", min), ("max", max)] {
             if let Some(limit) = limit {
-                manifest.add_from(format!("expect.{i}.{name}"), limit, &expect.metric.origin);
+                manifest.add_from(format!("expect.{i}.{name}"), limit, &metric.origin);
             }
         }
     }
-    for (i, published) in compare.published.iter().enumerate() {
-        manifest.add(format!("published.{i}"), format!("{:?}", published.metrics));
+    for (i, Published { label: _, source: _, metrics }) in published.iter().enumerate() {
+        manifest.add(format!("published.{i}"), format!("{metrics:?}"));
     }
     manifest
 }
 
+#[cfg(test)]
+mod field_tests;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use pipe_engine::message::{Fault, Hello, Prepared, Sample, Usage, Warmed};
 use serde::{Deserialize, Serialize};
 
 use crate::host::load::{Disturbance, DisturbanceKind};
-use crate::host::{Facts, Runtime};
+use crate::host::{Facts, Machine, Runtime};
 
 /// The version of [`StepRecord`], [`Session`] and [`RunRecord`].
 pub const FORMAT: u32 = 1;
@@ -57,6 +57,10 @@ pub struct StepUsage {
     pub system_ns: u64,
     /// Largest peak resident set of one process of the step.
     pub peak_resident: Option<u64>,
+    /// Most memory that all processes of the step held together, pages that they share counted once, as it was looked at
+    /// from time to time (first after 20 ms, later every 250 ms): a short peak may be missed, and a short step has none.
+    #[serde(default)]
+    pub peak_tree: Option<u64>,
 }
 
 /// One process that measured one cell: appended to the sessions of its question and machine, never replaced.
@@ -133,6 +137,14 @@ pub enum CautionCode {
     NotSteady,
     /// Fewer samples than the query asked for, since the time was up.
     FewSamples,
+    /// From the first sample to the last the times rose or fell.
+    Trend,
+    /// The times fall into two groups, and the median lies in one of them.
+    TwoModes,
+    /// Many samples lie far from the median.
+    Outliers,
+    /// The sessions of the sample set differ by more than chance.
+    MixedSessions,
     /// Simulated figures, of the engine of the tests.
     Simulated,
     /// The image's architecture is not the machine's.
@@ -155,6 +167,10 @@ impl CautionCode {
             CautionCode::Swap => "swap",
             CautionCode::NotSteady => "not-steady",
             CautionCode::FewSamples => "few-samples",
+            CautionCode::Trend => "trend",
+            CautionCode::TwoModes => "two-modes",
+            CautionCode::Outliers => "outliers",
+            CautionCode::MixedSessions => "mixed-sessions",
             CautionCode::Simulated => "simulated",
             CautionCode::Emulated => "emulated",
             CautionCode::Fallback => "fallback",
@@ -162,14 +178,33 @@ impl CautionCode {
     }
 }
 
-/// One invocation of `pipe run`: which step had which key, for `why` and for garbage collection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One invocation of `pipe run`: which step had which key, for `why` and for garbage collection. What a run knows of
+/// itself as a whole stands here once, and never with each step. Fields that older versions did not write are absent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub format: u32,
     pub pipeline: String,
     pub started: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_ns: Option<u64>,
+    /// What `pipe` ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<u8>,
+    /// The version of `pipe`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pipe: String,
+    /// The flags that say what the pipeline is and which of its cells count: `--set word=two`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// Step name → its key and what became of it.
     pub steps: BTreeMap<String, RunStep>,
+    /// Steps that came to no key: what this machine could not do, and what waits for that or for a failed step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keyless: BTreeMap<String, RunLack>,
 }
 
 /// One step of a run.
@@ -177,6 +212,25 @@ pub struct RunRecord {
 pub struct RunStep {
     pub key: Digest,
     pub state: String,
+    /// How it failed, or why it ran where its manifest doesn't tell, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
     /// Manifest leaf → where its value was written (`file:line:col`, or a flag).
     pub origins: BTreeMap<String, String>,
+}
+
+/// That a run or a key is held on to, or no longer is: the last one of a digest counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    pub format: u32,
+    pub pinned: bool,
+    /// What the person called it.
+    pub name: String,
+}
+
+/// A step of a run that came to no key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLack {
+    pub state: String,
+    pub said: String,
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use pipe::measure::comparison::{Budget, ExpectVerdict, Parity, Row, SpeedUp, State};
 use pipe::measure::metric::Metric;
 use pipe::measure::ratio::Verdict;
+use pipe::measure::recommend::{Aim, recommend};
 use pipe::measure::{Comparison, Outcome, Outputs};
 use pipe::record::{Caution, CautionCode, Work};
 use pipe_engine::message::{Fault, FaultKind};
@@ -220,4 +221,90 @@ fn what_the_sessions_show_is_a_caution_even_where_nobody_wrote_it_down() {
     });
     let codes: Vec<CautionCode> = row(&comparison, "onnx native cpu").cautions.iter().map(|c| c.code).collect();
     assert_eq!(codes, [CautionCode::NotSteady, CautionCode::Simulated]);
+}
+
+/// The codes of the cautions of `onnx native cpu` once each decode time is multiplied by `factor` of its sample's
+/// place among `n`.
+fn shaped(factor: impl Fn(usize, usize) -> f64) -> Vec<(CautionCode, String)> {
+    let comparison = session("onnx native cpu", |session| {
+        let n = session.samples.len();
+        for (place, sample) in session.samples.iter_mut().enumerate() {
+            let factor = factor(place, n);
+            sample.decode_ns.iter_mut().for_each(|time| *time = (*time as f64 * factor) as u64);
+        }
+    });
+    row(&comparison, "onnx native cpu").cautions.iter().map(|c| (c.code, c.seen.clone())).collect()
+}
+
+#[test]
+fn samples_that_hide_something_from_their_median_say_so() {
+    assert_eq!(shaped(|_, _| 1.0), [], "the plain cell has nothing to hide");
+    let heated = shaped(|place, n| 1.0 + 0.2 * place as f64 / n as f64);
+    assert!(matches!(&heated[..], [(CautionCode::Trend, seen)] if seen.contains("rose by")), "{heated:?}");
+    let two = shaped(|place, _| if place % 3 == 0 { 1.5 } else { 1.0 });
+    assert!(matches!(&two[..], [(CautionCode::TwoModes, seen)] if seen.contains("above the others")), "{two:?}");
+    let far = shaped(|place, _| if place % 4 == 0 { 2.0 + place as f64 / 7.0 } else { 1.0 });
+    assert!(far.iter().any(|(code, _)| *code == CautionCode::Outliers), "{far:?}");
+}
+
+#[test]
+fn sessions_that_differ_are_mixed() {
+    let comparison = changed("onnx native cpu", |outcome| match outcome {
+        Outcome::Measured { sessions, outputs, from_store } => {
+            let mut sessions = sessions.into_owned();
+            let mut later = sessions[0].clone();
+            let times = later.samples.iter_mut().flat_map(|sample| &mut sample.decode_ns);
+            times.for_each(|time| *time += *time / 10);
+            sessions.push(later);
+            Outcome::Measured { sessions: Cow::Owned(sessions), outputs, from_store }
+        }
+        other => other,
+    });
+    let row = row(&comparison, "onnx native cpu");
+    let mixed = row.cautions.iter().find(|caution| caution.code == CautionCode::MixedSessions);
+    assert!(mixed.is_some_and(|caution| caution.seen.contains("+10.0 %")), "{:?}", row.cautions);
+    assert!(row.is_suspect() && !row.is_invalid());
+}
+
+/// Aim → the cells that are recommended for it, and the next.
+fn recommended(comparison: &Comparison) -> Vec<(Aim, Vec<&str>, Option<&str>)> {
+    let label = |place: usize| comparison.rows[place].label.as_str();
+    recommend(comparison)
+        .into_iter()
+        .map(|found| {
+            let cells = found.rows.iter().map(|place| label(*place)).collect();
+            (found.aim, cells, found.next.map(|(place, _)| label(place)))
+        })
+        .collect()
+}
+
+#[test]
+fn each_aim_has_its_best_cell() {
+    let comparison = comparison(Scenario::Plain);
+    let found = recommended(&comparison);
+    let of = |aim: Aim| found.iter().find(|(other, ..)| *other == aim).expect("it is judged");
+    assert_eq!(of(Aim::Decoding).1[0], "onnx native cpu");
+    let fast = recommend(&comparison).into_iter().find(|found| found.aim == Aim::Decoding).expect("it is judged");
+    assert_eq!(
+        fast.value,
+        row(&comparison, "onnx native cpu")
+            .summary
+            .as_ref()
+            .and_then(|s| s.headline(Metric::TimePerOutputToken))
+            .unwrap_or(0.0)
+    );
+    assert!(fast.next.is_some_and(|(_, times)| times > 1.0), "{fast:?}");
+    assert!(!found.iter().any(|(aim, ..)| matches!(aim, Aim::Latency | Aim::Throughput)), "no inference was measured");
+}
+
+#[test]
+fn what_may_not_win_is_not_recommended() {
+    let comparison = session("onnx native cpu", |session| {
+        let usage = session.usage.as_mut().expect("it says what it used");
+        usage.peak_resident = Some(1 << 50);
+    });
+    let over = row(&comparison, "onnx native cpu");
+    assert!(matches!(over.budget, Budget::Over { .. }));
+    let found = recommended(&comparison);
+    assert!(!found.is_empty() && !found.iter().any(|(_, cells, _)| cells.contains(&"onnx native cpu")), "{found:?}");
 }

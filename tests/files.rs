@@ -568,3 +568,28 @@ fn expectations_take_units_and_are_judged_by_intervals() {
         assert!(huge.to_string().contains("900000 GiB of memory"), "{huge}");
     }
 }
+
+#[test]
+fn what_a_killed_run_left_beside_an_export_goes_and_an_edited_export_is_healed() {
+    let place = Place::new();
+    place.write("p.kdl", FILTERED);
+    data(&place);
+    run(&place, levels()[0], &[], &[], 0);
+    let list = read(&place, "out/p/list/list");
+    // As if the last run had been killed while it gave back, and had given back something else before.
+    place.write("out/p/.list.new/list", "half of it");
+    run(&place, levels()[0], &[], &[], 0);
+    assert!(!place.path().join("out/p/.list.new").exists(), "a next run removes it");
+    place.write("out/p/.list.new/list", "half of it");
+    place.write("out/p/list/list", "edited");
+    place.write("out/p/list/more", "not ours");
+    run(&place, levels()[0], &[], &[], 0);
+    assert_eq!(read(&place, "out/p/list/list"), list);
+    for gone in ["out/p/.list.new", "out/p/list/more"] {
+        assert!(!place.path().join(gone).exists(), "`{gone}` is gone");
+    }
+    fs::remove_dir_all(place.path().join("out/p/list")).expect("removed");
+    place.write("out/p/list", "a file where a folder was");
+    run(&place, levels()[0], &[], &[], 0);
+    assert_eq!(read(&place, "out/p/list/list"), list);
+}

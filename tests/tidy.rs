@@ -13,7 +13,7 @@ const LAYERS: [&str; 15] = [
 /// Dependency → the modules that may name it.
 const OWNERS: &[(&str, &[&str])] = &[
     ("kdl::", &[]),
-    ("postcard::", &["resolve"]),
+    ("postcard::", &["resolve", "exec/settled", "exec/supervisor/wire"]),
     ("petgraph::", &["plan"]),
     ("clap::", &["cli"]),
     ("indicatif::", &["cli"]),

@@ -23,6 +23,8 @@ pub(crate) const SMALL: u64 = 4096;
 /// Kinds of frames in the pack.
 pub(crate) const BLOB: u8 = 1;
 pub(crate) const TREE: u8 = 2;
+/// A tree that came without all of its content: what lies where is known, and it never counts as being here.
+pub(crate) const OUTLINE: u8 = 3;
 
 /// Content of the store, verified before the first byte is read.
 #[derive(Debug)]
@@ -31,6 +33,17 @@ pub enum Blob {
     Bytes(Cursor<Vec<u8>>),
     /// Large content; it can be shared with another process as a descriptor.
     File(File),
+}
+
+/// A file under the name of a blob.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub file: File,
+    pub size: u64,
+    /// Whether this process has seen it to hold what its name says.
+    pub known: bool,
+    /// Whether it has the mode that it should.
+    pub sealed: bool,
 }
 
 impl Read for Blob {
@@ -49,7 +62,11 @@ impl Store {
         let entry = Entry::File { digest, size, executable: false };
         if size <= SMALL {
             self.pack.append(&[Frame { kind: BLOB, key: digest, payload: bytes }], Repeats::Drop)?;
-        } else if !self.contains(&entry) {
+            return Ok(entry);
+        }
+        let _touch = self.leases.touch()?;
+        self.leases.note(&entry);
+        if !self.has(&entry) {
             let temp = self.temp_file()?;
             temp.as_file().write_all(bytes).map_err(io("write", temp.path()))?;
             self.publish_temp(temp, digest, size, false)?;
@@ -95,7 +112,11 @@ impl Store {
         if let Some(tree) = held(&self.trees).get(digest) {
             return Ok(Some(tree.clone()));
         }
-        let Some(bytes) = self.pack.last(TREE, digest)? else {
+        let found = match self.pack.last(TREE, digest)? {
+            None => self.pack.last(OUTLINE, digest)?,
+            found => found,
+        };
+        let Some(bytes) = found else {
             return Ok(None);
         };
         let fits = Tree::digest_of_encoding(&bytes) == *digest;
@@ -117,7 +138,22 @@ impl Store {
     }
 
     /// Whether this very blob or tree level is here, by size and unread. A link always is.
+    /// A blob that is here stays so, whoever collects, until this store is closed.
     pub fn contains(&self, entry: &Entry) -> bool {
+        if self.leases.covers(entry) {
+            return self.has(entry);
+        }
+        let Ok(_touch) = self.leases.touch() else {
+            return false;
+        };
+        let has = self.has(entry);
+        if has && !matches!(entry, Entry::Tree { .. }) {
+            self.leases.note(entry);
+        }
+        has
+    }
+
+    pub(crate) fn has(&self, entry: &Entry) -> bool {
         match entry {
             Entry::Link { .. } => true,
             Entry::Tree { digest } => self.pack.contains(TREE, digest).unwrap_or(false),
@@ -146,10 +182,34 @@ impl Store {
         self.root.join("blobs").join(&hex[..2]).join(format!("{hex}{suffix}"))
     }
 
+    /// Bytes on disk of content of this size, in all the files that hold it.
+    pub(crate) fn weight(&self, digest: &Digest, size: u64) -> u64 {
+        if size <= SMALL {
+            return size;
+        }
+        let files = [false, true].map(|executable| self.blob_path(digest, executable).symlink_metadata());
+        files.into_iter().flatten().map(|meta| crate::verify::on_disk(&meta)).sum()
+    }
+
     /// The blob's file of this mode, hashed unless this process has done so before. Damaged ones are put aside.
     pub(crate) fn sound_file(&self, digest: &Digest, executable: bool) -> Result<Option<File>> {
+        let Some(named) = self.named_file(digest, executable)? else {
+            return Ok(None);
+        };
+        if !named.known {
+            let path = self.blob_path(digest, executable);
+            let (found, _) = hash::hash(&named.file, named.size).map_err(io("read", &path))?;
+            if !self.judge(digest, executable, &named, found)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(named.file))
+    }
+
+    /// The blob's file of this mode, read or not. What is no readable file is put aside.
+    pub(crate) fn named_file(&self, digest: &Digest, executable: bool) -> Result<Option<Named>> {
         let path = self.blob_path(digest, executable);
-        let (mut file, stat) = match fsx::open_file(&path) {
+        let (file, stat) = match fsx::open_file(&path) {
             Ok(Some(opened)) => opened,
             Ok(None) => {
                 self.quarantine(digest, &path)?;
@@ -165,19 +225,23 @@ impl Store {
         };
         let stamp = Stamp::of(&stat);
         let known = held(&self.verified).get(&(*digest, executable)).is_some_and(|known| known.same_content(&stamp));
-        if !known {
-            let (found, _) = hash::hash(&file, stamp.size).map_err(io("read", &path))?;
-            if found != *digest {
-                self.quarantine(digest, &path)?;
-                return Ok(None);
-            }
-            file.rewind().map_err(io("read", &path))?;
-            if stat.st_mode & 0o7777 != if executable { 0o555 } else { 0o444 } {
-                fsx::seal(&file, executable).map_err(io("set the mode of", &path))?;
-            }
-            self.trust(digest, executable, &file)?;
+        let sealed = stat.st_mode & 0o7777 == if executable { 0o555 } else { 0o444 };
+        Ok(Some(Named { file, size: stamp.size, known, sealed }))
+    }
+
+    /// Whether a file was found to hold what its name says. If so it is known to, from its start on; if not, put aside.
+    pub(crate) fn judge(&self, digest: &Digest, executable: bool, named: &Named, found: Digest) -> Result<bool> {
+        let path = self.blob_path(digest, executable);
+        if found != *digest {
+            self.quarantine(digest, &path)?;
+            return Ok(false);
         }
-        Ok(Some(file))
+        (&named.file).rewind().map_err(io("read", &path))?;
+        if !named.sealed {
+            fsx::seal(&named.file, executable).map_err(io("set the mode of", &path))?;
+        }
+        self.trust(digest, executable, &named.file)?;
+        Ok(true)
     }
 
     /// Notes that this process has seen this file to hold what its name says.

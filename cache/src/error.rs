@@ -41,6 +41,24 @@ pub enum StoreError {
         /// The newest format that this build reads.
         known: u64,
     },
+    /// The store was made by an earlier `pipe` whose format this one no longer reads.
+    #[error("the store `{}` has format {found} and this `pipe` reads format {known} alone: choose another store with `--store`, or remove this one and let its steps run again", root.display())]
+    Older {
+        /// The store.
+        root: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The format that this build reads.
+        known: u64,
+    },
+    /// The file system of the store has no locks between processes.
+    #[error("the disk that holds `{}` has no file locks ({source}), without which two `pipe` could harm the store: choose one on a local disk with `--store`", root.display())]
+    NoLocks {
+        /// The store.
+        root: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The folder holds something else.
     #[error("`{}` is no store of `pipe`: {why}; choose another folder with `--store`", root.display())]
     NotAStore {
@@ -158,6 +176,17 @@ impl StoreError {
     }
 }
 
+/// Says why the store cannot be locked; for `map_err`.
+pub(crate) fn locking(root: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    use rustix::io::Errno;
+    move |source| match Errno::from_io_error(&source) {
+        Some(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL) => {
+            StoreError::NoLocks { root: root.to_owned(), source }
+        }
+        _ => io("lock", root.join("lock"))(source),
+    }
+}
+
 /// Turns an error of the operating system into ours; for `map_err`.
 pub(crate) fn io<E: Into<io::Error>>(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(E) -> StoreError {
     move |source| {
@@ -200,6 +229,14 @@ mod tests {
         let error: StoreError = io("write", "/")(io::Error::from(rustix::io::Errno::NOSPC));
         let text = error.to_string();
         assert!(text.contains("`/`") && text.contains("MiB are free") && text.contains("store gc"), "{text}");
+    }
+
+    #[test]
+    fn a_disk_without_locks_is_refused_in_words() {
+        let text = locking(Path::new("/s"))(io::Error::from(rustix::io::Errno::NOLCK)).to_string();
+        assert!(text.contains("`/s` has no file locks") && text.contains("--store"), "{text}");
+        let other = locking(Path::new("/s"))(io::Error::from(rustix::io::Errno::IO)).to_string();
+        assert!(other.starts_with("cannot lock `/s/lock`"), "{other}");
     }
 
     #[test]

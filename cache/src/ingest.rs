@@ -23,6 +23,8 @@ use crate::{Digest, hash};
 
 /// From this many files on, one call that syncs the disk is cheaper than a call a file.
 const MANY: usize = 24;
+/// More files are no small output.
+const FEW: usize = 16;
 /// Small blobs gather up to this size before they are written.
 const BATCH: usize = 4 << 20;
 
@@ -51,6 +53,20 @@ impl Store {
         Ok(entry)
     }
 
+    /// Takes an output folder of a few small files into the store with one write; the folder is the caller's to remove.
+    /// `None` where it holds anything else, or something that can't be stored: then `take_tree` is asked.
+    /// Durable after `flush`, or after the next durable record.
+    pub fn take_small(&self, folder: &Path) -> Result<Option<Entry>> {
+        let root = open_root(folder, Way::Take)?;
+        let Some(items) = few(&root) else { return Ok(None) };
+        let batch = Batch::default();
+        let take = |item: &Item| self.one(&root, Path::new(&item.path), &item.path, &item.what, Way::Take, &batch);
+        let taken = items.iter().map(|item| take(item).map(Some)).collect::<Result<Vec<_>>>()?;
+        let entry = assemble(&items, &taken, |digest, encoding| self.add_to_batch(&batch, TREE, digest, encoding))?;
+        self.write_batch(&batch)?;
+        Ok(Some(entry))
+    }
+
     /// Copies a folder into the store. Durable when this returns.
     pub fn put_tree(&self, folder: &Path) -> Result<Entry> {
         self.ingest(folder, Way::Copy)
@@ -76,6 +92,7 @@ impl Store {
     pub fn take_file(&self, path: &Path) -> Result<Entry> {
         let shown = path.to_string_lossy();
         let what = plain_file(path, &shown, true)?;
+        let _touch = self.leases.touch()?;
         let batch = Batch::default();
         let near = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let near = open_root(near, Way::Copy)?;
@@ -85,6 +102,7 @@ impl Store {
         if let Some(movable) = taken.movable {
             self.move_in(rustix::fs::CWD, path, &shown, &movable, true)?;
         }
+        self.leases.note(&taken.entry);
         self.sync_blobs()?;
         match std::fs::remove_file(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -136,9 +154,13 @@ impl Store {
             return Err(scan::unstorable(&shown, Fault::NotAFile));
         };
         let what = What::File { stamp, executable, linked: false };
+        let _touch = if way.stores() { Some(self.leases.touch()?) } else { None };
         let batch = Batch::default();
         let entry = self.one(rustix::fs::CWD, &real, &shown, &what, way, &batch)?.entry;
         self.write_batch(&batch)?;
+        if way.stores() {
+            self.leases.note(&entry);
+        }
         Ok(entry)
     }
 
@@ -149,6 +171,7 @@ impl Store {
     fn ingest_part(&self, folder: &Path, way: Way, keeps: Option<scan::Keeps<'_>>) -> Result<Entry> {
         let root = open_root(folder, way)?;
         let way = if way == Way::Take && !self.same_disk(&root)? { Way::Copy } else { way };
+        let _touch = if way.stores() { Some(self.leases.touch()?) } else { None };
         let items = match keeps {
             Some(keeps) => scan::scan_part(&root, keeps)?,
             None => scan::scan(&root, way == Way::Take)?,
@@ -175,6 +198,7 @@ impl Store {
         })?;
         if way.stores() {
             self.write_batch(&batch)?;
+            self.leases.note(&entry);
             // One sync of the disk covers all the names as well.
             if moved {
                 let mut folders = held(&self.unsynced);
@@ -209,7 +233,7 @@ impl Store {
         let entry = |digest| Entry::File { digest, size: stamp.size, executable: *executable };
         if matches!(way, Way::Copy | Way::Hash)
             && let Some(entry) = self.stats.get(stamp).map(entry)
-            && (way == Way::Hash || self.contains(&entry))
+            && (way == Way::Hash || self.has(&entry))
         {
             if way == Way::Copy {
                 self.rely_on_entry(&entry);
@@ -221,7 +245,10 @@ impl Store {
         let Some((file, stat)) = opened else {
             return Err(scan::unstorable(path, Fault::NotAFile));
         };
-        if Stamp::of(&stat) != *stamp {
+        let found = Stamp::of(&stat);
+        // A checkout shares its files with others, and each further name of one is a new time of change.
+        let same = if way == Way::HashAfresh { found.same_content(stamp) } else { found == *stamp };
+        if !same {
             return Err(StoreError::Changed { path: path.to_owned() });
         }
         let movable = way == Way::Take && !linked && stamp.size > SMALL;
@@ -366,6 +393,28 @@ fn open_root(folder: &Path, way: Way) -> Result<OwnedFd> {
         }
         other => other.map_err(io("open the folder", folder)),
     }
+}
+
+/// The files of a folder that holds nothing but a few small ones, sorted by name.
+fn few(root: &OwnedFd) -> Option<Vec<Item>> {
+    use rustix::fs::{AtFlags, Dir, FileType, Mode};
+    let mut items = Vec::new();
+    for entry in Dir::read_from(root).ok()? {
+        let entry = entry.ok()?;
+        let name = entry.file_name().to_str().ok()?;
+        if matches!(name, "." | "..") {
+            continue;
+        }
+        let stat = rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && Mode::from_raw_mode(stat.st_mode).contains(Mode::RUSR);
+        if !plain || stat.st_size as u64 > SMALL || items.len() == FEW {
+            return None;
+        }
+        items.push(Item { path: name.to_owned(), what: scan::regular(&stat, name, true).ok()? });
+    }
+    items.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Some(items)
 }
 
 fn plain_file(path: &Path, shown: &str, strict: bool) -> Result<What> {

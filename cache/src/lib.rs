@@ -11,10 +11,13 @@
 //!
 //! In reading order: `digest`, `tree` and `compose` say what content is; `frame`, `resync` and `log` keep small things;
 //! `blob` keeps large ones; `scan` and `ingest` bring things in, `walk` and `checkout` out; `stat` remembers host
-//! files; `advice` keeps what only saves time; `records` is what the runner knows; `gc` and `verify` look after all of it.
+//! files, and `seen` tells whether they changed; `advice` keeps what only saves time; `records` is what the runner knows;
+//! `lease`, `live`, `cheapest`, `gc`, `verify` and `repair` look after all of it; `pack` carries a part of it to another
+//! machine.
 
 mod advice;
 mod blob;
+mod cheapest;
 mod checkout;
 mod compose;
 mod digest;
@@ -24,11 +27,18 @@ mod fsx;
 mod gc;
 mod hash;
 mod ingest;
+mod lease;
+mod live;
 mod lock;
 mod log;
+mod pack;
+#[cfg(target_os = "linux")]
+mod range;
 mod records;
+mod repair;
 mod resync;
 mod scan;
+mod seen;
 mod stat;
 mod store;
 mod tree;
@@ -37,12 +47,17 @@ mod walk;
 mod warn;
 
 pub use blob::Blob;
+pub use cheapest::{Candidate, Dropped};
 pub use compose::TreeBuilder;
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Fault, Result, StoreError};
-pub use gc::Collected;
+pub use fsx::Stamp;
+pub use gc::{Collect, Collected, Keep, KeepsRecord};
 pub use lock::{KeyLock, TryLock};
+pub use pack::{PACK_CHAIN, PACK_FORMAT, Pack, PackError, PackRecord, PackWriter, Section, Shape, Shelf, Written};
 pub use records::Kind;
+pub use repair::{Holds, Repaired};
+pub use seen::{Lies, LogStamps};
 pub use store::{FORMAT, Store};
 pub use tree::{Entry, Totals, Tree};
 pub use verify::{Progress, Usage, Verified};

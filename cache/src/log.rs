@@ -68,6 +68,8 @@ struct State {
     latest: HashMap<(u8, Digest), u32>,
     /// Damaged stretches between frames.
     gaps: u64,
+    /// The disk failed to make something durable.
+    lost: bool,
 }
 
 impl Log {
@@ -161,12 +163,19 @@ impl Log {
         let (file, end) = {
             let state = self.locked();
             match &state.file {
+                // The system tells of a failure once: a second call that ends well says nothing of the bytes of the first.
+                Some(_) if state.lost => {
+                    let why = "the disk failed to keep what was written before; run again";
+                    return Err(io("make durable", &self.path)(std::io::Error::other(why)));
+                }
                 Some(file) if state.synced < state.end => (file.clone(), state.end),
                 _ => return Ok(()),
             }
         };
-        file.sync_data().map_err(io("make durable", &self.path))?;
+        let synced = retry(|| file.sync_data());
         let mut state = self.locked();
+        state.lost |= synced.is_err();
+        synced.map_err(io("make durable", &self.path))?;
         state.synced = state.synced.max(end);
         Ok(())
     }

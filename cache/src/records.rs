@@ -25,23 +25,25 @@ pub enum Kind {
     Probe = 5,
     /// Anything else worth keeping: durations, logs' places.
     Note = 6,
+    /// What a person holds on to, whatever is collected. Durable.
+    Pin = 7,
 }
 
 impl Kind {
     pub(crate) fn of(byte: u8) -> Option<Self> {
-        [Self::Record, Self::Manifest, Self::Session, Self::Run, Self::Probe, Self::Note]
+        [Self::Record, Self::Manifest, Self::Session, Self::Run, Self::Probe, Self::Note, Self::Pin]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
 
     /// Whether losing it to a power cut would mean doing work again.
     fn is_durable(self) -> bool {
-        matches!(self, Self::Record | Self::Session)
+        matches!(self, Self::Record | Self::Session | Self::Pin)
     }
 }
 
 impl Store {
-    /// Appends one record. `Record` and `Session` are durable, with all blobs before them, when this returns.
+    /// Appends one record. `Record`, `Session` and `Pin` are durable, with all blobs before them, when this returns.
     pub fn append(&self, kind: Kind, key: &Digest, payload: &[u8]) -> Result<()> {
         self.append_all(&[(kind, *key, payload)])
     }

@@ -1,8 +1,10 @@
 //! The stat cache: which digest a host file had when it was last hashed, so that a null run reads no file.
 //!
 //! A line is believed while device, inode, size and both times are the same. Git's racy rule: a file that was written
-//! within two seconds of its hashing is not remembered, since a second write in the same tick would not show. Files on
-//! network and user-space file systems, whose times and inodes cannot be relied on, are never remembered.
+//! just before its hashing is not remembered, since a second write in the same tick would not show. "Just before" is two
+//! seconds where times seem to be whole seconds, and a tenth of one where they are finer: the kernel's clock for files
+//! ticks every ten milliseconds at the slowest. Files on network and user-space file systems, whose times and inodes
+//! cannot be relied on, are never remembered.
 //!
 //! The file is a list of lines of equal length, each with a checksum; losing it costs only time.
 
@@ -21,6 +23,8 @@ use crate::fsx::Stamp;
 const LINE: usize = 8 + 8 + 8 + 16 + 16 + 32 + 8;
 /// The coarsest times of the file systems in use: FAT has two seconds.
 const RACY: i128 = 2_000_000_000;
+/// The same where times have fractions of a second.
+const RACY_FINE: i128 = 100_000_000;
 /// Old lines are dropped when they outnumber the live ones and the file has at least this size.
 const COMPACT_FROM: usize = 4 << 20;
 
@@ -97,8 +101,10 @@ impl StatCache {
 }
 
 /// Whether a later write could leave the same times. Files from the future are never safe.
-fn is_racy(stamp: &Stamp, began: i128) -> bool {
-    stamp.mtime.max(stamp.ctime) > began - RACY
+pub(crate) fn is_racy(stamp: &Stamp, began: i128) -> bool {
+    // The time of change is set by the kernel alone, so its fraction tells what the disk can hold.
+    let fine = stamp.ctime % 1_000_000_000 != 0;
+    stamp.mtime.max(stamp.ctime) > began - if fine { RACY_FINE } else { RACY }
 }
 
 /// The wall clock, in the unit of file times, which are wall-clock times themselves.
@@ -106,18 +112,33 @@ pub(crate) fn now() -> i128 {
     UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as i128)
 }
 
+/// NFS, SMB (three), FUSE, 9P, AFS, Ceph, Coda.
+#[cfg(target_os = "linux")]
+const REMOTE: [u32; 9] =
+    [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x0102_1997, 0x5346_414F, 0x00C3_6400, 0x7375_7245];
+
 /// Whether the disk is a local one, whose times mean what they say.
 fn is_local(file: impl AsFd) -> bool {
     #[cfg(target_os = "linux")]
     {
-        /// NFS, SMB (three), FUSE, 9P, AFS, Ceph, Coda.
-        const REMOTE: [u32; 9] =
-            [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x0102_1997, 0x5346_414F, 0x00C3_6400, 0x7375_7245];
         rustix::fs::fstatfs(file).is_ok_and(|disk| !REMOTE.contains(&(disk.f_type as u32)))
     }
     #[cfg(not(target_os = "linux"))]
     {
         let _ = file;
+        true
+    }
+}
+
+/// The same of the disk that a path lies on.
+pub(crate) fn is_local_path(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::fs::statfs(path).is_ok_and(|disk| !REMOTE.contains(&(disk.f_type as u32)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
         true
     }
 }
@@ -189,13 +210,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_file_is_trusted_only_two_seconds_after_its_last_change(
+        fn a_file_is_trusted_only_some_time_after_its_last_change(
             began in 0i64..i64::MAX, back in -5_000_000_000i64..5_000_000_000, which in any::<bool>(),
         ) {
             let (began, changed) = (i128::from(began), i128::from(began) - i128::from(back));
             let old = began - 100_000_000_000;
             let stamp = if which { stamp(changed, old) } else { stamp(old, changed) };
-            prop_assert_eq!(is_racy(&stamp, began), i128::from(back) < RACY);
+            let window = if stamp.ctime % 1_000_000_000 == 0 { RACY } else { RACY_FINE };
+            prop_assert_eq!(is_racy(&stamp, began), i128::from(back) < window);
         }
 
         #[test]
@@ -207,6 +229,17 @@ mod tests {
             line[usize::from(bytes[0]) % LINE] ^= 1;
             prop_assert_eq!(decode(&line), None);
         }
+    }
+
+    #[test]
+    fn whole_seconds_are_taken_for_the_coarsest_times() {
+        let second = 1_000_000_000;
+        assert!(is_racy(&stamp(7, 100 * second), 101 * second));
+        assert!(!is_racy(&stamp(7, 100 * second), 102 * second));
+        assert!(is_racy(&stamp(7, 100 * second + 1), 100 * second + RACY_FINE));
+        assert!(!is_racy(&stamp(7, 100 * second + 1), 100 * second + 1 + RACY_FINE));
+        // A time that the user set says nothing of the disk.
+        assert!(is_racy(&stamp(7, 100 * second), 100 * second + 2 * RACY_FINE));
     }
 
     #[test]

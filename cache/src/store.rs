@@ -3,18 +3,26 @@
 //! | path | what |
 //! |---|---|
 //! | `format` | the version of all this, as JSON |
-//! | `lock` | held shared by every open store, alone by garbage collection |
+//! | `lock` | held shared by every open store, alone by who replaces a log |
+//! | `gc.lock`, `gc.gate` | held by who touches content, alone by garbage collection: see `lease` |
 //! | `blobs/ab/<hex>`, `….x` | content of more than 4 KiB, 0444; executable, 0555 |
 //! | `small.pack` | smaller content and all trees, as frames |
 //! | `records.log` | records, as frames |
 //! | `stat.cache` | digests of host files; may be lost |
 //! | `advice/<hex>` | what only saves time; may be lost |
 //! | `checkouts/<hex>` | folders that steps read, made once |
-//! | `locks/<hex>` | one for each key that is being worked on |
-//! | `tmp/<session>/` | scratch of one process, swept when its lock is free |
+//! | `locks/keys`, `locks/holders` | locks on keys that are being worked on, and whose they are; elsewhere than on Linux `locks/<hex>`, one for each |
+//! | `tmp/<session>/` | scratch of one process with its lease, swept when its lock is free |
 //! | `kept/` | working folders of failed steps |
 //! | `quarantine/` | what was damaged |
+//!
+//! The index is in memory, from the heads of both logs, and belongs to no file: it cannot be stale, damaged or of
+//! another version, and `verify --repair` has nothing to rebuild. A database in its place (SQLite with a write-ahead
+//! log) would keep a second copy of what the logs say, sync twice for each record, and lock where readers now take no
+//! lock; what it would save is reading heads at the start, which costs less than opening it. A kept snapshot of
+//! the index, believed while the log is as long as it says, can be added below `log` without a change of format.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -24,9 +32,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
-use crate::error::{Result, StoreError, io};
+use crate::error::{Result, StoreError, io, locking};
 use crate::fsx::{self, Stamp};
-use crate::lock::{KeyLock, TryLock};
+use crate::lease::Leases;
+use crate::lock::{KeyLock, Keys, TryLock};
 use crate::log::Log;
 use crate::stat::StatCache;
 use crate::tree::Tree;
@@ -50,6 +59,8 @@ pub struct Store {
     pub(crate) warnings: Arc<Warnings>,
     /// Held shared as long as the store is open.
     pub(crate) lock: File,
+    keys: Keys,
+    pub(crate) leases: Leases,
     /// Blobs that this process has read in full and found sound, as they were then.
     pub(crate) verified: Mutex<HashMap<(Digest, bool), Stamp>>,
     /// Trees that this process has read.
@@ -79,7 +90,7 @@ impl Store {
             }
             other => other?,
         };
-        crate::lock::retry(|| lock.lock_shared()).map_err(io("lock", root.join("lock")))?;
+        crate::lock::retry(|| lock.lock_shared()).map_err(locking(&root))?;
         check_format(&root)?;
         let warnings = Arc::new(Warnings::default());
         let store = Self {
@@ -88,6 +99,8 @@ impl Store {
             stats: StatCache::new(root.join("stat.cache")),
             warnings,
             lock,
+            keys: Keys::new(root.join("locks")),
+            leases: Leases::new(root.clone()),
             verified: Mutex::default(),
             trees: Mutex::default(),
             whole: Mutex::default(),
@@ -139,24 +152,25 @@ impl Store {
 
     /// Waits until this process alone works on a key, whichever processes share the store.
     pub fn lock_key(&self, key: &Digest) -> Result<KeyLock> {
-        KeyLock::wait(&self.lock_path(key))
+        self.scratch()?;
+        self.keys.wait(key)
     }
 
     /// Takes the lock on a key, or says who holds it.
     pub fn try_lock_key(&self, key: &Digest) -> Result<TryLock> {
-        KeyLock::attempt(&self.lock_path(key))
+        self.scratch()?;
+        self.keys.attempt(key)
     }
 
-    fn lock_path(&self, key: &Digest) -> PathBuf {
-        self.root.join("locks").join(key.to_string())
-    }
-
-    /// The scratch folder of this process.
+    /// The scratch folder of this process. From the first call on, its lease speaks for it.
     pub(crate) fn scratch(&self) -> Result<&Path> {
         if self.session.get().is_none() {
             let session = Session::begin(&self.root.join("tmp"))?;
             // If another thread was faster, its session stands and ours is removed.
             let _ = self.session.set(session);
+            if let Some(session) = self.session.get() {
+                self.leases.settle(session.folder.path());
+            }
         }
         match self.session.get() {
             Some(session) => Ok(session.folder.path()),
@@ -261,13 +275,19 @@ fn make(root: &Path) -> Result<()> {
 
 fn check_format(root: &Path) -> Result<()> {
     let path = root.join("format");
-    let text = std::fs::read(&path).map_err(io("read", &path))?;
-    let format: Format = serde_json::from_slice(&text)
-        .map_err(|_| StoreError::NotAStore { root: root.to_owned(), why: "its file `format` names no version" })?;
-    if format.version > FORMAT {
-        return Err(StoreError::Newer { root: root.to_owned(), found: format.version, known: FORMAT });
+    let stranger = |why| StoreError::NotAStore { root: root.to_owned(), why };
+    let text = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(stranger("its file `format` is gone, so that its version cannot be told"));
+        }
+        other => other.map_err(io("read", &path))?,
+    };
+    let format: Format = serde_json::from_slice(&text).map_err(|_| stranger("its file `format` names no version"))?;
+    match format.version.cmp(&FORMAT) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(StoreError::Newer { root: root.to_owned(), found: format.version, known: FORMAT }),
+        Ordering::Less => Err(StoreError::Older { root: root.to_owned(), found: format.version, known: FORMAT }),
     }
-    Ok(())
 }
 
 /// Access to something that only short, panic-free sections hold.

@@ -1,13 +1,14 @@
 //! Looks at everything once: how much there is, and whether it is what it says.
 
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::Digest;
-use crate::blob::{BLOB, TREE};
+use crate::blob::{BLOB, OUTLINE, TREE};
 use crate::error::{Result, io};
-use crate::store::{Store, held};
+use crate::store::Store;
 use crate::tree::{Entry, Tree};
 
 /// What a store holds, in counts and bytes on disk.
@@ -70,12 +71,14 @@ pub struct Verified {
     pub damaged_checkouts: Vec<PathBuf>,
     /// Files that are no part of a store.
     pub strangers: Vec<PathBuf>,
+    /// Files and folders with a mode that lets somebody write; they were set right.
+    pub modes: u64,
 }
 
 impl Verified {
     /// Whether nothing was wrong.
     pub fn is_sound(&self) -> bool {
-        self.damaged.is_empty() && self.damaged_frames == 0 && self.damaged_checkouts.is_empty()
+        self.damaged.is_empty() && self.damaged_frames == 0 && self.damaged_checkouts.is_empty() && self.modes == 0
     }
 }
 
@@ -102,20 +105,26 @@ impl Store {
         let checkouts = self.root.join("checkouts");
         usage.checkouts = children(&checkouts)?.len() as u64;
         usage.checkout_bytes = own_bytes(&checkouts)?;
-        for name in ["tmp", "kept", "quarantine"] {
+        for name in ["tmp", "kept", "quarantine", crate::advice::FOLDER] {
             usage.other_bytes += own_bytes(&self.root.join(name))?;
         }
         usage.other_bytes += self.root.join("stat.cache").metadata().map_or(0, |meta| on_disk(&meta));
         Ok(usage)
     }
 
+    /// What was damaged, or had no place in the store, and now waits in quarantine for a collection.
+    pub fn quarantined(&self) -> Result<Vec<PathBuf>> {
+        children(&self.root.join("quarantine"))
+    }
+
     /// Hashes everything. Damaged blobs go to quarantine, damaged checkouts are removed; both are made again when needed.
+    /// Collections that go on meanwhile are let through.
     pub fn verify(&self, mut progress: impl FnMut(Progress)) -> Result<Verified> {
         let mut found = Verified::default();
+        self.scratch()?;
         // What this process has seen is no proof of what is on the disk now.
-        held(&self.verified).clear();
-        held(&self.trees).clear();
-        held(&self.whole).clear();
+        self.forget_content();
+        found.modes = self.look_at_folders(&mut found.strangers)?;
         let blobs = self.blob_files()?;
         let total = blobs.iter().map(|blob| blob.meta.len()).sum();
         for blob in blobs {
@@ -124,7 +133,10 @@ impl Store {
                 continue;
             };
             found.blobs += 1;
-            if self.sound_file(&digest, executable)?.is_none() && !found.damaged.contains(&digest) {
+            found.modes += u64::from(blob.meta.mode() & 0o022 != 0);
+            // What a collection has taken since it was listed is no damage.
+            let gone = || blob.path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+            if !gone() && self.sound_file(&digest, executable)?.is_none() && !found.damaged.contains(&digest) {
                 found.damaged.push(digest);
             }
             found.bytes += blob.meta.len();
@@ -138,12 +150,7 @@ impl Store {
     fn verify_frames(&self, found: &mut Verified) -> Result<()> {
         let mut wrong = 0;
         let damaged = self.pack.each(None, |kind, key, payload| {
-            let fits = match kind {
-                BLOB => Digest::of(payload) == *key,
-                TREE => Tree::digest_of_encoding(payload) == *key && Tree::decode(payload).is_some(),
-                _ => true,
-            };
-            wrong += u64::from(!fits);
+            wrong += u64::from(!pack_frame_fits(kind, key, payload));
             Ok(())
         })?;
         found.damaged_frames = wrong + damaged + self.records.each(None, |_, _, _| Ok(()))?;
@@ -182,6 +189,15 @@ impl Store {
             }
         }
         Ok(files)
+    }
+}
+
+/// Whether a frame of the pack holds what its key says.
+pub(crate) fn pack_frame_fits(kind: u8, key: &Digest, payload: &[u8]) -> bool {
+    match kind {
+        BLOB => Digest::of(payload) == *key,
+        TREE | OUTLINE => Tree::digest_of_encoding(payload) == *key && Tree::decode(payload).is_some(),
+        _ => true,
     }
 }
 

@@ -72,9 +72,24 @@ impl Store {
     }
 
     /// Whether an entry and everything in it is here, by size and unread. What was seen whole is not looked at again.
+    /// What is whole stays so, whoever collects, until this store is closed.
     pub fn complete(&self, entry: &Entry) -> bool {
+        if self.leases.covers(entry) {
+            return self.is_whole(entry);
+        }
+        let Ok(_touch) = self.leases.touch() else {
+            return false;
+        };
+        let whole = self.is_whole(entry);
+        if whole {
+            self.leases.note(entry);
+        }
+        whole
+    }
+
+    fn is_whole(&self, entry: &Entry) -> bool {
         let Entry::Tree { digest } = entry else {
-            return self.contains(entry);
+            return self.has(entry);
         };
         if held(&self.whole).contains(digest) {
             return true;
@@ -82,7 +97,7 @@ impl Store {
         let Ok(Some(tree)) = self.tree(digest) else {
             return false;
         };
-        let whole = tree.entries().all(|(_, entry)| self.complete(entry));
+        let whole = tree.entries().all(|(_, entry)| self.is_whole(entry));
         if whole {
             held(&self.whole).insert(*digest);
         }

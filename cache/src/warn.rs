@@ -58,7 +58,7 @@ impl fmt::Display for Warning {
             Self::DamagedLog { path, from, to } => {
                 write!(
                     out,
-                    "bytes {from} to {to} of `{}` are damaged and were passed over; `pipe store gc` drops them",
+                    "bytes {from} to {to} of `{}` are damaged and were passed over; `pipe store verify --repair` mends it",
                     path.display()
                 )
             }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::time::Duration;
 
 use pipe_cache::{Digest, Entry, Fault, Kind, Store, StoreError, TreeBuilder};
 
@@ -237,8 +236,19 @@ fn formats_and_foreign_folders_are_told_apart() {
     fs::write(root.join("format"), "{\"version\":99}").unwrap();
     let error = Store::open(&root).unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 99, .. }) && error.to_string().contains("--store"), "{error}");
-    fs::write(root.join("format"), "nonsense").unwrap();
-    assert!(matches!(Store::open(&root), Err(StoreError::NotAStore { .. })));
+    for word in ["format 99", "knows 1", "update `pipe`"] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    fs::write(root.join("format"), "{\"version\":0}").unwrap();
+    let error = Store::open(&root).unwrap_err();
+    assert!(matches!(error, StoreError::Older { found: 0, .. }) && error.to_string().contains("format 0"), "{error}");
+    for garbage in ["nonsense", "", "{}", "{\"version\":-1}", "{\"version\":1", "\0\u{1}"] {
+        fs::write(root.join("format"), garbage).unwrap();
+        let error = Store::open(&root).unwrap_err();
+        assert!(matches!(error, StoreError::NotAStore { .. }) && error.to_string().contains("`format`"), "{error}");
+    }
+    fs::remove_file(root.join("format")).unwrap();
+    assert!(Store::open(&root).unwrap_err().to_string().contains("is gone"));
     write(&folder.path().join("home/thesis.tex"), b"dear reader");
     assert!(matches!(Store::open(&folder.path().join("home")), Err(StoreError::NotAStore { .. })));
     assert_eq!(fs::read_dir(folder.path().join("home")).unwrap().count(), 1);
@@ -259,40 +269,6 @@ fn keys_lock_one_at_a_time() {
     drop(lock);
     assert!(matches!(other.try_lock_key(&key).unwrap(), TryLock::Locked(_)));
     assert_eq!(fs::read_dir(folder.path().join("store/locks")).unwrap().count(), 0);
-}
-
-#[test]
-fn garbage_goes_and_the_rest_stays() {
-    let Bench { folder, store } = bench();
-    let root = folder.path().join("store");
-    sample(&folder.path().join("s"));
-    let live = store.put_tree(&folder.path().join("s")).unwrap();
-    let (small, large) = (store.put_bytes(b"dead").unwrap(), store.put_bytes(&[9; 50_000]).unwrap());
-    for entry in [&live, &large] {
-        store.checkout(entry).unwrap();
-    }
-    let (kept, dropped) = (Digest::of(b"kept"), Digest::of(b"dropped"));
-    store.append(Kind::Record, &kept, b"k").unwrap();
-    store.append(Kind::Record, &dropped, b"d").unwrap();
-    let collect = |grace| store.gc(std::slice::from_ref(&live), &|_, key, _| *key == kept, grace);
-
-    let other = Store::open(&root).unwrap();
-    assert!(matches!(collect(Duration::ZERO), Err(StoreError::Busy { .. })));
-    drop(other);
-    let young = collect(Duration::from_secs(3600)).unwrap();
-    assert_eq!((young.blobs, young.records, young.checkouts), (0, 1, 1));
-    assert!(store.contains(&large));
-    let done = collect(Duration::ZERO).unwrap();
-    assert_eq!((done.blobs, done.records), (1, 0));
-    for store in [&store, &Store::open(&root).unwrap()] {
-        assert!(!store.contains(&large) && !store.contains(&small));
-        assert!(store.complete(&live));
-        assert_eq!(store.last(Kind::Record, &kept).unwrap().unwrap(), b"k");
-        assert_eq!(store.last(Kind::Record, &dropped).unwrap(), None);
-        assert!(store.verify(|_| ()).unwrap().is_sound());
-    }
-    store.append(Kind::Record, &dropped, b"again").unwrap();
-    assert_eq!(store.last(Kind::Record, &dropped).unwrap().unwrap(), b"again");
 }
 
 #[test]
@@ -334,4 +310,45 @@ fn a_store_file_has_no_time_of_its_own() {
     for path in ["", "bin", "bin/tool", "small"] {
         assert_eq!(checkout.join(path).metadata().unwrap().mtime(), 315_619_200, "{path}");
     }
+}
+
+/// Whatever a person or a step does to something given back by its name, the store keeps what it has.
+#[test]
+fn edits_of_what_was_given_back_never_reach_the_store() {
+    use std::io::Write;
+    let Bench { folder, store } = bench();
+    sample(&folder.path().join("s"));
+    let tree = store.put_tree(&folder.path().join("s")).unwrap();
+    let append =
+        |path: &Path| drop(fs::OpenOptions::new().append(true).open(path).map(|mut file| file.write_all(b"!")));
+    let truncate = |path: &Path| drop(fs::OpenOptions::new().write(true).truncate(true).open(path));
+    let force = |path: &Path| {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        truncate(path);
+    };
+    // As `sed -i` and editors do: a new file over the old name.
+    let replace = |path: &Path| {
+        let aside = path.with_extension("new");
+        write(&aside, b"new");
+        fs::rename(aside, path).unwrap();
+    };
+    let edits: [&dyn Fn(&Path); 4] = [&append, &truncate, &force, &replace];
+    for (at, edit) in edits.iter().enumerate() {
+        let copy = folder.path().join(format!("copy{at}"));
+        store.copy_out(&tree, &copy).unwrap();
+        for name in ["small", "data/large", "bin/tool", "bin/script"] {
+            edit(&copy.join(name));
+        }
+    }
+    let root = store.root().to_owned();
+    drop(store);
+    let store = Store::open(&root).unwrap();
+    assert!(store.verify(|_| ()).unwrap().is_sound());
+    // A checkout is for steps: its folders and files let nobody write, and whoever forces it damages what is noticed.
+    let checkout = store.checkout(&tree).unwrap();
+    force(&checkout.join("data/large"));
+    let found = store.verify(|_| ()).unwrap();
+    assert_eq!((found.damaged.len(), found.damaged_checkouts.len()), (1, 1));
+    assert_eq!(store.put_tree(&folder.path().join("s")).unwrap(), tree);
+    assert!(store.same_as(&tree, &store.checkout(&tree).unwrap()).unwrap());
 }

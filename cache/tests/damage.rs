@@ -241,3 +241,72 @@ fn verify_finds_and_removes_what_is_damaged() {
     assert!(store.verify(|_| ()).unwrap().is_sound());
     assert_eq!(fs::read(store.checkout(&small).unwrap()).unwrap(), b"small");
 }
+
+/// A store with a record of each of these, and what they speak of.
+fn recorded(store: &Store, seeds: std::ops::Range<usize>) -> Vec<Entry> {
+    let put = |seed: usize| {
+        let work = store.workdir().unwrap();
+        let out = work.path().join("out");
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("large"), content(seed, LARGE)).unwrap();
+        fs::write(out.join("small"), content(seed, 50)).unwrap();
+        let entry = store.take_tree(&out).unwrap();
+        store.append(Kind::Record, &key(seed), &serde_json::to_vec(&entry).unwrap()).unwrap();
+        entry
+    };
+    seeds.map(put).collect()
+}
+
+fn holds(_: Kind, payload: &[u8]) -> Vec<Entry> {
+    serde_json::from_slice(payload).into_iter().collect()
+}
+
+#[test]
+fn a_repair_leaves_nothing_to_find() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let entries = recorded(&Store::open(&root).unwrap(), 0..6);
+    let large = |store: &Store, at: usize| store.lookup(&entries[at], "large").unwrap().unwrap().digest().unwrap();
+    let paths: Vec<PathBuf> = {
+        let store = Store::open(&root).unwrap();
+        (0..6).map(|at| blob_path(&root, &large(&store, at))).collect()
+    };
+    overwrite(&paths[0], 5, b"!");
+    fs::remove_file(&paths[1]).unwrap();
+    fs::set_permissions(&paths[2], fs::Permissions::from_mode(0o666)).unwrap();
+    fs::write(root.join("blobs/stranger"), "?").unwrap();
+    fs::write(root.join("notes.txt"), "?").unwrap();
+    fs::set_permissions(root.join("blobs"), fs::Permissions::from_mode(0o777)).unwrap();
+    // The middle of both logs, and an unfinished write at their ends.
+    for log in ["records.log", "small.pack"] {
+        let bytes = fs::read(root.join(log)).unwrap();
+        overwrite(&root.join(log), bytes.len() as u64 / 2, &[0xEE; 8]);
+        OpenOptions::new().append(true).open(root.join(log)).unwrap().write_all(&[0xF1, b'p', 3]).unwrap();
+    }
+    let other = Store::open(&root).unwrap();
+    let store = Store::open(&root).unwrap();
+    assert!(matches!(store.repair(&holds, |_| ()), Err(StoreError::Busy { .. })));
+    drop(other);
+    let done = store.repair(&holds, |_| ()).unwrap();
+    assert_eq!(done.found.damaged.len(), 1, "{done:?}");
+    assert_eq!((done.found.modes, done.moved.len()), (2, 2), "{done:?}");
+    assert!(done.found.damaged_frames >= 2 && done.frames >= 2, "{done:?}");
+    assert!(done.dropped.len() >= 2, "{done:?}");
+    assert!(done.left.is_sound() && done.left.strangers.is_empty(), "{done:?}");
+    drop(store);
+    let store = Store::open(&root).unwrap();
+    let found = store.verify(|_| ()).unwrap();
+    assert!(found.is_sound() && found.strangers.is_empty() && store.dangling(&holds).unwrap().is_empty(), "{found:?}");
+    assert_eq!(store.warnings(), []);
+    for at in 0..6 {
+        if let Some(payload) = store.last(Kind::Record, &key(at)).unwrap() {
+            assert!(store.complete(&serde_json::from_slice(&payload).unwrap()), "{at}");
+        }
+    }
+    assert!(store.keys(Kind::Record).unwrap().len() >= 2);
+    // What was lost can be made again, and a second repair finds nothing.
+    assert_eq!(recorded(&store, 0..6), entries);
+    assert!(entries.iter().all(|entry| store.complete(entry)));
+    let again = store.repair(&holds, |_| ()).unwrap();
+    assert!(again.found.is_sound() && again.dropped.is_empty() && again.frames == 0, "{again:?}");
+}

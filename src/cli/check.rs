@@ -48,14 +48,14 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     };
     let mut wrong = false;
     for file in &arguments.files {
-        let (pipeline, diagnostics) = read(file, arguments.profile.clone());
+        let (known, diagnostics) = read(file, arguments.profile.clone());
         show(global, arguments, &diagnostics);
-        let Some(pipeline) = pipeline.filter(|_| !diagnostics.has_errors()) else {
+        let Some(known) = known.filter(|_| !diagnostics.has_errors()) else {
             wrong = true;
             continue;
         };
         // A profile that nobody has chosen yet must not be wrong when somebody does.
-        let profiles = pipeline.profiles.iter().filter(|_| arguments.profile.is_none());
+        let profiles = known.pipeline.profiles.iter().filter(|_| arguments.profile.is_none());
         let mut sound = true;
         for profile in profiles {
             let (_, diagnostics) = read(file, Some(profile.name.clone()));
@@ -67,7 +67,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         }
         wrong |= !sound;
         if sound && arguments.error_format == Format::Text {
-            let steps = pipeline.steps.len();
+            let steps = known.pipeline.steps.len();
             print(&format!("{}: ok, {steps} step{}", file.display(), if steps == 1 { "" } else { "s" }));
         }
     }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use pipe_cache::Kind;
 
 use super::progress::time;
+use crate::exec::history;
 use crate::exec::outcome::Standing;
 use crate::exec::site::Site;
 use crate::exec::survey::Survey;
 use crate::pipeline::{Action, StepId};
-use crate::record::{RunRecord, StepRecord};
+use crate::record::StepRecord;
 
 /// What lies ahead.
 #[derive(Debug, Default)]
@@ -47,10 +48,7 @@ pub fn estimate(site: &Site, survey: &Survey) -> Estimate {
 
 /// Step name → seconds, from the records of this pipeline's last run.
 pub fn seconds_before(site: &Site) -> BTreeMap<String, f64> {
-    let Ok(Some(bytes)) = site.store.last(Kind::Run, &crate::exec::lookup::run_key(&site.pipeline.name)) else {
-        return BTreeMap::new();
-    };
-    let Ok(run) = serde_json::from_slice::<RunRecord>(&bytes) else { return BTreeMap::new() };
+    let Ok(Some(run)) = history::last(&site.store, &site.pipeline.name) else { return BTreeMap::new() };
     run.steps
         .into_iter()
         .filter_map(|(name, step)| {

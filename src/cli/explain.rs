@@ -41,7 +41,9 @@ pub fn brief(why: &Why) -> String {
             Some((first, rest)) => format!("{}, and {} more", change(first), rest.len()),
             None => "its inputs changed".to_owned(),
         },
+        Why::Failed => "it failed in the last run".to_owned(),
         Why::Gone { what } => format!("the store no longer holds {}", short(what)),
+        Why::StayedAway => "its output stayed out of the pack that it came in, and is read now".to_owned(),
         Why::WeakerSandbox { had, asked } => {
             format!("its record was made with sandbox {had}, and {asked} is asked for")
         }
@@ -51,13 +53,45 @@ pub fn brief(why: &Why) -> String {
     }
 }
 
+/// A reason that the manifests of two runs don't tell.
+pub fn beside_changes(why: &Why) -> Option<String> {
+    match why {
+        Why::Never | Why::Changed { .. } => None,
+        Why::Failed
+        | Why::Gone { .. }
+        | Why::StayedAway
+        | Why::WeakerSandbox { .. }
+        | Why::MoreSamples { .. }
+        | Why::Forced
+        | Why::OtherMachine { .. } => Some(brief(why)),
+    }
+}
+
 /// One leaf: `prompt-tokens: 64 → 128`.
 pub fn change(change: &Change) -> String {
     match (&change.old, &change.new) {
-        (Some(old), Some(new)) => format!("{}: {} → {}", change.path, short(old), short(new)),
+        (Some(old), Some(new)) => format!("{}: {}", change.path, from_to(old, new)),
         (None, Some(new)) => format!("{}: new, {}", change.path, short(new)),
         (Some(old), None) => format!("{}: gone, was {}", change.path, short(old)),
         (None, None) => change.path.clone(),
+    }
+}
+
+/// `64 → 128`; what both begin with is said once: `input in/data: 0123456789ab → ba9876543210`.
+fn from_to(old: &str, new: &str) -> String {
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let (was, is) = (words(old), words(new));
+    let same = was.iter().zip(&is).take_while(|(a, b)| a == b).count().min(was.len().min(is.len()) - 1);
+    if same < 2 {
+        return format!("{} → {}", short(old), short(new));
+    }
+    let head = was[..same].join(" ");
+    let head = if head.is_empty() { head } else { format!("{head}: ") };
+    // Of two contents of one kind the digests differ, and nothing else.
+    let (was, is) = (was[same..].join(" "), is[same..].join(" "));
+    match (was.split_once(':'), is.split_once(':')) {
+        (Some((a, was)), Some((b, is))) if a == b => format!("{head}{} → {}", short(was), short(is)),
+        _ => format!("{head}{} → {}", short(&was), short(&is)),
     }
 }
 
@@ -132,6 +166,17 @@ mod tests {
     #[test]
     fn a_change_tells_old_and_new() {
         assert_eq!(change(&leaf("prompt-tokens", Some("64"), Some("128"))), "prompt-tokens: 64 → 128");
+        assert_eq!(change(&leaf("run.arg.0", Some("value 1"), Some("value 2"))), "run.arg.0: value 1 → value 2");
+        let content = |digit: &str| format!("input in/x file:{}", digit.repeat(64));
+        assert_eq!(
+            change(&leaf("run.arg.0", Some(&content("a")), Some(&content("b")))),
+            "run.arg.0: input in/x: aaaaaaaaaaaa → bbbbbbbbbbbb"
+        );
+        let (file, tree) = (content("a"), content("a").replace("file", "tree"));
+        assert_eq!(
+            change(&leaf("run.arg.0", Some(&file), Some(&tree))),
+            "run.arg.0: input in/x: file:aaaaaaaaaaaa → tree:aaaaaaaaaaaa"
+        );
         assert_eq!(change(&leaf("env.A", None, Some("1"))), "env.A: new, 1");
         assert_eq!(change(&leaf("env.A", Some("1"), None)), "env.A: gone, was 1");
     }
@@ -145,6 +190,8 @@ mod tests {
             (changed(vec![one.clone()]), "a: 1 → 2"),
             (changed(vec![one, two]), "a: 1 → 2, and 1 more"),
             (changed(Vec::new()), "its inputs changed"),
+            (Why::StayedAway, "its output stayed out of the pack that it came in, and is read now"),
+            (Why::Failed, "it failed in the last run"),
             (Why::Gone { what: "outputs x".to_owned() }, "the store no longer holds outputs x"),
             (
                 Why::WeakerSandbox { had: "off", asked: "strict" },

@@ -4,36 +4,12 @@ use pipe_cache::{Digest, Kind, Store, StoreError};
 
 use super::output::note;
 use super::{exit, explain};
+use crate::exec::history::{self, Run};
 use crate::key::Manifest;
-use crate::record::{FORMAT, RunRecord, Session, StepRecord};
+use crate::record::{Session, StepRecord};
 
 /// The fewest digits by which a run or a key can be named.
 const FEWEST: usize = 4;
-
-/// One run that the store remembers.
-pub struct Run {
-    /// The digest of its record, whose first digits name it.
-    pub id: Digest,
-    pub record: RunRecord,
-}
-
-/// All runs, the newest first.
-pub fn runs(store: &Store) -> Result<Vec<Run>, StoreError> {
-    let mut runs = Vec::new();
-    store.scan(Kind::Run, |_, bytes| {
-        if let Ok(record) = serde_json::from_slice::<RunRecord>(bytes)
-            && record.format == FORMAT
-        {
-            runs.push(Run { id: Digest::of(bytes), record });
-        }
-    })?;
-    // The log is in the order of time already, but for runs that ended at the same moment.
-    runs.reverse();
-    runs.sort_by_key(|run| std::cmp::Reverse(run.record.started));
-    // Equal runs of one second are one: their records have the same bytes.
-    runs.dedup_by_key(|run| run.id);
-    Ok(runs)
-}
 
 /// What a name may mean.
 pub enum Named {
@@ -44,8 +20,16 @@ pub enum Named {
 /// The run or the key that a person names: by its first digits, or a step of the newest run that has one of that
 /// name. Says what is wrong otherwise.
 pub fn named(store: &Store, name: &str) -> Result<Named, u8> {
-    let runs = runs(store).map_err(fault)?;
-    let digits = name.len() >= FEWEST && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let runs = history::all(store).map_err(fault)?;
+    // The newest of all pipelines; `why`, which has a file, counts those of its own.
+    if let Some(back) = back(name)
+        && !runs.iter().any(|run| run.record.steps.contains_key(name))
+    {
+        let count = runs.len();
+        let run = runs.into_iter().nth(back).ok_or_else(|| few(name, count, "the store remembers"));
+        return run.map(|run| Named::Run(Box::new(run)));
+    }
+    let digits = digits(name);
     let mut found: Vec<Named> = Vec::new();
     let mut shown: Vec<String> = Vec::new();
     if digits {
@@ -76,6 +60,57 @@ pub fn named(store: &Store, name: &str) -> Result<Named, u8> {
     }
 }
 
+/// The run that a person names: `last`, `last~1` for the one before, or its first digits. `pipeline` is whose runs
+/// `last` counts.
+pub fn run(store: &Store, pipeline: &str, name: &str) -> Result<Run, u8> {
+    if let Some(back) = back(name) {
+        let runs = history::of(store, pipeline).map_err(fault)?;
+        let count = runs.len();
+        let whose = format!("of `{pipeline}` the store remembers");
+        return runs.into_iter().nth(back).ok_or_else(|| few(name, count, &whose));
+    }
+    let runs = history::all(store).map_err(fault)?;
+    let mut found: Vec<Run> = match digits(name) {
+        true => runs.into_iter().filter(|run| run.id.to_string().starts_with(name)).collect(),
+        false => Vec::new(),
+    };
+    match (found.pop(), found.is_empty()) {
+        (Some(run), true) => Ok(run),
+        (Some(_), false) => {
+            note(&format!("pipe: several runs begin with `{name}`; write more digits of the one you mean"));
+            Err(exit::USAGE)
+        }
+        (None, _) => {
+            note(&format!("pipe: the store knows no run `{name}`"));
+            note("  help: a run is `last`, `last~1`, or the first digits that `pipe runs` prints, at least 4 of them");
+            Err(exit::USAGE)
+        }
+    }
+}
+
+fn few(name: &str, count: usize, remembers: &str) -> u8 {
+    let runs = if count == 1 { "run" } else { "runs" };
+    note(&format!("pipe: `{name}`: {remembers} {count} {runs}"));
+    exit::USAGE
+}
+
+/// How many runs before the last: 0 for `last`, 1 for `last~1`.
+fn back(name: &str) -> Option<usize> {
+    match name.strip_prefix("last")? {
+        "" => Some(0),
+        rest => rest.strip_prefix('~')?.parse().ok(),
+    }
+}
+
+fn digits(name: &str) -> bool {
+    name.len() >= FEWEST && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// `run 0123456789ab of 2026-11-21 15:04:05`.
+pub fn run_line(run: &Run) -> String {
+    format!("run {} of {}", run.id.short(), when(run.record.started))
+}
+
 /// The key that a step had in the newest run with a step of that name.
 fn step(runs: &[Run], name: &str) -> Result<Named, u8> {
     if let Some(step) = runs.iter().find_map(|run| run.record.steps.get(name)) {
@@ -99,12 +134,14 @@ pub struct Past {
     pub names: Vec<String>,
 }
 
-/// Collects what the store has of a key.
-pub fn past(store: &Store, key: &Digest) -> Result<Past, StoreError> {
-    let manifest = store.last(Kind::Manifest, key)?;
-    let manifest = manifest.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| Manifest::parse(&text));
+/// The record of a key.
+pub fn step_record(store: &Store, key: &Digest) -> Result<Option<StepRecord>, StoreError> {
     let record = store.last(Kind::Record, key)?;
-    let record = record.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(record.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// The sessions of a question, on any machine, the oldest first.
+pub fn sessions(store: &Store, key: &Digest) -> Result<Vec<Session>, StoreError> {
     let mut sessions = Vec::new();
     store.scan(Kind::Session, |_, bytes| {
         if let Ok(session) = serde_json::from_slice::<Session>(bytes)
@@ -113,8 +150,16 @@ pub fn past(store: &Store, key: &Digest) -> Result<Past, StoreError> {
             sessions.push(session);
         }
     })?;
+    Ok(sessions)
+}
+
+/// Collects what the store has of a key.
+pub fn past(store: &Store, key: &Digest) -> Result<Past, StoreError> {
+    let manifest = super::cause::stored_manifest(store, key)?;
+    let record = step_record(store, key)?;
+    let sessions = sessions(store, key)?;
     let mut names: Vec<String> = Vec::new();
-    for run in runs(store)? {
+    for run in history::all(store)? {
         for (name, _) in run.record.steps.iter().filter(|(_, step)| step.key == *key) {
             let shown = format!("{name} of {}", run.record.pipeline);
             if !names.contains(&shown) {

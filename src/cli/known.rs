@@ -74,7 +74,7 @@ fn took(site: &Site, look: &Look) -> Option<Duration> {
 }
 
 /// What a session's process did for its cell: it stood still while the turn was another's.
-fn worked(session: &Session) -> Duration {
+pub fn worked(session: &Session) -> Duration {
     let warmed = session.warmed.iter().flat_map(|warmed| &warmed.samples);
     let samples = warmed.chain(&session.samples);
     let sampled: u64 = samples.map(|sample| sample.prefill_ns + sample.decode_ns.iter().sum::<u64>()).sum();

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use pipe_cache::{Digest, Store};
 
 use super::explain_code::more;
-use super::{Global, Level, Target, When, env, exit};
+use super::{Global, Level, Target, When, env, exit, simulate};
 use crate::cli::output::{To, colour, note, width};
 use crate::diag::{Diagnostics, suggest};
+use crate::exec::share::accept::MachinePattern;
 use crate::exec::site::{Asked, Site};
 use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
@@ -25,9 +26,9 @@ pub type Code = u8;
 pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site, Code> {
     let store = store(global)?;
     let env = env::all();
-    let facts = probe::probe();
+    let facts = simulate::facts()?;
     let python = python_version(&store, &env);
-    let pipeline = pipeline(global, target, &store, &facts, python)?;
+    let kept::Known { pipeline, testimony } = pipeline(global, target, &store, &facts, python)?;
     let secret_files = secret_files(&target.secrets)?;
     known_secrets(&pipeline, &secret_files)?;
     let plan = match Plan::new(&pipeline) {
@@ -58,6 +59,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         facts,
         selection,
         remeasure: target.remeasure,
+        accept: target.accept_machines.iter().cloned().map(MachinePattern).collect(),
         sandbox,
         sandbox_why,
         bubblewrap,
@@ -68,7 +70,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         slots,
         memory,
         fail_fast: false,
-        asked: Asked::default(),
+        asked: Asked { testimony, ..Asked::default() },
     })
 }
 
@@ -83,11 +85,16 @@ fn room_for_steps(gib: u64) -> u64 {
 /// A site, and where each of its steps stands.
 pub fn surveyed(global: &Global, target: &Target) -> Result<(Site, Survey), Code> {
     let site = site(global, target, None)?;
-    let survey = survey(&site).map_err(|error| {
+    let survey = look_at(&site)?;
+    Ok((site, survey))
+}
+
+/// Where each step of a site stands.
+pub fn look_at(site: &Site) -> Result<Survey, Code> {
+    survey(site).map_err(|error| {
         note(&format!("pipe: {error}"));
         exit::FAULT
-    })?;
-    Ok((site, survey))
+    })
 }
 
 /// Reads the pipeline, or prints every mistake in it.
@@ -97,7 +104,7 @@ fn pipeline(
     store: &Store,
     facts: &Facts,
     python: Option<String>,
-) -> Result<Pipeline, Code> {
+) -> Result<kept::Known, Code> {
     let options = resolve::Options { sets: sets(&target.sets)?, profile: target.profile.clone() };
     let facts = asked(&facts.machine, python);
     let (pipeline, diagnostics) = resolved(Some(store), &target.file, &options, &disk()?, &facts);
@@ -107,7 +114,7 @@ fn pipeline(
         more(&diagnostics).iter().for_each(|line| note(line));
     }
     match pipeline {
-        Some(pipeline) if !diagnostics.has_errors() => Ok(pipeline),
+        Some(known) if !diagnostics.has_errors() => Ok(known),
         _ => Err(exit::USAGE),
     }
 }
@@ -119,13 +126,14 @@ pub fn resolved(
     options: &resolve::Options,
     files: &resolve::Disk,
     facts: &resolve::Facts,
-) -> (Option<Pipeline>, Diagnostics) {
+) -> (Option<kept::Known>, Diagnostics) {
     let Some((store, build)) = store.zip(build()) else {
-        return resolve::load(path, options, files, facts);
+        let (pipeline, found) = resolve::load(path, options, files, facts);
+        return (pipeline.map(|pipeline| kept::Known { pipeline, testimony: None }), found);
     };
     let name = Digest::of(kept::question(path, options, files, facts, &build).as_bytes());
-    if let Some(pipeline) = store.advice(&name).and_then(|bytes| kept::recall(&bytes, files)) {
-        return (Some(pipeline), Diagnostics::default());
+    if let Some(known) = store.advice(&name).and_then(|bytes| kept::recall(&bytes, files)) {
+        return (Some(known), Diagnostics::default());
     }
     let (pipeline, found, bytes) = kept::load_and_keep(path, options, files, facts);
     if let Some(bytes) = bytes {
@@ -136,7 +144,7 @@ pub fn resolved(
 }
 
 /// Which build of `pipe` this is: its file as the system sees it, since every build writes a new one.
-fn build() -> Option<String> {
+pub fn build() -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let facts = std::fs::metadata(std::env::current_exe().ok()?).ok()?;
     let version = env!("CARGO_PKG_VERSION");
@@ -196,7 +204,7 @@ fn known_secrets(pipeline: &Pipeline, given: &BTreeMap<String, PathBuf>) -> Resu
     Err(exit::USAGE)
 }
 
-fn absolute(path: &Path, flag: &str) -> Result<PathBuf, Code> {
+pub fn absolute(path: &Path, flag: &str) -> Result<PathBuf, Code> {
     std::path::absolute(path).map_err(|error| {
         note(&format!("pipe: the path of `{flag}` can't be made absolute: {error}"));
         exit::USAGE

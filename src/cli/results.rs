@@ -4,23 +4,30 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pipe_cache::{Digest, Kind, StoreError};
+use pipe_cache::{Digest, Entry, Kind, StoreError};
 
 use super::output::{To, colour, width};
 use super::progress::time;
 use super::{Global, explain};
-use crate::exec::lookup;
 use crate::exec::outcome::{Outcome, Product};
 use crate::exec::runner::{Done, failures as failed};
+use crate::exec::share::accept::{self, Accepted};
 use crate::exec::site::Site;
-use crate::exec::work::Parities;
+use crate::exec::work::{self, Parities};
+use crate::exec::{history, lookup};
 use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs, ParityRecord};
 use crate::pipeline::{Action, CellPattern, Compare, Measure, StepId};
-use crate::record::{FORMAT, RunRecord, RunStep, Session};
+use crate::record::{FORMAT, RunLack, RunRecord, RunStep, Session};
 use crate::report;
 
 /// The comparison of a `compare` step, from what became of its cells.
-pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome) -> Result<Comparison, StoreError> {
+pub fn comparison(
+    site: &Site,
+    done: &Done,
+    compare: &Compare,
+    outcome: &Outcome,
+    accepted: &BTreeMap<StepId, Accepted>,
+) -> Result<Comparison, StoreError> {
     let judged = match outcome.product() {
         Some(Product::Compared(entry)) => Parities::read(&site.store, entry)?,
         _ => Parities::default(),
@@ -29,10 +36,13 @@ pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome
         .of
         .iter()
         .filter_map(|&id| match &site.step(id).action {
-            Action::Measure(measure) => Some(cell(site, done, id, measure, &judged)),
+            Action::Measure(measure) => Some(match accepted.get(&id) {
+                Some(theirs) => from_elsewhere(site, done, compare, id, measure, theirs, accepted),
+                None => Ok(cell(site, done, id, measure, &judged)),
+            }),
             _ => None,
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
     Ok(measure::compare(CompareInput {
         pipeline: &site.pipeline.name,
         about: site.pipeline.about.as_deref(),
@@ -40,6 +50,52 @@ pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome
         cells,
         facts: &site.facts,
     }))
+}
+
+/// The cells that this machine could not measure and that the user takes from others.
+pub fn accepted(site: &Site, done: &Done) -> Result<BTreeMap<StepId, Accepted>, StoreError> {
+    let unavailable = done.outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Unavailable(_)));
+    accept::accepted(site, unavailable.map(|(id, _)| *id))
+}
+
+/// A cell as another machine measured it; its outputs are held against the reference's here and now.
+fn from_elsewhere<'a>(
+    site: &'a Site,
+    done: &Done,
+    compare: &Compare,
+    id: StepId,
+    measure: &'a Measure,
+    theirs: &'a Accepted,
+    accepted: &'a BTreeMap<StepId, Accepted>,
+) -> Result<CellInput<'a>, StoreError> {
+    let missing = |reason: &str| Outputs::Missing { reason: reason.to_owned() };
+    let outputs = match &compare.parity {
+        None => missing("no parity is asked for"),
+        Some(parity) => {
+            let is_reference =
+                |id: &&StepId| site.step(**id).cell.as_ref().is_some_and(|cell| parity.reference.value.matches(cell));
+            let sessions = |id: &StepId| match (done.outcomes[id].product(), accepted.get(id)) {
+                (Some(Product::Sessions(sessions)), _) => Some(sessions.as_slice()),
+                (_, Some(theirs)) => Some(theirs.sessions.as_slice()),
+                _ => None,
+            };
+            match compare.of.iter().filter(is_reference).find_map(sessions) {
+                None => missing("the reference has no figures"),
+                Some(reference) => match work::parity_between(site, parity, reference, &theirs.sessions)? {
+                    Some(result) => Outputs::Judged(result),
+                    None => missing("the outputs to compare are not in the store"),
+                },
+            }
+        }
+    };
+    let machine = match theirs.others.len() {
+        0 => theirs.machine.clone(),
+        n => format!("{}, the last of {} that match", theirs.machine, n + 1),
+    };
+    let outcome = measure::Outcome::Accepted { sessions: Cow::Borrowed(&theirs.sessions), outputs, machine };
+    let question = theirs.sessions.last().map(|session| session.question);
+    let step = site.step(id);
+    Ok(CellInput { step: &step.name, cell: step.cell.as_ref(), measure, question, outcome })
 }
 
 fn cell<'a>(site: &'a Site, done: &'a Done, id: StepId, measure: &'a Measure, judged: &Parities) -> CellInput<'a> {
@@ -130,28 +186,66 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
 /// Gives back what the pipeline exports, where it is missing or was edited.
 pub fn export(global: &Global, site: &Site, done: &Done) -> Result<(), String> {
     for (&id, outcome) in &done.outcomes {
-        let step = site.step(id);
-        let (Some(name), Some(Product::Output(entry))) = (&step.export, outcome.product()) else { continue };
+        let (Some(name), Some(Product::Output(entry))) = (&site.step(id).export, outcome.product()) else { continue };
         let place = global.out.join(&site.pipeline.name).join(name);
-        if site.store.same_as(entry, &place).unwrap_or(false) {
-            continue;
-        }
-        let wrong = |error: &dyn std::fmt::Display| format!("`{}` can't be given back: {error}", place.display());
-        if let Some(parent) = place.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| wrong(&error))?;
-        }
-        if place.is_dir() {
-            std::fs::remove_dir_all(&place).map_err(|error| wrong(&error))?;
-        } else if place.exists() {
-            std::fs::remove_file(&place).map_err(|error| wrong(&error))?;
-        }
-        site.store.copy_out(entry, &place).map_err(|error| wrong(&error))?;
+        give_back(site, entry, &place)
+            .map_err(|error| format!("`{}` can't be given back: {error}", place.display()))?;
     }
     Ok(())
 }
 
-/// Stores which step had which key, for `why`, estimates and garbage collection.
-pub fn remember(site: &Site, done: &Done) -> Result<(), StoreError> {
+/// Makes the place hold this and nothing else. It is made beside it and then takes its place, so that whoever looks,
+/// also after a kill, finds what was there or what is there now, and no part of either.
+fn give_back(site: &Site, entry: &Entry, place: &Path) -> Result<(), StoreError> {
+    let wrong = |source: std::io::Error| StoreError::Io { action: "give back", path: place.to_owned(), source };
+    let (Some(folder), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
+    let beside = folder.join(format!(".{}.new", name.to_string_lossy()));
+    let is_left = beside.symlink_metadata().is_ok();
+    let is_same = site.store.same_as(entry, place).unwrap_or(false);
+    if is_same && !is_left {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder).map_err(wrong)?;
+    // Two runs that give back the same take turns. A file system without such locks has to do without.
+    let turn = std::fs::File::open(folder).map_err(wrong)?;
+    let _ = turn.lock();
+    remove(&beside).map_err(wrong)?;
+    if is_same {
+        return Ok(());
+    }
+    let done = site.store.copy_out(entry, &beside).and_then(|()| swap(&beside, place).map_err(wrong));
+    done.and(remove(&beside).map_err(wrong))
+}
+
+/// Gives a new thing the name of an old one. What was there is then under the other name, or gone.
+fn swap(new: &Path, place: &Path) -> std::io::Result<()> {
+    if place.symlink_metadata().is_ok() {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{CWD, RenameFlags};
+            match rustix::fs::renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+                // Some network and FUSE file systems can't.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+                other => return Ok(other?),
+            }
+        }
+        remove(place)?;
+    }
+    std::fs::rename(new, place)
+}
+
+/// Removes whatever is there, which may be nothing.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Stores which step had which key and how the run went, for `why`, estimates and garbage collection.
+pub fn remember(site: &Site, done: &Done, flags: Vec<String>, exit: u8) -> Result<(), StoreError> {
     let ran = done.outcomes.values().any(|outcome| !matches!(outcome, Outcome::Cached(_) | Outcome::NotNeeded));
     let keys: BTreeMap<String, Digest> =
         done.manifests.iter().map(|(id, (key, _))| (site.step(*id).name.clone(), *key)).collect();
@@ -159,19 +253,52 @@ pub fn remember(site: &Site, done: &Done) -> Result<(), StoreError> {
     if !ran && *lookup::last_keys(site)? == keys {
         return Ok(());
     }
+    // What a failed step depended on is asked for like that of any other; work keeps the manifests of what it makes.
+    for id in failed(done) {
+        if let Some((key, manifest)) = done.manifests.get(&id) {
+            site.store.append(Kind::Manifest, key, manifest.text().as_bytes())?;
+        }
+    }
     let steps = done.manifests.iter().map(|(id, (key, manifest))| {
         let origins = manifest
             .leaves()
             .iter()
             .filter_map(|leaf| Some((leaf.path.clone(), explain::place(&site.pipeline, leaf.origin.as_ref()?))))
             .collect();
-        let state = state(&done.outcomes[id]).to_owned();
-        (site.step(*id).name.clone(), RunStep { key: *key, state, origins })
+        let outcome = &done.outcomes[id];
+        let said = said(site, outcome).or_else(|| done.whys.get(id).and_then(explain::beside_changes));
+        (site.step(*id).name.clone(), RunStep { key: *key, state: state(outcome).to_owned(), said, origins })
     });
-    let record =
-        RunRecord { format: FORMAT, pipeline: site.pipeline.name.clone(), started: now(), steps: steps.collect() };
-    let bytes = serde_json::to_vec(&record).unwrap_or_default();
-    site.store.append(Kind::Run, &lookup::run_key(&site.pipeline.name), &bytes)
+    let keyless =
+        done.outcomes.iter().filter(|(id, _)| !done.manifests.contains_key(id)).filter_map(|(id, outcome)| {
+            let lack = RunLack { state: state(outcome).to_owned(), said: said(site, outcome)? };
+            Some((site.step(*id).name.clone(), lack))
+        });
+    let record = RunRecord {
+        format: FORMAT,
+        pipeline: site.pipeline.name.clone(),
+        started: now().saturating_sub(done.seconds as u64),
+        wall_ns: Some((done.seconds * 1e9) as u64),
+        exit: Some(exit),
+        pipe: env!("CARGO_PKG_VERSION").to_owned(),
+        flags,
+        sandbox: Some(site.sandbox),
+        machine: Some(site.facts.machine.clone()),
+        steps: steps.collect(),
+        keyless: keyless.collect(),
+    };
+    history::remember(&site.store, &record)
+}
+
+/// What is to be said of a step that came to no result.
+fn said(site: &Site, outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Failed(failure) => Some(failure.message.clone()),
+        Outcome::Unavailable(lack) => Some(lack.reason.clone()),
+        Outcome::Skipped { because } => Some(format!("`{}` failed", site.step(*because).name)),
+        Outcome::Cancelled => Some("the run was stopped".to_owned()),
+        Outcome::Cached(_) | Outcome::Ran(_) | Outcome::NotNeeded | Outcome::NotSelected => None,
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a run remembers when it was; no key and no report does")]
@@ -252,6 +379,19 @@ pub fn unmet(site: &Site, done: &Done, required: &[CellPattern]) -> String {
     out
 }
 
+/// The state of a step that has no figures though it was asked for, why, and what would change that.
+pub fn why_not(site: &Site, outcome: &Outcome) -> Option<(&'static str, String, Option<String>)> {
+    let reason = match outcome {
+        Outcome::Cached(_) | Outcome::Ran(_) | Outcome::NotSelected => return None,
+        Outcome::Unavailable(lack) => return Some((state(outcome), lack.reason.clone(), lack.remedy.clone())),
+        Outcome::Failed(failure) => return Some((state(outcome), failure.message.clone(), failure.help.clone())),
+        Outcome::Skipped { because } => format!("`{}`, which it needs, failed", site.step(*because).name),
+        Outcome::Cancelled => "the run was stopped before it".to_owned(),
+        Outcome::NotNeeded => "nothing that this host can do reads it".to_owned(),
+    };
+    Some((state(outcome), reason, None))
+}
+
 /// What a stopped run kept.
 pub fn interrupted(site: &Site, done: &Done, file: &Path) -> String {
     let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();
@@ -273,11 +413,16 @@ pub fn stopped(site: &Site, done: &Done, step: StepId) -> String {
 /// The last line of a run that went well.
 pub fn summary(done: &Done) -> String {
     let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();
-    format!(
-        "{} ran, {} cached, {} unavailable, in {}",
-        count(|o| matches!(o, Outcome::Ran(_))),
-        count(|o| matches!(o, Outcome::Cached(_))),
-        count(|o| matches!(o, Outcome::Unavailable(_))),
-        time(done.seconds)
-    )
+    let ran = count(|o| matches!(o, Outcome::Ran(_)));
+    let cached = count(|o| matches!(o, Outcome::Cached(_)));
+    counts(ran, cached, count(|o| matches!(o, Outcome::Unavailable(_))), done.seconds)
+}
+
+/// The same of a run that had nothing to do.
+pub fn all_cached(cached: usize, seconds: f64) -> String {
+    counts(0, cached, 0, seconds)
+}
+
+fn counts(ran: usize, cached: usize, unavailable: usize, seconds: f64) -> String {
+    format!("{ran} ran, {cached} cached, {unavailable} unavailable, in {}", time(seconds))
 }

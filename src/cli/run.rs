@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::output::{To, colour, note, print};
-use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, trace};
+use super::wanted::Wanted;
+use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, settled, trace};
 use crate::event::{Event, Listener};
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
 use crate::exec::rebuild::{Verdict, check};
 use crate::exec::runner::{self, Done};
+use crate::exec::settled::Settled;
 use crate::exec::site::Site;
 use crate::exec::survey::{Survey, survey_with_manifests};
 use crate::exec::{edited, files};
@@ -23,9 +25,13 @@ use crate::pipeline::{Action, CellPattern, StepId};
 pub struct Arguments {
     #[command(flatten)]
     target: Target,
-    /// Runs nothing: fails with code 4 where a result is missing
-    #[arg(long)]
-    require_cached: bool,
+    /// Fails with code 4, before anything runs, where a result is missing; `build`: where one of a step is that does
+    /// not measure
+    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    require_cached: Option<Cached>,
+    /// Writes which cells could not be measured here, and why, for `pipe fulfil` on another machine
+    #[arg(long, value_name = "FILE")]
+    wanted: Option<PathBuf>,
     /// Fails with code 4 unless every cell that matches has been measured
     #[arg(long, value_name = "CELL-PATTERN")]
     require: Vec<String>,
@@ -52,22 +58,52 @@ pub struct Arguments {
     trace: Option<PathBuf>,
 }
 
+/// `--require-cached`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Cached {
+    /// Every step
+    All,
+    /// Steps that fetch or build; cells may still be measured
+    Build,
+}
+
 /// Runs a pipeline.
 pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     run(global, arguments).unwrap_or_else(|code| code)
 }
 
 fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
-    let mut site = load::site(global, &arguments.target, arguments.jobs)?;
-    site.fail_fast = arguments.fail_fast;
-    if let Some(gib) = arguments.memory {
-        site.memory = u64::from(gib) << 30;
+    let started = Instant::now();
+    // With every flag named, so that a new one is thought of: on the short way there is nothing to run or to hear of.
+    let Arguments {
+        target,
+        require_cached: _,
+        require,
+        jobs,
+        memory,
+        fail_fast,
+        keep_going: _,
+        check,
+        events,
+        trace,
+        wanted,
+    } = arguments;
+    let plain = require.is_empty() && check.is_empty() && events.is_none() && trace.is_none() && wanted.is_none();
+    let said = |settled: &Settled| note(&results::all_cached(settled.cached(), started.elapsed().as_secs_f64()));
+    if plain && settled::settled(global, target, said).is_some() {
+        return Ok(exit::DONE);
     }
+    let mut site = load::site(global, target, *jobs)?;
+    site.fail_fast = *fail_fast;
+    if let Some(gib) = memory {
+        site.memory = u64::from(*gib) << 30;
+    }
+    let logs = site.store.log_stamps();
     let twice = rebuild::asked(&site, &arguments.check)?;
     let required = load::patterns(&arguments.require, "--require")?;
     let survey = survey_with_manifests(&site).map_err(fault)?;
-    if arguments.require_cached {
-        require_cached(&site, &survey)?;
+    if let Some(which) = arguments.require_cached {
+        require_cached(&site, &survey, which)?;
     }
     let mut listeners = listeners(global, arguments, &site, &survey)?;
     announce(&site, &survey, &mut listeners)?;
@@ -75,12 +111,21 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     warn_of_edits(&site, &done, &mut listeners);
     end(&mut listeners, &done);
     drop(listeners);
-    results::remember(&site, &done).map_err(fault)?;
-    let code = conclude(global, arguments, &site, &done, &required)?;
-    if arguments.check.is_empty() || done.interrupted {
-        return Ok(code);
+    if let Some(path) = wanted {
+        Wanted::of(&site, &done, &arguments.target).write(path).map_err(|message| {
+            note(&format!("pipe: {message}"));
+            exit::FAULT
+        })?;
     }
-    Ok(code.max(rebuild::conclude(&site, &verdicts)))
+    let mut code = conclude(global, arguments, &site, &done, &required).unwrap_or_else(|code| code);
+    if !arguments.check.is_empty() && !done.interrupted {
+        code = code.max(rebuild::conclude(&site, &verdicts));
+    }
+    results::remember(&site, &done, arguments.target.flags(), code).map_err(fault)?;
+    if code == exit::DONE {
+        settled::keep(global, target, &site, &done, logs);
+    }
+    Ok(code)
 }
 
 fn fault(error: pipe_cache::StoreError) -> u8 {
@@ -178,17 +223,20 @@ fn about(site: &Site, survey: &Survey) -> BTreeMap<String, trace::About> {
 }
 
 /// Refuses to go on where anything that the run is after has no result.
-fn require_cached(site: &Site, survey: &Survey) -> Result<(), u8> {
+fn require_cached(site: &Site, survey: &Survey, which: Cached) -> Result<(), u8> {
+    let measures = |id: &StepId| matches!(site.step(*id).action, Action::Measure(_) | Action::Compare(_));
     let missing: Vec<StepId> = survey
         .standings
         .iter()
         .filter(|(_, standing)| matches!(standing, Standing::Runs(_) | Standing::Depends(_)))
         .map(|(id, _)| *id)
+        .filter(|id| which == Cached::All || !measures(id))
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    note(&format!("pipe: `--require-cached`, but {} step(s) have no result:", missing.len()));
+    let flag = if which == Cached::All { "--require-cached" } else { "--require-cached=build" };
+    note(&format!("pipe: `{flag}`, but {} step(s) have no result:", missing.len()));
     for id in missing.iter().take(20) {
         note(&format!("  {}: {}", site.step(*id).name, explain::standing(site, &survey.standings[id])));
     }
@@ -256,9 +304,10 @@ fn conclude(
     required: &[CellPattern],
 ) -> Result<u8, u8> {
     let mut code = exit::DONE;
+    let accepted = results::accepted(site, done).map_err(fault)?;
     for (&id, outcome) in &done.outcomes {
         let Action::Compare(compare) = &site.step(id).action else { continue };
-        let comparison = results::comparison(site, done, compare, outcome).map_err(fault)?;
+        let comparison = results::comparison(site, done, compare, outcome, &accepted).map_err(fault)?;
         print(&results::table(global, &comparison));
         if !done.interrupted {
             results::write(global, site, id, &comparison).map_err(|message| {

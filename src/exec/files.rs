@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use pipe_cache::{Entry, StoreError};
+use pipe_cache::{Digest, Entry, StoreError};
 
 use super::outcome::Lack;
 use super::site::Site;
-use crate::pipeline::{Filter, Input};
+use crate::pipeline::{Filter, Input, inputs};
 use crate::stdlib;
 
 /// The content of an input that no step makes.
@@ -41,6 +41,30 @@ pub fn missing(site: &Site, input: &Input) -> Lack {
 /// The files and folders that could not be taken, each with the reason.
 pub fn faults(site: &Site) -> Vec<Lack> {
     site.asked.files.borrow().values().filter_map(|known| known.as_ref().err().cloned()).collect()
+}
+
+/// Lets a file of the user's count as changed, for a plan of what would run then, and tells how many inputs read it: the
+/// file itself, or a folder that holds it. What those hold is looked at no more.
+pub fn suppose_changed(site: &Site, file: &Path) -> usize {
+    let same = |path: &Path| path == file || real(path) == real(file);
+    let mut found = 0;
+    for input in site.pipeline.steps.iter().flat_map(|step| inputs(&step.action)) {
+        let Input::File { path, filter, .. } = input else { continue };
+        let inner = file.strip_prefix(path).map(|inner| inner.to_string_lossy().into_owned());
+        let holds = inner.is_ok_and(|inner| !inner.is_empty() && path.is_dir() && !filter.leaves_out(&inner, false));
+        if !same(path) && !holds {
+            continue;
+        }
+        found += 1;
+        let text = file.to_string_lossy();
+        let digest = Digest::derive("pipe 2026 supposed content v1", text.as_bytes());
+        let supposed = match holds || path.is_dir() {
+            true => Entry::Tree { digest },
+            false => Entry::File { digest, size: 0, executable: false },
+        };
+        site.asked.files.borrow_mut().insert((path.clone(), filter.clone()), Ok(supposed));
+    }
+    found
 }
 
 /// A file or folder of the user's; looked at once for a run.

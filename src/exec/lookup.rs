@@ -1,38 +1,65 @@
 //! Asks the store for what a key already produced.
 //!
-//! A record is a hit only where everything that it names is still there, and where it was made under a
-//! sandbox at least as strict as this run asks for. Samples are found by question and machine, and are a hit
+//! A record is a hit only where everything that it names is still there, or stayed out of the pack that it came in and
+//! is read by nothing that runs; and where it was made under a sandbox at least as strict as this run asks for. Samples are found by question and machine, and are a hit
 //! where they answer the query.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pipe_cache::{Digest, Kind, StoreError};
 use pipe_engine::message::Sample;
 
+use super::history;
+use super::nearest::Index;
 use super::outcome::{Product, Why};
+use super::share;
 use super::site::Site;
 use crate::host::Runtime;
 use crate::key::Manifest;
 use crate::measure::enough::{Enough, enough};
 use crate::pipeline::{Action, Class, Measure, Place, StepId};
-use crate::record::{CautionCode, FORMAT, RunRecord, Session, StepRecord};
+use crate::record::{CautionCode, FORMAT, Session, StepRecord};
+
+/// Why a look-up gives nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Miss {
+    /// Nothing is known of the key. What differs from what is known takes a search of its own: [`why`].
+    Unknown,
+    /// There is something, but it does not serve.
+    Unfit(Why),
+}
 
 /// What the store has for `key`, or why it has nothing to reuse.
 pub fn lookup(site: &Site, id: StepId, manifest: &Manifest, key: &Digest) -> Result<Result<Product, Why>, StoreError> {
+    Ok(match find(site, id, key)? {
+        Ok(product) => Ok(product),
+        Err(Miss::Unfit(why)) => Err(why),
+        Err(Miss::Unknown) => Err(why(site, id, manifest)?),
+    })
+}
+
+/// What the store has for `key`. A run asks no more than this: it starts what is missing, whatever the reason.
+pub fn find(site: &Site, id: StepId, key: &Digest) -> Result<Result<Product, Miss>, StoreError> {
     let step = site.step(id);
     if let Action::Measure(measure) = &step.action {
-        return lookup_sessions(site, id, measure, manifest, key);
+        return find_sessions(site, measure, key);
     }
     let Some(record) = step_record(site, key)? else {
-        return Ok(Err(why(site, id, manifest)?));
+        return Ok(Err(Miss::Unknown));
     };
     // Steps of ours run in this process; only the user's processes are held in a sandbox.
     if matches!(step.action, Action::Run(_)) && record.sandbox < site.sandbox {
-        return Ok(Err(Why::WeakerSandbox { had: record.sandbox.name(), asked: site.sandbox.name() }));
+        let why = Why::WeakerSandbox { had: record.sandbox.name(), asked: site.sandbox.name() };
+        return Ok(Err(Miss::Unfit(why)));
     }
     if !site.store.complete(&record.output) {
-        return Ok(Err(Why::Gone { what: record.output.to_string() }));
+        let compared = matches!(step.action, Action::Compare(_));
+        if compared || !share::may_stay_away(site, id, key, &record.output)? {
+            let away = site.asked.read.borrow().contains(&id);
+            let gone = || Why::Gone { what: record.output.to_string() };
+            return Ok(Err(Miss::Unfit(if away { Why::StayedAway } else { gone() })));
+        }
     }
     Ok(Ok(match step.action {
         Action::Compare(_) => Product::Compared(record.output),
@@ -90,25 +117,19 @@ pub fn sessions(site: &Site, measure: &Measure, question: &Digest) -> Result<Vec
     Ok(set)
 }
 
-fn lookup_sessions(
-    site: &Site,
-    id: StepId,
-    measure: &Measure,
-    manifest: &Manifest,
-    question: &Digest,
-) -> Result<Result<Product, Why>, StoreError> {
+fn find_sessions(site: &Site, measure: &Measure, question: &Digest) -> Result<Result<Product, Miss>, StoreError> {
     let set = sessions(site, measure, question)?;
     if set.is_empty() {
-        return Ok(Err(why(site, id, manifest)?));
+        return Ok(Err(Miss::Unknown));
     }
     if site.remeasure {
-        return Ok(Err(Why::Forced));
+        return Ok(Err(Miss::Unfit(Why::Forced)));
     }
     for session in &set {
         if let Some(outputs) = &session.outputs
             && !site.store.complete(outputs)
         {
-            return Ok(Err(Why::Gone { what: format!("outputs {outputs}") }));
+            return Ok(Err(Miss::Unfit(Why::Gone { what: format!("outputs {outputs}") })));
         }
     }
     if set.iter().any(|session| session.fault.is_some()) {
@@ -122,7 +143,8 @@ fn lookup_sessions(
     let out_of_time = ran_out && spent >= measure.sampling.max_time.mul_f64(0.8);
     Ok(match enough(&samples, &measure.sampling) {
         Enough::More(more) if !out_of_time => {
-            Err(Why::MoreSamples { have: samples.len(), reason: format!("{more} more asked for by the sampling rule") })
+            let reason = format!("{more} more asked for by the sampling rule");
+            Err(Miss::Unfit(Why::MoreSamples { have: samples.len(), reason }))
         }
         _ => Ok(Product::Sessions(set)),
     })
@@ -141,35 +163,30 @@ pub fn sessions_text(question: &Digest, sessions: &[Session]) -> String {
 
 /// Why there is nothing: compared with this step's last run, else with the stored manifest nearest in leaves.
 pub fn why(site: &Site, id: StepId, manifest: &Manifest) -> Result<Why, StoreError> {
-    let mut nearest: Option<(usize, Digest, Manifest)> = None;
     let last = last_keys(site)?;
     let step = site.step(id);
-    let names = std::iter::once(&step.name).chain(&step.also);
-    if let Some(old) = names
-        .filter_map(|name| last.get(name))
-        .find_map(|key| super::survey::stored_manifest(site, key).ok().flatten().map(|manifest| (*key, manifest)))
-    {
-        nearest = Some((0, old.0, old.1));
-    }
+    let mut names = std::iter::once(&step.name).chain(&step.also);
+    let stored = |key: &Digest| Ok(super::survey::stored_manifest(site, key)?.map(|manifest| (*key, manifest)));
+    let mut nearest = names.find_map(|name| stored(last.get(name)?).transpose()).transpose()?;
     if nearest.is_none() {
-        let action = leaf(manifest, "action");
-        site.store.scan(Kind::Manifest, |key, bytes| {
-            let Some(old) = std::str::from_utf8(bytes).ok().and_then(Manifest::parse) else { return };
-            if leaf(&old, "action") != action {
-                return;
+        let index = match site.asked.nearest.get() {
+            Some(index) => index,
+            None => {
+                let index = Index::read(&site.store)?;
+                site.asked.nearest.get_or_init(|| index)
             }
-            let distance = manifest.changes_since(&old).len();
-            if nearest.as_ref().is_none_or(|(best, _, _)| distance < *best) {
-                nearest = Some((distance, *key, old));
-            }
-        })?;
+        };
+        let found = index.nearest(manifest).map(|key| stored(&key)).transpose()?.flatten();
+        nearest = found.filter(|(_, old)| leaf(old, "action") == leaf(manifest, "action"));
     }
     Ok(match nearest {
-        Some((_, against, old)) => {
+        Some((against, old)) => {
             let changes = manifest.changes_since(&old);
             // A manifest that shares less than half of its leaves is another step, not an earlier state of this one.
             if changes.len() * 2 > manifest.leaves().len() {
                 Why::Never
+            } else if changes.is_empty() && last_run(site)?.failed.contains(&step.name) {
+                Why::Failed
             } else if changes.is_empty() && step.class != Class::Measure {
                 Why::Gone { what: "its record".to_owned() }
             } else if changes.is_empty() {
@@ -186,18 +203,30 @@ fn leaf(manifest: &Manifest, path: &str) -> Option<String> {
     manifest.leaves().iter().find(|leaf| leaf.path == path).map(|leaf| leaf.value.clone())
 }
 
-/// The key under which the runs of a pipeline are kept.
-pub fn run_key(pipeline: &str) -> Digest {
-    Digest::derive("pipe 2026 run v1", pipeline.as_bytes())
-}
-
 /// Step name → key, of this pipeline's last run; read once for a run.
 pub fn last_keys(site: &Site) -> Result<&BTreeMap<String, Digest>, StoreError> {
-    if let Some(keys) = site.asked.last_keys.get() {
-        return Ok(keys);
+    Ok(&last_run(site)?.keys)
+}
+
+/// What the last run of this pipeline left, as far as look-ups ask.
+#[derive(Debug, Default)]
+pub struct LastRun {
+    /// Step name → key.
+    pub keys: BTreeMap<String, Digest>,
+    /// Names of the steps that failed.
+    pub failed: BTreeSet<String>,
+}
+
+fn last_run(site: &Site) -> Result<&LastRun, StoreError> {
+    if let Some(known) = site.asked.last_run.get() {
+        return Ok(known);
     }
-    let bytes = site.store.last(Kind::Run, &run_key(&site.pipeline.name))?;
-    let record: Option<RunRecord> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let keys = record.map(|run| run.steps.into_iter().map(|(name, step)| (name, step.key)).collect());
-    Ok(site.asked.last_keys.get_or_init(|| keys.unwrap_or_default()))
+    let mut last = LastRun::default();
+    for (name, step) in history::last(&site.store, &site.pipeline.name)?.into_iter().flat_map(|run| run.steps) {
+        if step.state == "failed" {
+            last.failed.insert(name.clone());
+        }
+        last.keys.insert(name, step.key);
+    }
+    Ok(site.asked.last_run.get_or_init(|| last))
 }

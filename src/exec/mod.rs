@@ -10,16 +10,21 @@
 //! | `secrets` | values that a step reads from a file of its own, and that nothing else ever holds |
 //! | `needs` | what a step needs of the machine, and whether it is there |
 //! | `lookup` | what the store has for a key, and if nothing, why |
+//! | `nearest` | the stored manifest that is nearest to one without a result |
+//! | `history` | the runs that the store remembers |
 //! | `survey` | the dry half: key, look-up and standing of every step; `plan` stops here |
+//! | `settled` | a run that found everything done, kept so that the next needs a look at each file and no more |
 //! | `pools`, `slots` | room on the machine, shared with the other processes of this user |
 //! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
+//! | `commits` | records of finished steps, made durable together |
 //! | `rebuild` | builds a step a second time, and compares |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
 //! | `undeclared` | what a step reached for or left without declaring it |
 //! | `measuring` | one measurement, from its manifest to its session |
 //! | `place`, `contained` | an engine that runs natively, or in a container |
+//! | `share` | results that travel in packs, and where those came from that were not made here |
 //! | `builtin` | steps that need no process of the user's |
 //! | `process`, `supervisor`, `sandbox` | processes, kept to what they declared, killed with all they started |
 //! | `engine`, `container`, `image` | the engine protocol's client, container runtimes, images |
@@ -27,14 +32,17 @@
 //! Nothing here prints, reads the environment or picks exit codes: events are the only way out.
 
 pub mod builtin;
+pub mod commits;
 pub mod contained;
 pub mod container;
 pub mod edited;
 pub mod engine;
 pub mod files;
+pub mod history;
 pub mod image;
 pub mod lookup;
 pub mod measuring;
+pub mod nearest;
 pub mod needs;
 pub mod outcome;
 pub mod place;
@@ -46,6 +54,8 @@ pub mod rebuild;
 pub mod runner;
 pub mod sandbox;
 pub mod secrets;
+pub mod settled;
+pub mod share;
 pub mod site;
 pub mod slots;
 pub mod supervisor;

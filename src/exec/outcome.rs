@@ -95,8 +95,12 @@ pub enum Why {
     Never,
     /// These leaves differ from the nearest earlier run; the first is the one to name.
     Changed { changes: Vec<Change>, against: Digest },
+    /// Nothing changed since the last run, in which it failed.
+    Failed,
     /// There is a record, but the store no longer holds what it names.
     Gone { what: String },
+    /// The pack that brought the record left out what it names, and a step that runs reads it.
+    StayedAway,
     /// The record was made under a weaker sandbox than this run asks for.
     WeakerSandbox { had: &'static str, asked: &'static str },
     /// There are samples, but fewer than the query asks for.

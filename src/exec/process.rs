@@ -1,39 +1,32 @@
 //! Running a step's program under a supervisor: start, wait, time limit, cancel, log, figures.
 //!
 //! Dropping a future or an [`EngineProcess`] ends its processes, since the supervisor ends what it started
-//! when its socket closes. This module knows nothing of steps, keys or the store; what the program may see is
+//! when its socket closes. A supervisor whose child has ended is kept for the next one. This module knows nothing of steps, keys or the store; what the program may see is
 //! [`sandbox`]'s business.
 
 pub mod log;
 pub mod redact;
+mod running;
+pub mod supervisors;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::task::JoinHandle;
 
-use super::sandbox;
-use super::supervisor::wire::{self, Ended, Notice, Order, Secrets};
+use self::running::Running;
+use self::supervisors::Supervisors;
+use super::supervisor::wire::Secrets;
 use crate::record::{Sandbox, StepUsage};
 
 pub use super::sandbox::{Bubblewrap, Mount};
 /// Asks a running process to end; clones ask the same.
 pub use tokio_util::sync::CancellationToken as Cancel;
-
-/// How long a program has to end by itself once it was asked to.
-const GRACE: Duration = Duration::from_secs(2);
-/// How long the supervisor has to tell the end after that, before it is itself killed.
-const SUPERVISOR_LIMIT: Duration = Duration::from_secs(6);
 
 /// What starts programs.
 #[derive(Debug, Clone)]
@@ -42,6 +35,15 @@ pub struct Launcher {
     pub exe: PathBuf,
     /// For `strict`; [`sandbox::probe()`] finds it.
     pub bubblewrap: Option<Bubblewrap>,
+    /// Those that run nothing now; clones share them.
+    pub supervisors: Supervisors,
+}
+
+impl Launcher {
+    /// Without any supervisor yet.
+    pub fn new(exe: impl Into<PathBuf>, bubblewrap: Option<Bubblewrap>) -> Launcher {
+        Launcher { exe: exe.into(), bubblewrap, supervisors: Supervisors::default() }
+    }
 }
 
 /// A program and what it may see.
@@ -149,6 +151,8 @@ fn signal_name(number: i32) -> Option<&'static str> {
 pub struct Exit {
     pub status: Status,
     pub usage: StepUsage,
+    /// Whether it printed anything; where it did not, there is no log file.
+    pub printed: bool,
 }
 
 /// Why it can't be said how a program ended.
@@ -172,6 +176,9 @@ pub enum ProcessError {
     /// The program could not be started.
     #[error("{message}")]
     Start { message: String },
+    /// Something that the program started is still there, and may write to its folder.
+    #[error("a process that `{program}` started could not be killed; what it left may still change")]
+    Survived { program: PathBuf },
     /// The supervisor went away without a word.
     #[error("the supervisor of `{program}` was killed, perhaps by the system for want of memory")]
     Lost { program: PathBuf },
@@ -179,11 +186,7 @@ pub enum ProcessError {
 
 /// Runs a program to its end; its stdout and stderr go to the log.
 pub async fn run(launcher: &Launcher, spec: ProcessSpec, cancel: Cancel) -> Result<Exit, ProcessError> {
-    let null = open_null()?;
-    let (reader, writer) = pipe_pair()?;
-    let writer_too = writer.try_clone().map_err(|source| supervisor_error(launcher, source))?;
-    let running = start(launcher, spec, reader, [null, writer_too, writer]).await?;
-    running.wait(&cancel).await
+    Running::start(launcher, spec, None).await?.wait(&cancel).await
 }
 
 /// Starts an engine; its stdin and stdout are ours to talk on, and its stderr goes to the log.
@@ -192,13 +195,12 @@ pub async fn start_engine(
     spec: ProcessSpec,
     cancel: Cancel,
 ) -> Result<EngineProcess, ProcessError> {
-    let failed = |source| supervisor_error(launcher, source);
+    let failed = |source| running::unusable(launcher, source);
     let (engine_stdin, ours_in) = pipe_pair()?;
     let (ours_out, engine_stdout) = pipe_pair()?;
-    let (reader, stderr) = pipe_pair()?;
     let stdin = pipe::Sender::from_owned_fd(ours_in).map_err(failed)?;
     let stdout = pipe::Receiver::from_owned_fd(ours_out).map_err(failed)?;
-    let running = start(launcher, spec, reader, [engine_stdin, engine_stdout, stderr]).await?;
+    let running = Running::start(launcher, spec, Some([engine_stdin, engine_stdout])).await?;
     Ok(EngineProcess { stdin: Some(stdin), stdout: Some(stdout), running, cancel })
 }
 
@@ -248,201 +250,9 @@ impl EngineProcess {
     }
 }
 
-/// A child under its supervisor.
-#[derive(Debug)]
-struct Running {
-    supervisor: tokio::process::Child,
-    exe: PathBuf,
-    program: PathBuf,
-    orders: OwnedWriteHalf,
-    notices: BufReader<OwnedReadHalf>,
-    log: JoinHandle<io::Result<()>>,
-    log_path: PathBuf,
-    deadline: Option<tokio::time::Instant>,
-    /// The child's process group, to end it should the supervisor be lost.
-    group: Option<rustix::process::Pid>,
-}
-
-#[expect(clippy::disallowed_methods, reason = "the supervisor is started here, and steps by the supervisor")]
-async fn start(
-    launcher: &Launcher,
-    spec: ProcessSpec,
-    log_end: OwnedFd,
-    descriptors: [OwnedFd; 3],
-) -> Result<Running, ProcessError> {
-    let failed = |source| supervisor_error(launcher, source);
-    sandbox::prepare(&spec)?;
-    let order = Order::Start(Box::new(sandbox::plan(&spec, launcher.bubblewrap.as_ref())?));
-    let hidden = spec.secrets.iter().flat_map(|secrets| &secrets.files).map(|(_, value)| value.as_slice());
-    let log_file = log::Log::create(&spec.log, redact::Redactor::new(hidden))
-        .map_err(|source| ProcessError::Log { path: spec.log.clone(), source })?;
-    let log_end = pipe::Receiver::from_owned_fd(log_end).map_err(failed)?;
-
-    let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
-    let stderr = descriptors[2].try_clone().map_err(failed)?;
-    let supervisor = tokio::process::Command::new(&launcher.exe)
-        .arg("__sup")
-        .env_clear()
-        .current_dir("/")
-        .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::null())
-        .stderr(stderr)
-        // A Ctrl-C at the terminal is for `pipe`, which then asks the supervisor.
-        .process_group(0)
-        .spawn()
-        .map_err(failed)?;
-    wire::send_descriptors(&ours, [descriptors[0].as_fd(), descriptors[1].as_fd(), descriptors[2].as_fd()])
-        .map_err(failed)?;
-    drop(descriptors);
-
-    ours.set_nonblocking(true).map_err(failed)?;
-    let (notices, orders) = tokio::net::UnixStream::from_std(ours).map_err(failed)?.into_split();
-    let mut running = Running {
-        supervisor,
-        exe: launcher.exe.clone(),
-        program: spec.program,
-        orders,
-        notices: BufReader::new(notices),
-        log: tokio::spawn(log_file.fill(log_end)),
-        log_path: spec.log,
-        deadline: spec.timeout.map(|timeout| tokio::time::Instant::now() + timeout),
-        group: None,
-    };
-    running.order(&order).await?;
-    match running.notice().await? {
-        Some(Notice::Started { pid }) => running.group = rustix::process::Pid::from_raw(pid),
-        Some(Notice::Refused { message }) => return Err(ProcessError::Start { message }),
-        Some(Notice::Ended(_)) | None => {
-            return Err(ProcessError::Lost { program: running.program.clone() });
-        }
-    }
-    Ok(running)
-}
-
-impl Running {
-    async fn order(&mut self, order: &Order) -> Result<(), ProcessError> {
-        let mut line = serde_json::to_vec(order).map_err(io::Error::from).map_err(|e| self.failed(e))?;
-        line.push(b'\n');
-        let written = self.orders.write_all(&line).await;
-        written.map_err(|error| self.failed(error))
-    }
-
-    async fn notice(&mut self) -> Result<Option<Notice>, ProcessError> {
-        let mut line = String::new();
-        let read = self.notices.read_line(&mut line).await;
-        match read {
-            Ok(0) => Ok(None),
-            // A supervisor that is killed while orders are unread resets the connection.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-            Err(error) => Err(self.failed(error)),
-            Ok(_) => serde_json::from_str(&line).map(Some).map_err(|error| self.failed(error.into())),
-        }
-    }
-
-    fn failed(&self, source: io::Error) -> ProcessError {
-        ProcessError::Supervisor { exe: self.exe.clone(), source }
-    }
-
-    async fn wait(mut self, cancel: &Cancel) -> Result<Exit, ProcessError> {
-        let mut stopped = None;
-        let ended = loop {
-            let deadline = self.deadline.filter(|_| stopped.is_none());
-            let cancelled = async {
-                match stopped {
-                    None => cancel.cancelled().await,
-                    Some(_) => tokio::time::sleep(GRACE + SUPERVISOR_LIMIT).await,
-                }
-            };
-            let asked = tokio::select! {
-                biased;
-                notice = self.notice() => match notice? {
-                    Some(Notice::Ended(ended)) => break ended,
-                    Some(_) => continue,
-                    None => return Err(self.lost()),
-                },
-                () = cancelled => Status::Cancelled,
-                () = until(deadline) => Status::TimedOut,
-            };
-            if stopped.is_some() {
-                return Err(self.lost());
-            }
-            stopped = Some(asked);
-            let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(0);
-            // A supervisor that is gone is noticed by the next reading.
-            let _ = self.order(&Order::Stop { grace_ms }).await;
-        };
-        let exit = Exit { status: status(&ended, stopped), usage: usage(&ended) };
-        self.close().await?;
-        Ok(exit)
-    }
-
-    /// Ends the group of a child whose supervisor does not answer.
-    fn lost(&mut self) -> ProcessError {
-        let _ = self.supervisor.start_kill();
-        if let Some(group) = self.group {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        ProcessError::Lost { program: self.program.clone() }
-    }
-
-    /// Lets the supervisor go and finishes the log.
-    async fn close(self) -> Result<(), ProcessError> {
-        let Running { mut supervisor, orders, notices, mut log, log_path, .. } = self;
-        drop((orders, notices));
-        if tokio::time::timeout(SUPERVISOR_LIMIT, supervisor.wait()).await.is_err() {
-            let _ = supervisor.start_kill();
-        }
-        let written = match tokio::time::timeout(SUPERVISOR_LIMIT, &mut log).await {
-            Ok(Ok(written)) => written,
-            Ok(Err(error)) => Err(io::Error::other(error)),
-            Err(_) => {
-                log.abort();
-                Err(io::Error::new(io::ErrorKind::TimedOut, "something still holds it open"))
-            }
-        };
-        written.map_err(|source| ProcessError::Log { path: log_path, source })
-    }
-}
-
-async fn until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn status(ended: &Ended, stopped: Option<Status>) -> Status {
-    match (ended.over_memory, stopped, ended.signal, ended.code) {
-        (true, ..) => Status::OverMemory,
-        // What ended well in the same moment has ended well.
-        (_, Some(asked), _, code) if code != Some(0) => asked,
-        (_, _, Some(signal), _) => Status::Signal(signal),
-        (_, _, None, code) => Status::Code(code.unwrap_or(-1)),
-    }
-}
-
-fn usage(ended: &Ended) -> StepUsage {
-    StepUsage {
-        wall_ns: ended.wall_ns,
-        user_ns: ended.user_ns,
-        system_ns: ended.system_ns,
-        peak_resident: Some(ended.peak_resident),
-    }
-}
-
-fn open_null() -> Result<OwnedFd, ProcessError> {
-    let path = Path::new("/dev/null");
-    let file = std::fs::File::open(path).map_err(|source| ProcessError::Prepare { path: path.to_owned(), source })?;
-    Ok(file.into())
-}
-
 fn pipe_pair() -> Result<(OwnedFd, OwnedFd), ProcessError> {
     let (reader, writer) = io::pipe().map_err(|source| ProcessError::Start {
         message: format!("no pipe could be made: {source}; see `ulimit -n`"),
     })?;
     Ok((reader.into(), writer.into()))
-}
-
-fn supervisor_error(launcher: &Launcher, source: io::Error) -> ProcessError {
-    ProcessError::Supervisor { exe: launcher.exe.clone(), source }
 }

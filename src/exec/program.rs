@@ -39,9 +39,9 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     let root = workdir.path().to_owned();
     let log = root.with_extension("log");
     let spec = spec(job, run, &layout, &secrets, &root, &log)?;
-    let command = command(&spec);
+    let words = Words { program: spec.program.clone(), args: spec.args.clone() };
     let exit = process::run(&world::launcher(site), spec, job.cancel.clone()).await?;
-    let log_entry = site.store.put_file(&log, false).ok();
+    let log_entry = if exit.printed { site.store.put_file(&log, false).ok() } else { None };
 
     if exit.status == Status::Cancelled {
         return Err(Unmade::Cancelled);
@@ -51,7 +51,7 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
             message: ended(exit.status, step.limits.timeout),
             help: undeclared::inputs(site, step, &log, &root),
             tail: tail(&log, TAIL),
-            command: Some(command),
+            command: Some(words.line()),
             workdir: secrets.keep(job, workdir),
         };
         let failure = secrets::hide_in(failure, &secrets.redactor);
@@ -68,7 +68,7 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
             message: "it ended well on a full disk: what it wrote may be cut off, and is not kept".to_owned(),
             help: Some("make room (`pipe store gc`), or use another disk with `--store FOLDER`".to_owned()),
             tail: tail(&log, TAIL),
-            command: Some(command),
+            command: Some(words.line()),
             workdir: None,
         };
         return Err(Unmade::Failed(secrets::hide_in(failure, &secrets.redactor)));
@@ -78,17 +78,57 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     if let Err((message, help)) = checked.and_then(|()| secrets.check(&out)) {
         let tail = tail(&log, TAIL);
         let workdir = secrets.keep(job, workdir);
-        let failure = Failure { message, tail, command: Some(command), workdir, help };
+        let failure = Failure { message, tail, command: Some(words.line()), workdir, help };
         return Err(Unmade::Failed(secrets::hide_in(failure, &secrets.redactor)));
     }
-    job.say("storing");
-    let store = Arc::clone(&site.store);
-    let stored = tokio::task::spawn_blocking(move || store.take_tree(&out)).await;
-    let output: Entry = match stored {
-        Ok(stored) => stored?,
-        Err(_) => return Err(broken("storing the output was broken off".to_owned())),
-    };
+    let output = store(job, out).await?;
+    drop_log(&log, exit.printed);
+    clear(workdir, run, &layout);
     Ok(Made { output, usage: exit.usage, sandbox: site.sandbox, log: log_entry })
+}
+
+/// Takes the output in: here where it is a few small files, as most are, else on a thread of its own.
+async fn store(job: &Job<'_>, out: PathBuf) -> Result<Entry, Unmade> {
+    let store = Arc::clone(&job.site.store);
+    if let Some(output) = store.take_small(&out)? {
+        return Ok(output);
+    }
+    job.say("storing");
+    match tokio::task::spawn_blocking(move || store.take_tree(&out)).await {
+        Ok(stored) => Ok(stored?),
+        Err(_) => Err(broken("storing the output was broken off".to_owned())),
+    }
+}
+
+/// Removes the folder of a step that ended well: name by name, since most hold little more than was put there and
+/// declared; and all that is left, where there is anything.
+fn clear(workdir: TempDir, run: &Run, layout: &Layout) {
+    let root = workdir.path();
+    let placed = layout.mounts.iter().map(|(at, _)| at).chain(layout.files.iter().map(|(at, _)| at));
+    placed.for_each(|at| remove_with_parents(root, Path::new(at)));
+    run.outputs.iter().for_each(|output| remove_with_parents(root, &Path::new("out").join(&output.value)));
+    for folder in ["in", "out", "tmp"] {
+        let _ = std::fs::remove_dir(root.join(folder));
+    }
+    if std::fs::remove_dir(root).is_ok() {
+        let _ = workdir.keep();
+    }
+}
+
+/// Removes a file, and the folders that it lay in but for the outermost, as far as they are empty.
+fn remove_with_parents(root: &Path, at: &Path) {
+    let inner = |folder: &&Path| folder.components().count() > 1;
+    if std::fs::remove_file(root.join(at)).is_ok() {
+        at.ancestors().skip(1).take_while(inner).all(|folder| std::fs::remove_dir(root.join(folder)).is_ok());
+    }
+}
+
+/// The log lies beside the folder and is in the store by now.
+fn drop_log(log: &Path, printed: bool) {
+    if printed {
+        // What is left goes with the scratch of this process.
+        let _ = std::fs::remove_file(log);
+    }
 }
 
 /// The secrets of one process, and the folder that will hold them while it runs.
@@ -251,17 +291,25 @@ fn env_text(layout: &Layout, arg: &Arg, seen: &Path) -> String {
     }
 }
 
-/// Inputs as read-only checkouts of the store; copies where no sandbox keeps a step from writing to them.
+/// Larger inputs are shared by all steps; one this small is as quickly written again.
+const SMALL: u64 = 4096;
+
+/// Inputs as read-only checkouts of the store; copies where no sandbox keeps a step from writing to them, and of small
+/// files under `strict`, where `in/` is read-only.
 fn mounts(job: &Job<'_>, layout: &Layout, root: &Path) -> Result<Vec<Mount>, Unmade> {
     let store = &job.site.store;
     let mut mounts = Vec::new();
     for (at, entry) in &layout.mounts {
         // Python takes the folder of a script from where a link leads, and finds no module beside it there.
         let script = at.ends_with(".py") && job.site.sandbox == Sandbox::Fs;
-        if script || job.site.sandbox == Sandbox::Off {
+        let small = matches!(entry, Entry::File { size, .. } if *size <= SMALL) && job.site.sandbox == Sandbox::Strict;
+        if script || small || job.site.sandbox == Sandbox::Off {
             let place = root.join(at);
-            if let Some(parent) = place.parent() {
-                make_folder(parent)?;
+            match place.parent() {
+                // Made with the folder itself.
+                Some(parent) if parent == root.join("in") => {}
+                Some(parent) => make_folder(parent)?,
+                None => {}
             }
             store.copy_out(entry, &place)?;
         } else {
@@ -302,11 +350,19 @@ fn check_outputs(run: &Run, out: &Path) -> Result<(), String> {
     }
 }
 
-/// The command as a person would type it inside the step's folder.
-fn command(spec: &ProcessSpec) -> String {
-    let words = std::iter::once(spec.program.to_string_lossy().into_owned())
-        .chain(spec.args.iter().map(|arg| arg.to_string_lossy().into_owned()));
-    words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+/// A program and its arguments.
+struct Words {
+    program: PathBuf,
+    args: Vec<OsString>,
+}
+
+impl Words {
+    /// The command as a person would type it inside the step's folder.
+    fn line(&self) -> String {
+        let args = self.args.iter().map(|arg| arg.to_string_lossy().into_owned());
+        let words = std::iter::once(self.program.to_string_lossy().into_owned()).chain(args);
+        words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+    }
 }
 
 fn quoted(word: &str) -> String {

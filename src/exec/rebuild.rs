@@ -13,6 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use pipe_cache::{Digest, Entry, Store, StoreError};
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::commits::Desk;
 use super::outcome::{Failure, Product};
 use super::pools::{Grant, Pools};
 use super::process::Cancel;
@@ -128,7 +129,9 @@ pub async fn check(
             waiting.pop();
             let inputs = site.plan.reads(id).into_iter().filter_map(|read| Some((read, output(&read)?))).collect();
             let (cancel, progress, gpus) = (cancel.clone(), progress.clone(), grant.gpus());
-            let job = Job { site, id, manifest, key, inputs, gpus, cancel, progress };
+            // Nothing is left at this desk: what is built again is compared, and not kept.
+            let desk = Desk::default();
+            let job = Job { site, id, manifest, key, inputs, gpus, cancel, progress, desk };
             listener.hear(&started(site, id));
             held.insert(id, grant);
             works.push(async move { (id, again(&job, first).await) });

@@ -23,8 +23,9 @@ use futures_util::stream::FuturesUnordered;
 use pipe_cache::{Digest, Entry, StoreError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::lookup;
-use super::outcome::{Outcome, Product, Standing};
+use super::commits::Commits;
+use super::lookup::{self, Miss};
+use super::outcome::{Failure, Outcome, Product, Standing, Why};
 use super::pools::{Grant, Pools};
 use super::priority::{self, Ready};
 use super::process::Cancel;
@@ -45,6 +46,8 @@ pub const LOOK: Duration = Duration::from_millis(20);
 pub struct Done {
     pub outcomes: BTreeMap<StepId, Outcome>,
     pub manifests: Manifests,
+    /// Why steps ran, where their manifests don't tell.
+    pub whys: BTreeMap<StepId, Why>,
     pub interrupted: bool,
     /// The failure after which nothing more was started, where it left something to start.
     pub stopped_by: Option<StepId>,
@@ -84,6 +87,7 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
         open: vec![0; steps],
         ways: Vec::new(),
         manifests: Manifests::new(),
+        whys: BTreeMap::new(),
         work: FuturesUnordered::new(),
         pools,
         measuring: false,
@@ -95,6 +99,8 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
         makers: BTreeMap::new(),
         followers: BTreeMap::new(),
         stopped_by: None,
+        commits: Commits::new(&site.store),
+        unsaid: BTreeMap::new(),
         cancel,
         progress,
         listener,
@@ -113,6 +119,7 @@ struct Runner<'a> {
     /// The length of what lies behind each step.
     ways: Vec<u64>,
     manifests: Manifests,
+    whys: BTreeMap<StepId, Why>,
     work: FuturesUnordered<LocalBoxFuture<'a, (StepId, Outcome)>>,
     pools: Pools,
     measuring: bool,
@@ -131,6 +138,9 @@ struct Runner<'a> {
     /// Steps with the same key as one that is being made.
     followers: BTreeMap<StepId, Vec<StepId>>,
     stopped_by: Option<StepId>,
+    commits: Commits,
+    /// Steps that have ended well and whose records are still being written, with how long they took.
+    unsaid: BTreeMap<StepId, f64>,
     cancel: Cancel,
     progress: UnboundedSender<Event>,
     listener: &'a mut dyn Listener,
@@ -176,12 +186,14 @@ impl<'a> Runner<'a> {
             } else {
                 self.waits = false;
             }
-            if self.work.is_empty() && !self.waits {
+            if self.work.is_empty() && self.commits.is_empty() && !self.waits {
                 break;
             }
+            let hurry = self.work.is_empty();
             let limit = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
                 Some((id, outcome)) = self.work.next() => self.finish(id, outcome),
+                (steps, written) = self.commits.next(hurry) => self.written(steps, &written),
                 Some(event) = heard.recv() => self.listener.hear(&event),
                 () = self.cancel.cancelled(), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
                 () = tokio::time::sleep_until(limit.into()), if deadline.is_some() => break,
@@ -206,7 +218,7 @@ impl<'a> Runner<'a> {
             })
             .collect();
         let seconds = self.started.elapsed().as_secs_f64();
-        Ok(Done { outcomes, manifests: self.manifests, interrupted, stopped_by, seconds })
+        Ok(Done { outcomes, manifests: self.manifests, whys: self.whys, interrupted, stopped_by, seconds })
     }
 
     /// The only place where a state changes.
@@ -268,11 +280,11 @@ impl<'a> Runner<'a> {
             }
         };
         let key = manifest.key();
-        let found = lookup::lookup(self.site, id, &manifest, &key)?;
+        let found = lookup::find(self.site, id, &key)?;
         self.manifests.insert(id, (key, manifest));
         match found {
             Ok(product) => self.end(id, Outcome::Cached(product)),
-            Err(_) => match self.makers.get(&key) {
+            Err(miss) => match self.makers.get(&key) {
                 // It is over, and left nothing: what failed once in this run is not tried again under another name.
                 Some(&maker) if let State::Done(outcome) = &self.states[maker.0] => {
                     let outcome = Self::followed(maker, outcome);
@@ -283,6 +295,9 @@ impl<'a> Runner<'a> {
                     self.set(id, State::Follows);
                 }
                 None => {
+                    if let Miss::Unfit(why) = miss {
+                        self.whys.insert(id, why);
+                    }
                     self.makers.insert(key, id);
                     self.set(id, State::Ready { key });
                 }
@@ -355,6 +370,7 @@ impl<'a> Runner<'a> {
         }
         if self.ready.is_empty()
             && self.work.is_empty()
+            && self.commits.is_empty()
             && let Some(&id) = self.cells.first()
         {
             match self.pools.take_machine(&self.site.step(id).name) {
@@ -389,7 +405,8 @@ impl<'a> Runner<'a> {
         let (site, cancel, progress) = (self.site, self.cancel.clone(), self.progress.clone());
         let inputs: BTreeMap<StepId, Entry> =
             site.plan.reads(id).into_iter().filter_map(|read| Some((read, self.output(read)?))).collect();
-        let job = work::Job { site, id, manifest, key, inputs, gpus: grant.gpus(), cancel, progress };
+        let desk = self.commits.desk();
+        let job = work::Job { site, id, manifest, key, inputs, gpus: grant.gpus(), cancel, progress, desk };
         let future: LocalBoxFuture<'a, (StepId, Outcome)> = match &step.action {
             Action::Measure(measure) => Box::pin(async move { (id, measuring::measure(job, measure).await) }),
             Action::Compare(compare) => {
@@ -420,7 +437,11 @@ impl<'a> Runner<'a> {
             State::Running { since, .. } => since.elapsed().as_secs_f64(),
             _ => 0.0,
         };
-        self.announce(id, &outcome, seconds);
+        if matches!(outcome, Outcome::Ran(_)) && self.commits.holds(id) {
+            self.unsaid.insert(id, seconds);
+        } else {
+            self.announce(id, &outcome, seconds);
+        }
         if self.site.fail_fast && matches!(outcome, Outcome::Failed(_)) {
             self.stopped_by.get_or_insert(id);
         }
@@ -428,6 +449,23 @@ impl<'a> Runner<'a> {
             self.end(follower, Self::followed(id, &outcome));
         }
         self.set(id, State::Done(outcome));
+    }
+
+    /// The records of these steps are durable, or can't be made so: then the steps have failed, since later runs would
+    /// not know of them.
+    fn written(&mut self, steps: Vec<StepId>, written: &Result<(), String>) {
+        for id in steps {
+            let Some(seconds) = self.unsaid.remove(&id) else { continue };
+            if let Err(message) = written {
+                // Its readers were told already that it is done, and have what it made.
+                let failure = Failure { message: message.clone(), ..Failure::default() };
+                self.states[id.0] = State::Done(Outcome::Failed(failure));
+                self.stopped_by = self.stopped_by.or(self.site.fail_fast.then_some(id));
+            }
+            let State::Done(outcome) = &self.states[id.0] else { continue };
+            let outcome = outcome.clone();
+            self.announce(id, &outcome, seconds);
+        }
     }
 
     fn announce(&mut self, id: StepId, outcome: &Outcome, seconds: f64) {

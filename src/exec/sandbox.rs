@@ -29,7 +29,7 @@ pub use self::bubblewrap::Bubblewrap;
 pub use self::probe::{Probe, ProbeError, probe};
 
 use super::process::{ProcessError, ProcessSpec};
-use super::supervisor::wire::{Confine, Start};
+use super::supervisor::wire::{Confine, Start, Streams};
 use crate::record::Sandbox;
 
 /// A read-only input: `host` is seen at `at`, below the working folder.
@@ -85,6 +85,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
         confine,
         memory: spec.memory,
         secrets: spec.secrets.clone(),
+        streams: Streams::Log,
     };
     match spec.sandbox {
         Sandbox::Off => Ok(direct(&spec.program, spec.args.clone(), Confine::Off)),
@@ -105,6 +106,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
                 confine: Confine::Namespaces,
                 memory: spec.memory,
                 secrets: spec.secrets.clone(),
+                streams: Streams::Log,
             })
         }
     }
@@ -115,7 +117,11 @@ pub fn prepare(spec: &ProcessSpec) -> Result<(), ProcessError> {
     let failed = |path: &Path, source: io::Error| ProcessError::Prepare { path: path.to_owned(), source };
     for name in ["in", "out", "tmp"] {
         let path = spec.workdir.join(name);
-        std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+        match std::fs::create_dir(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?,
+        }
     }
     for mount in &spec.mounts {
         let path = place_of(&spec.workdir, mount)?;

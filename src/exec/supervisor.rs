@@ -1,8 +1,8 @@
 //! The small process between `pipe` and a step's program: `pipe __sup`.
 //!
 //! ```text
-//! pipe ── socket pair ── pipe __sup ─┬─ bwrap … program        level strict
-//!                                    └─ pipe __sup stage ⇒ program   levels fs and off
+//! pipe ── socket pair ── pipe __sup ─┬─ bwrap … program   level strict
+//!                                    └─ program           levels fs and off
 //! ```
 //!
 //! It exists for two reasons. A child inherits its parent's peak resident set, so a program's own peak can
@@ -10,35 +10,36 @@
 //! the supervisor sees the socket close, and ends every descendant, also those that left the process group,
 //! since it is their reaper (Linux). When the supervisor itself is killed, the kernel kills its child.
 //!
-//! It knows nothing of sandboxes beyond [`wire::Confine`], of timeouts or of steps; the wire format lets one
-//! supervisor run one child after another.
+//! One supervisor runs one child after another, and tells of a child's end when nothing that it started is left. It
+//! knows nothing of sandboxes beyond [`wire::Confine`], of timeouts or of steps. Its stderr is where children print,
+//! and its stdout a file of `pipe`'s with the number of the child's process group, for a `pipe` that loses it.
 
+pub mod confine;
 pub mod family;
 pub mod guard;
 pub mod held;
+mod launch;
+mod memory;
 mod reap;
-pub mod stage;
 pub mod wire;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal};
 
+use self::memory::Looks;
 use self::reap::{Next, Reaped};
-use self::wire::{Confine, Ended, Inbox, Notice, Order, Start};
+use self::wire::{Confine, Ended, Inbox, Notice, Order, Start, Streams};
 
 /// How long to try to kill what will not die before giving up on it.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
-/// How often memory is looked at, where there is a limit.
-const MEMORY_TICK: Duration = Duration::from_millis(100);
 /// How often a child is looked at where the system has no descriptor to wait for it.
 const CHILD_TICK: Duration = Duration::from_millis(10);
 
@@ -49,12 +50,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
             let served = serve();
             // Whatever ended the serving, also a `pipe` that was killed in the middle of a start.
             let ended = end_all(None, &mut Used::default());
-            served.and(ended).map_err(|error| error.to_string())
+            served.and(ended.map(drop)).map_err(|error| error.to_string())
         }
-        Some(word) if word == "stage" => match stage::enter(args) {
-            Ok(never) => match never {},
-            Err(error) => Err(error.to_string()),
-        },
         Some(word) if word == "guard" => guard::main(args).map_err(|error| error.to_string()),
         Some(word) => Err(format!("`{}` is no order", word.display())),
     };
@@ -72,23 +69,28 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 fn serve() -> io::Result<()> {
     keep_descriptors_from_children()?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let nothing = File::open("/dev/null")?;
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut inbox = Inbox::default();
     while let Some(order) = wait_for_order(&socket, &mut inbox)? {
         // A late `Stop` for a child that has just ended asks for nothing.
         let Order::Start(start) = order else { continue };
-        let descriptors = inbox.take_descriptors()?;
+        let talked = start.streams == Streams::Sent;
+        let descriptors = if talked { Some(inbox.take_descriptors()?) } else { None };
         let held = start.secrets.as_ref().map(held::Held::make).transpose();
         let held = held.map_err(|error| format!("the files with its secrets could not be made: {error}"));
-        match held.and_then(|held| Ok((spawn(&start, descriptors)?, held))) {
+        match held.and_then(|held| Ok((spawn(&start, descriptors, &nothing)?, held))) {
             Err(message) => say(&socket, &Notice::Refused { message })?,
             // What is held goes when this child and all that it started are gone.
-            Ok((child, _held)) => {
-                say(&socket, &Notice::Started { pid: child.pid.as_raw_nonzero().get() })?;
+            Ok((child, held)) => {
+                if talked {
+                    say(&socket, &Notice::Started)?;
+                }
                 let Some(ended) = watch(child, &socket, &mut inbox)? else {
                     return Ok(());
                 };
+                drop(held);
                 say(&socket, &Notice::Ended(ended))?;
             }
         }
@@ -108,9 +110,7 @@ fn wait_for_order(socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Option<O
 }
 
 fn say(mut socket: &UnixStream, notice: &Notice) -> io::Result<()> {
-    let mut line = serde_json::to_vec(notice)?;
-    line.push(b'\n');
-    socket.write_all(&line)
+    socket.write_all(&wire::encode(notice)?)
 }
 
 /// A running child.
@@ -119,61 +119,32 @@ struct Child {
     since: Instant,
     /// Kills of `Namespaces` must spare the outermost process, which would take all others down at once.
     namespaces: bool,
-    memory: Option<u64>,
+    looks: Looks,
     #[cfg(target_os = "linux")]
     ending: OwnedFd,
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the supervisor, the one place where steps' processes start")]
-fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
-    let mut command = match &start.confine {
-        Confine::Namespaces => {
-            let mut command = Command::new(&start.program);
-            command.env_clear().envs(&start.env);
-            command
-        }
-        confine @ (Confine::Off | Confine::Landlock(_)) => staged(start, confine)?,
+fn spawn(start: &Start, descriptors: Option<[OwnedFd; 2]>, nothing: &File) -> Result<Child, String> {
+    let stderr = io::stderr();
+    // An earlier child may have made the log's pipe one that doesn't wait.
+    let _ = rustix::fs::fcntl_setfl(&stderr, rustix::fs::OFlags::empty());
+    let streams = match &descriptors {
+        Some([stdin, stdout]) => [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        None => [nothing.as_fd(), stderr.as_fd(), stderr.as_fd()],
     };
-    let [stdin, stdout, stderr] = descriptors.map(Stdio::from);
-    command.args(&start.args).current_dir(&start.workdir).process_group(0);
     let since = Instant::now();
-    let child = command
-        .stdin(stdin)
-        .stdout(stdout)
-        .stderr(stderr)
-        .spawn()
-        .map_err(|error| format!("`{}` could not be started: {error}", start.program.display()))?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("a process without a number")?;
+    let pid = launch::launch(start, streams)?;
+    // For whoever has to end the group without us; what can't be told is no reason not to go on.
+    let _ = rustix::io::pwrite(io::stdout(), &pid.as_raw_nonzero().get().to_ne_bytes(), 0);
     Ok(Child {
         pid,
         since,
         namespaces: start.confine == Confine::Namespaces,
-        memory: start.memory,
+        looks: Looks::new(start.memory, start.streams == Streams::Log, since),
         #[cfg(target_os = "linux")]
         ending: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
             .map_err(|error| format!("the process could not be watched: {error}"))?,
     })
-}
-
-/// The same executable again, as the stage that becomes the program.
-#[expect(clippy::disallowed_methods, reason = "this is the supervisor, the one place where steps' processes start")]
-fn staged(start: &Start, confine: &Confine) -> Result<Command, String> {
-    let (loader_env, env): (Vec<_>, Vec<_>) =
-        start.env.clone().into_iter().partition(|(name, _)| stage::is_loader_variable(name));
-    let stage = stage::Stage {
-        program: start.program.clone(),
-        confine: confine.clone(),
-        loader_env: loader_env.into_iter().collect(),
-    };
-    let text = serde_json::to_string(&stage).map_err(|error| error.to_string())?;
-    let mut command = Command::new(own_executable().map_err(|error| error.to_string())?);
-    command.env_clear().envs(env).args(["__sup", "stage", text.as_str()]);
-    Ok(command)
-}
-
-/// On Linux by a name that stays right when the file is replaced while `pipe` runs.
-fn own_executable() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
 /// Why the child is being ended.
@@ -183,27 +154,27 @@ struct Stopping {
 }
 
 /// Waits until the child and all its descendants are gone; `None` where `pipe` went first.
-fn watch(child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Option<Ended>> {
+fn watch(mut child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Option<Ended>> {
     let mut stopping: Option<Stopping> = None;
     let mut over_memory = false;
     let mut used = Used::default();
     loop {
         if let Some(reaped) = reap_until(child.pid, &mut used)? {
             let wall = child.since.elapsed();
-            end_all(None, &mut used)?;
-            return Ok(Some(ended(&child, reaped, wall, used, over_memory)));
+            let survived = !end_all(None, &mut used)?;
+            return Ok(Some(Ended { survived, ..ended(&child, reaped, wall, used, over_memory) }));
         }
         let now = Instant::now();
         if let Some(stop) = stopping.as_mut().filter(|stop| !stop.killed && stop.kill_at <= now) {
             family::signal_all(Some(child.pid), Signal::KILL);
             stop.killed = true;
         }
-        if !over_memory && child.memory.is_some_and(|limit| family::private_memory() > limit) {
+        if child.looks.look(now) && !over_memory {
             over_memory = true;
             family::signal_all(Some(child.pid), Signal::KILL);
         }
         let waiting = [
-            child.memory.map(|_| MEMORY_TICK),
+            child.looks.wait(now),
             stopping.as_ref().filter(|stop| !stop.killed).map(|stop| stop.kill_at.saturating_duration_since(now)),
             (!cfg!(target_os = "linux")).then_some(CHILD_TICK),
         ];
@@ -279,19 +250,19 @@ fn reap_until(pid: Pid, used: &mut Used) -> io::Result<Option<Reaped>> {
     Ok(None)
 }
 
-/// Kills every descendant, round after round, until none is left.
-fn end_all(child: Option<Pid>, used: &mut Used) -> io::Result<()> {
+/// Kills every descendant, round after round, until none is left; false where some can't be killed.
+fn end_all(child: Option<Pid>, used: &mut Used) -> io::Result<bool> {
     let give_up = Instant::now() + KILL_LIMIT;
     let mut child = child;
     loop {
         match reap::next()? {
-            Next::Alone => return Ok(()),
+            Next::Alone => return Ok(true),
             // A number that was reaped may belong to someone else by now.
             Next::Ended(reaped) => {
                 used.add(&reaped);
                 child = child.filter(|child| child.as_raw_nonzero().get() != reaped.pid);
             }
-            Next::Running if Instant::now() > give_up => return Ok(()),
+            Next::Running if Instant::now() > give_up => return Ok(false),
             Next::Running => {
                 family::signal_all(child, Signal::KILL);
                 std::thread::sleep(Duration::from_millis(1));
@@ -310,7 +281,10 @@ fn ended(child: &Child, reaped: Reaped, wall: Duration, used: Used, over_memory:
         user_ns: used.user_ns,
         system_ns: used.system_ns,
         peak_resident: used.peak_resident,
+        // No process held more than all of them did.
+        peak_tree: child.looks.most().map(|most| most.max(used.peak_resident)),
         over_memory,
+        survived: false,
     }
 }
 

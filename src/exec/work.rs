@@ -1,7 +1,7 @@
 //! One step of class fetch or build, and comparisons: from a manifest to a record.
 //!
 //! The order is the store's promise: single flight by the key's lock, the work, the output, the manifest, and
-//! the record last. A step that failed leaves its folder for a look, and no record.
+//! the record last, which [`commits`](super::commits) writes. A step that failed leaves its folder for a look, and no record.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ use super::builtin::control::Control;
 use super::builtin::network::NetworkEnv;
 use super::builtin::tree::{self, Part, PartWhat};
 use super::builtin::{fetch, host_packages, unpack, wheel};
+use super::commits::{Desk, Unwritten};
 use super::image::{Image, ImageSpec, Layer};
 use super::lookup;
 use super::outcome::{Failure, Outcome, Product};
@@ -29,8 +30,8 @@ use super::{files, program, world};
 use crate::event::Event;
 use crate::key::Manifest;
 use crate::measure::tensor_parity::Files;
-use crate::measure::{ParityRecord, Tolerance, parity, tensor_parity};
-use crate::pipeline::{Action, Compare, FetchFile, FetchWheel, Input, PutWhat, StepId, TreeOf, UnpackWheels};
+use crate::measure::{ParityRecord, ParityResult, Tolerance, parity, tensor_parity};
+use crate::pipeline::{Action, Compare, FetchFile, FetchWheel, Input, Parity, PutWhat, StepId, TreeOf, UnpackWheels};
 use crate::record::{FORMAT, Sandbox, Session, StepRecord, StepUsage, Work};
 
 /// What engines call the output of a sequence for the parity check.
@@ -51,6 +52,8 @@ pub struct Job<'a> {
     pub gpus: Vec<u64>,
     pub cancel: Cancel,
     pub progress: UnboundedSender<Event>,
+    /// Where what it leaves for the store to remember is put.
+    pub desk: Desk,
 }
 
 /// What an attempt made.
@@ -123,7 +126,7 @@ pub async fn work(job: Job<'_>) -> Outcome {
         Err(error) => return failed(error.to_string()),
     };
     // Whoever held the key before may have made the very thing.
-    match lookup::lookup(job.site, job.id, &job.manifest, &job.key) {
+    match lookup::find(job.site, job.id, &job.key) {
         Ok(Ok(product)) => return Outcome::Cached(product),
         Ok(Err(_)) => {}
         Err(error) => return failed(error.to_string()),
@@ -148,13 +151,9 @@ pub async fn work(job: Job<'_>) -> Outcome {
         }
     };
     let output = made.output.clone();
-    let kept = keep(&job, made);
-    drop(lock);
-    match kept {
-        Ok(()) => Outcome::Ran(Product::Output(output)),
-        // A result that can't be stored is a failed step: later runs would not know of it.
-        Err(error) => failed(error.to_string()),
-    }
+    // The lock goes with them: until they are written, nobody else may think that there is nothing.
+    job.desk.leave(Unwritten { step: job.id, records: records(&job, made), lock: Some(lock) });
+    Outcome::Ran(Product::Output(output))
 }
 
 /// How long to wait before an attempt: whatever stood in the way needs a little longer each time.
@@ -167,11 +166,12 @@ fn failed(message: String) -> Outcome {
 }
 
 /// Manifest first, record last.
-fn keep(job: &Job<'_>, made: Made) -> Result<(), StoreError> {
+fn records(job: &Job<'_>, made: Made) -> Vec<(Kind, Digest, Vec<u8>)> {
     let Made { output, usage, sandbox, log } = made;
     let record = StepRecord { format: FORMAT, output, sandbox, usage, log };
-    job.site.store.append(Kind::Manifest, &job.key, job.manifest.text().as_bytes())?;
-    job.site.store.append(Kind::Record, &job.key, &serde_json::to_vec(&record).unwrap_or_default())
+    let manifest = job.manifest.text().as_bytes().to_vec();
+    let record = serde_json::to_vec(&record).unwrap_or_default();
+    vec![(Kind::Manifest, job.key, manifest), (Kind::Record, job.key, record)]
 }
 
 /// Makes the output once, and no record.
@@ -386,10 +386,8 @@ pub async fn compare(job: Job<'_>, asked: &Compare, cells: BTreeMap<StepId, Vec<
     };
     let usage = StepUsage { wall_ns: started.elapsed().as_nanos() as u64, ..StepUsage::default() };
     let made = Made { output: output.clone(), usage, sandbox: Sandbox::Strict, log: None };
-    match keep(&job, made) {
-        Ok(()) => Outcome::Ran(Product::Compared(output)),
-        Err(error) => failed(error.to_string()),
-    }
+    job.desk.leave(Unwritten { step: job.id, records: records(&job, made), lock: None });
+    Outcome::Ran(Product::Compared(output))
 }
 
 fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session>>) -> Result<Parities, StoreError> {
@@ -415,6 +413,24 @@ fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session
         }
     }
     Ok(record)
+}
+
+/// How far the outputs of two cells are apart; `None` where the store lacks those of either.
+pub fn parity_between(
+    site: &Site,
+    asked: &Parity,
+    reference: &[Session],
+    own: &[Session],
+) -> Result<Option<ParityResult>, StoreError> {
+    let (Some(theirs), Some(outputs)) = (outputs(site, reference)?, outputs(site, own)?) else { return Ok(None) };
+    let tolerance = Tolerance {
+        max_abs: asked.max_abs.as_ref().map(|bound| bound.value),
+        max_rel: asked.max_rel.as_ref().map(|bound| bound.value),
+    };
+    Ok(Some(match (theirs.get(LOGITS), outputs.get(LOGITS)) {
+        (Some(reference), Some(logits)) if is_sequence(own) => parity(reference, logits, &tolerance),
+        _ => tensor_parity(&theirs, &outputs, &tolerance),
+    }))
 }
 
 fn is_sequence(sessions: &[Session]) -> bool {

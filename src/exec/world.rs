@@ -90,9 +90,13 @@ fn tool_note(name: &str) -> Digest {
 
 /// The tool as the store keeps it, where nothing about it has changed.
 fn kept_tool(store: &Store, env: &BTreeMap<String, String>, name: &str) -> Option<Tool> {
+    kept_found(store, &tool_env(env), name).map(|found| found.tool)
+}
+
+/// The same with what must stay as it is.
+pub fn kept_found(store: &Store, env: &ToolEnv, name: &str) -> Option<Found> {
     let bytes = store.last(Kind::Probe, &tool_note(name)).ok().flatten()?;
-    let found = serde_json::from_slice::<Found>(&bytes).ok()?;
-    found.is_current(&tool_env(env)).then_some(found.tool)
+    serde_json::from_slice::<Found>(&bytes).ok().filter(|found| found.is_current(env))
 }
 
 fn find_tool(store: &Store, env: &BTreeMap<String, String>, name: &str) -> Result<Tool, Lack> {
@@ -154,7 +158,8 @@ pub fn packages(site: &Site, asked: &HostPackages) -> Result<Inventory, Lack> {
     Ok(inventory)
 }
 
-fn tool_env(env: &BTreeMap<String, String>) -> ToolEnv {
+/// What finding tools reads of the environment.
+pub fn tool_env(env: &BTreeMap<String, String>) -> ToolEnv {
     ToolEnv::from_vars(env.iter().map(|(name, value)| (name.clone(), OsString::from(value))))
 }
 
@@ -251,7 +256,7 @@ pub fn runtime(site: &Site) -> Result<crate::host::Runtime, Lack> {
 
 /// What starts this run's processes.
 pub fn launcher(site: &Site) -> Launcher {
-    Launcher { exe: site.exe.clone(), bubblewrap: site.bubblewrap.clone() }
+    Launcher { exe: site.exe.clone(), bubblewrap: site.bubblewrap.clone(), supervisors: site.asked.supervisors.clone() }
 }
 
 /// The answer of a sandbox probe, as the store keeps it.
@@ -291,6 +296,11 @@ pub fn best_sandbox(store: &Store, env: &BTreeMap<String, String>, exe: &Path, k
         KeptProbe { stamp, sandbox: probe.sandbox, reason: probe.reason.clone(), bubblewrap: probe.bubblewrap.clone() };
     let _ = store.append(Kind::Probe, &note, &serde_json::to_vec(&kept).unwrap_or_default());
     Ok(Best { sandbox: probe.sandbox, reason: probe.reason, bubblewrap: probe.bubblewrap })
+}
+
+/// What decides which sandboxes work here, as text.
+pub fn sandbox_question(env: &BTreeMap<String, String>, kernel: &str) -> String {
+    sandbox_stamp(&search(env, "bwrap"), kernel)
 }
 
 fn sandbox_stamp(bwrap: &Option<PathBuf>, kernel: &str) -> String {

@@ -40,6 +40,12 @@ fn kind_of_accelerator(system: &System, os: &str, architecture: &str) -> &'stati
     }
 }
 
+/// What `pipe` itself runs on, without a look at anything: system, architecture, C library, kernel.
+pub fn ground() -> [String; 4] {
+    let calls = linux::Calls::now();
+    [std::env::consts::OS.to_owned(), calls.architecture.to_owned(), calls.libc, calls.kernel]
+}
+
 /// The files of a system, below `/` or below a folder of a test.
 #[derive(Debug)]
 pub(super) struct System {

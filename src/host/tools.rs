@@ -135,6 +135,11 @@ pub fn find(name: &str, env: &ToolEnv) -> Result<Found, ToolError> {
     Ok(Found { format: FORMAT, tool, stamp })
 }
 
+/// True where the search path has no such program. It starts none.
+pub fn is_missing(name: &str, env: &ToolEnv) -> bool {
+    env.search(name).is_none()
+}
+
 impl Found {
     /// True while nothing changed that decides which program the name means. It starts no process.
     pub fn is_current(&self, env: &ToolEnv) -> bool {

@@ -12,30 +12,35 @@ use crate::pipeline::{
 };
 use pipe_engine::message::{Device, Dtype};
 
-fn at<T>(value: T) -> Spanned<T> {
-    Spanned { value, origin: Origin::Builtin("test") }
+pub(super) fn at<T>(value: T) -> Spanned<T> {
+    Spanned { value, origin: origin() }
 }
 
-fn text(text: &str) -> Spanned<String> {
+/// An origin that can be written and read again, as `field_tests` does with all of a step.
+fn origin() -> Origin {
+    Origin::File { source: 0, start: 0, end: 0 }
+}
+
+pub(super) fn text(text: &str) -> Spanned<String> {
     at(text.to_owned())
 }
 
-fn word(word: &str) -> Spanned<Arg> {
+pub(super) fn word(word: &str) -> Spanned<Arg> {
     at(Arg::Value(Value::Text(word.to_owned())))
 }
 
-fn output(step: usize, path: &str) -> Input {
+pub(super) fn output(step: usize, path: &str) -> Input {
     Input::Step { step: StepId(step), path: path.to_owned() }
 }
 
-fn file(path: &str) -> Input {
+pub(super) fn file(path: &str) -> Input {
     let path = PathBuf::from(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Input::File { path, name, filter: Filter::default() }
 }
 
 /// Step 0 and step 9 hold the same, every other step and every file something of its own.
-struct Fixed;
+pub(super) struct Fixed;
 
 fn content(text: &str) -> Option<Entry> {
     Some(Entry::File { digest: Digest::of(text.as_bytes()), size: 1, executable: false })
@@ -57,7 +62,7 @@ impl Contents for Fixed {
     }
 }
 
-fn step(action: Action) -> Step {
+pub(super) fn step(action: Action) -> Step {
     let class = match action {
         Action::FetchFile(_) | Action::FetchWheel(_) => Class::Fetch,
         Action::Measure(_) => Class::Measure,
@@ -70,7 +75,7 @@ fn step(action: Action) -> Step {
         cell: None,
         recipe: None,
         about: None,
-        origin: Origin::Builtin("test"),
+        origin: origin(),
         class,
         action,
         needs: Needs::default(),
@@ -79,7 +84,7 @@ fn step(action: Action) -> Step {
     }
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     World {
         platform: "linux-x86_64-glibc2.36".to_owned(),
         tools: [("python3", "3.11.7"), ("cc", "12.2.0")].map(|(name, v)| (name.to_owned(), v.to_owned())).into(),
@@ -90,7 +95,7 @@ fn world() -> World {
     }
 }
 
-fn key(step: &Step, world: &World) -> Digest {
+pub(super) fn key(step: &Step, world: &World) -> Digest {
     manifest(step, world, &Fixed).expect("every input is known").key()
 }
 
@@ -127,20 +132,20 @@ macro_rules! of {
     };
 }
 
-fn fetch() -> Action {
+pub(super) fn fetch() -> Action {
     Action::FetchFile(FetchFile { url: text("https://here/a"), sha256: text("00"), name: "a".to_owned() })
 }
 
-fn wheel() -> Action {
+pub(super) fn wheel() -> Action {
     Action::FetchWheel(FetchWheel {
         package: "torch".to_owned(),
         version: "2.11.0".to_owned(),
         sha256: vec!["00".to_owned()],
-        origin: Origin::Builtin("test"),
+        origin: origin(),
     })
 }
 
-fn run() -> Action {
+pub(super) fn run() -> Action {
     Action::Run(Run {
         program: word("python3"),
         args: vec![at(Arg::Input(file("/home/a/script.py"))), at(Arg::Input(output(0, "x.txt"))), word("64")],
@@ -152,7 +157,7 @@ fn run() -> Action {
     })
 }
 
-fn tree(host_libraries: &[&str]) -> Action {
+pub(super) fn tree(host_libraries: &[&str]) -> Action {
     Action::Tree(TreeOf {
         puts: vec![
             Put { at: text("lib"), what: PutWhat::Input(at(output(1, ""))) },
@@ -162,7 +167,7 @@ fn tree(host_libraries: &[&str]) -> Action {
     })
 }
 
-fn image() -> Action {
+pub(super) fn image() -> Action {
     Action::Image(Image {
         layers: vec![(text("/"), at(output(1, "")))],
         entrypoint: vec![text("/bin/engine")],
@@ -170,7 +175,7 @@ fn image() -> Action {
     })
 }
 
-fn measure() -> Action {
+pub(super) fn measure() -> Action {
     Action::Measure(Box::new(Measure {
         engine: at(output(1, "")),
         program: text("bin/engine"),
@@ -198,15 +203,15 @@ fn sequence(tokens: &str, prompt: u32, new: u32) -> Workload {
     Workload::Sequence { tokens: at(output(3, tokens)), prompt_tokens: at(prompt), new_tokens: at(new) }
 }
 
-fn inference(inputs: &str, items: Option<u32>) -> Workload {
+pub(super) fn inference(inputs: &str, items: Option<u32>) -> Workload {
     Workload::Inference { inputs: at(output(3, inputs)), items: items.map(at) }
 }
 
-fn pattern(text: &str) -> Spanned<CellPattern> {
+pub(super) fn pattern(text: &str) -> Spanned<CellPattern> {
     at(CellPattern::parse(text).expect("a pattern"))
 }
 
-fn compare() -> Action {
+pub(super) fn compare() -> Action {
     Action::Compare(Box::new(Compare {
         of: vec![StepId(1)],
         group: "decode".to_owned(),
@@ -365,6 +370,29 @@ fn the_network_is_in_the_key() {
 }
 
 #[test]
+fn that_a_gpu_is_lent_is_in_the_key_and_how_many_is_not() {
+    let with = |gpu| {
+        let mut step = step(run());
+        step.needs.gpu = gpu;
+        key(&step, &world())
+    };
+    assert_ne!(with(0), with(1), "the process sees its devices, or none");
+    assert_eq!(with(1), with(4));
+    assert!(!edited(measure(), |step| step.needs.gpu = 1), "a measurement has its device");
+}
+
+#[test]
+fn the_text_of_a_manifest_and_its_key_are_what_they_always_were() {
+    let manifest = manifest(&step(run()), &world(), &Fixed).expect("known");
+    assert_eq!(manifest.text(), include_str!("manifest.txt"));
+    assert_eq!(
+        manifest.key().to_string(),
+        "6fb28b233d04c460881fbda9d121949b05c89d846c4f27fa5b5d4ab8015b864b",
+        "other keys: every store loses its results; see `tests/keys.rs`"
+    );
+}
+
+#[test]
 fn what_the_machine_lends_enters_by_content() {
     let library = |world: &mut World| world.host_libraries = [("libc.so.6".to_owned(), Digest::of(b"newer"))].into();
     assert!(moved(tree(&["libc.so.6"]), library));
@@ -471,7 +499,7 @@ fn names_and_words_for_people_are_in_no_key() {
             step.origin = Origin::File { source: 0, start: 7, end: 9 };
             step.export = Some("given-back".to_owned());
             let (os, arch) = (Some("macos".to_owned()), Some("aarch64".to_owned()));
-            step.needs = Needs { cpu: 8, memory: 1 << 40, download: 1, disk: 1, gpu: 4, os, arch };
+            step.needs = Needs { cpu: 8, memory: 1 << 40, download: 1, disk: 1, gpu: 0, os, arch };
             step.limits = Limits { timeout: Some(Duration::from_secs(1)), retries: 3 };
         };
         assert!(!edited(action.clone(), edit), "{action:?}");

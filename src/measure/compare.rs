@@ -14,6 +14,7 @@ use super::input::{CellInput, CompareInput, Outcome, Outputs};
 use super::metric::Metric;
 use super::parity::{ParityVerdict, Tolerance, parity};
 use super::ratio::{Ratio, ratio_of_medians, verdict};
+use super::shape::{Shape, moved, shapes};
 use super::stats::{self, holm};
 use super::summary::{Summary, series, summarise};
 use super::tensor_parity::tensor_parity;
@@ -98,7 +99,7 @@ fn push<'a>(
 ) {
     rows.push(row_of(cell, input));
     outputs.push(match &cell.outcome {
-        Outcome::Measured { outputs, .. } => Some(outputs),
+        Outcome::Measured { outputs, .. } | Outcome::Accepted { outputs, .. } => Some(outputs),
         _ => None,
     });
 }
@@ -153,6 +154,12 @@ fn row_of(input: &CellInput<'_>, all: &CompareInput<'_>) -> Row {
             row.from_store = *from_store;
             fill(&mut row, sessions, input.measure, all);
         }
+        Outcome::Accepted { sessions, machine, .. } => {
+            row.from_store = true;
+            fill(&mut row, sessions, input.measure, all);
+            // Its name says more than its line, and stands also where the two machines are told apart by a runtime.
+            row.elsewhere = Some(machine.clone());
+        }
     }
     row
 }
@@ -160,6 +167,7 @@ fn row_of(input: &CellInput<'_>, all: &CompareInput<'_>) -> Row {
 /// Puts what was measured into a row; sessions in which nothing was sampled make it a failed one.
 fn fill(row: &mut Row, sessions: &[Session], measure: &Measure, all: &CompareInput<'_>) {
     row.cautions = cautions(sessions);
+    row.cautions.extend(shape_cautions(sessions));
     row.sessions = sessions.to_vec();
     if sessions.iter().all(|session| session.samples.is_empty()) {
         let fault = sessions.iter().find_map(|session| session.fault.as_ref());
@@ -231,6 +239,53 @@ fn cautions(sessions: &[Session]) -> Vec<Caution> {
             add(CautionCode::NotSteady, "the warm-up ended at its maximum without becoming steady");
         }
     }
+    found.sort_by(|a, b| (a.code, &a.seen).cmp(&(b.code, &b.seen)));
+    found
+}
+
+/// What the samples of the ranking metric say by their order and their shape; derived, so never in a record.
+fn shape_cautions(sessions: &[Session]) -> Vec<Caution> {
+    let series_of = |session: &Session| {
+        let mut times = Metric::times(session.work).iter().map(|metric| series(*metric, std::slice::from_ref(session)));
+        times.find(|values| !values.is_empty()).unwrap_or_default()
+    };
+    let each: Vec<Vec<f64>> = sessions.iter().map(series_of).collect();
+    let caution = |code: CautionCode, seen: String| Caution { code, seen };
+    let mut found: Vec<Caution> = each
+        .iter()
+        .flat_map(|values| shapes(values))
+        .map(|shape| match shape {
+            Shape::Trend { change } => caution(
+                CautionCode::Trend,
+                format!(
+                    "from the first sample to the last the time {} by {:.1} %",
+                    if change > 0.0 { "rose" } else { "fell" },
+                    change.abs() * 100.0
+                ),
+            ),
+            Shape::TwoModes { apart, upper } => caution(
+                CautionCode::TwoModes,
+                format!(
+                    "{:.0} % of the samples lie {:.1} % above the others, with nothing in between",
+                    upper * 100.0,
+                    apart * 100.0
+                ),
+            ),
+            Shape::Outliers { share, farthest } => caution(
+                CautionCode::Outliers,
+                format!(
+                    "{:.0} % of the samples lie far from the median, the farthest at {farthest:.1} times it",
+                    share * 100.0
+                ),
+            ),
+        })
+        .collect();
+    found.extend(moved(&each).map(|by| {
+        caution(
+            CautionCode::MixedSessions,
+            format!("a later session's median lies {:+.1} % from the first one's", by * 100.0),
+        )
+    }));
     found.sort_by(|a, b| (a.code, &a.seen).cmp(&(b.code, &b.seen)));
     found
 }
@@ -370,14 +425,8 @@ fn comparable(a: &Setup, b: &Setup, varied: &[&str]) -> Result<(), String> {
 
 /// Marks the fastest right cell within its budget, and every one that can't be told from it.
 fn mark_winners(rows: &mut [Row]) {
-    let may_win = |row: &Row| {
-        row.state == State::Measured
-            && !row.is_invalid()
-            && row.elsewhere.is_none()
-            && !matches!(row.budget, Budget::Over { .. })
-    };
     let ranked: Vec<(usize, Metric, f64)> = (0..rows.len())
-        .filter(|&i| may_win(&rows[i]))
+        .filter(|&i| rows[i].may_win())
         .filter_map(|i| {
             let metric = rows[i].summary.as_ref().and_then(Summary::primary)?;
             Some((i, metric, rows[i].summary.as_ref()?.headline(metric)?))

@@ -245,6 +245,14 @@ impl Row {
         primary.and_then(|metric| self.speed_ups.get(&metric)).unwrap_or(&SpeedUp::NotAsked)
     }
 
+    /// True where the cell may be called the best: right, valid, within its budget, and measured on this machine.
+    pub fn may_win(&self) -> bool {
+        self.state == State::Measured
+            && !self.is_invalid()
+            && self.elsewhere.is_none()
+            && !matches!(self.budget, Budget::Over { .. })
+    }
+
     /// True where a caution says that the figures mean something else.
     pub fn is_invalid(&self) -> bool {
         self.cautions.iter().any(|caution| caution.code.is_invalid())

@@ -3,7 +3,8 @@
 //! In reading order: [`metric`] what is measured and in which unit, and `work` of which work; [`stats`] medians,
 //! intervals and tests; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling; [`npy`],
 //! [`parity`], [`tensor_parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
-//! each other; [`input`], [`comparison`] and [`compare`] the whole matrix. This module knows nothing of stores, of
+//! each other; [`shape`] what samples hide from their median; [`input`], [`comparison`] and [`compare`] the whole matrix;
+//! [`recommend`] what to use when. This module knows nothing of stores, of
 //! processes or of how a report looks.
 
 pub mod compare;
@@ -15,6 +16,8 @@ pub mod npy;
 pub mod parity;
 pub mod parity_record;
 pub mod ratio;
+pub mod recommend;
+pub mod shape;
 pub mod stats;
 pub mod summary;
 pub mod tensor_parity;

@@ -14,6 +14,7 @@ use crate::measure::Comparison;
 use crate::measure::comparison::{Anchor, Budget, ExpectResult, Parity, Row, Setup, SpeedUp, State};
 use crate::measure::parity::ParityFigures;
 use crate::measure::ratio::Verdict;
+use crate::measure::recommend::{Recommendation, recommend};
 use crate::measure::stats::Interval;
 use crate::measure::summary::{Measured, PercentileValue};
 use crate::record::{Session, Work};
@@ -38,8 +39,25 @@ pub struct Report {
     /// In the order of the matrix, holes and published results included.
     pub cells: Vec<CellJson>,
     pub expects: Vec<ExpectJson>,
+    /// What to use when.
+    #[serde(default)]
+    pub recommendations: Vec<RecommendationJson>,
     /// True where an `expect` or the parity of a cell failed.
     pub gate_failed: bool,
+}
+
+/// The best cells for an aim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecommendationJson {
+    /// `fastest decoding`, `lowest p95`, …
+    pub aim: String,
+    pub metric: String,
+    pub value: f64,
+    /// Labels: the best, then those that can't be told from it.
+    pub cells: Vec<String>,
+    /// The best of the others, and how many times worse it is.
+    pub next: Option<String>,
+    pub next_times_worse: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -271,7 +289,20 @@ pub fn report(comparison: &Comparison) -> Report {
         tolerance: comparison.tolerance.map(|t| ToleranceJson { max_abs: t.max_abs, max_rel: t.max_rel }),
         cells: comparison.rows.iter().map(cell).collect(),
         expects: comparison.expects.iter().map(|expect| expect_json(expect, comparison)).collect(),
+        recommendations: recommend(comparison).iter().map(|found| recommendation_json(found, comparison)).collect(),
         gate_failed: comparison.gate_failed(),
+    }
+}
+
+fn recommendation_json(found: &Recommendation, comparison: &Comparison) -> RecommendationJson {
+    let label = |place: usize| comparison.rows[place].label.clone();
+    RecommendationJson {
+        aim: words::aim(found.aim).to_owned(),
+        metric: found.metric.name().to_owned(),
+        value: found.value,
+        cells: found.rows.iter().map(|place| label(*place)).collect(),
+        next: found.next.map(|(place, _)| label(place)),
+        next_times_worse: found.next.map(|(_, times)| times),
     }
 }
 

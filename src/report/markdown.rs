@@ -26,6 +26,12 @@ pub fn render(comparison: &Comparison) -> String {
         percentiles(comparison, &mut out);
         parity(comparison, &mut out);
     }
+    let lines = words::recommendations(comparison).into_iter();
+    let mut lines: Vec<String> = lines.map(|(aim, line)| format!("**{aim}**: {}", code_or_text(&line))).collect();
+    if !lines.is_empty() {
+        lines.extend(words::unjudged(comparison).map(|line| code_or_text(&line)));
+    }
+    list(&mut out, "What to use when", lines.into_iter());
     list(
         &mut out,
         "Notes",

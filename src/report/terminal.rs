@@ -42,6 +42,7 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
         }
         notes(comparison, &mut out, width);
     }
+    recommendations(comparison, &mut out, width);
     expectations(comparison, &mut out, width);
     holes(comparison, &mut out, width);
     section(&mut out, "How it was measured");
@@ -161,6 +162,20 @@ fn notes(comparison: &Comparison, out: &mut String, width: usize) {
     }
 }
 
+fn recommendations(comparison: &Comparison, out: &mut String, width: usize) {
+    let lines = words::recommendations(comparison);
+    if lines.is_empty() {
+        return;
+    }
+    section(out, "What to use when");
+    for (aim, text) in lines {
+        push_wrapped(out, &format!("{aim}: {text}").replace('`', ""), width, "  ", "    ");
+    }
+    if let Some(line) = words::unjudged(comparison) {
+        push_wrapped(out, &line.replace('`', ""), width, "  ", "    ");
+    }
+}
+
 fn expectations(comparison: &Comparison, out: &mut String, width: usize) {
     if comparison.expects.is_empty() {
         return;
@@ -242,7 +257,7 @@ fn paint(text: &str) -> String {
         ("unavailable:", YELLOW),
         ("excluded:", DIM),
     ];
-    let headings = ["Notes", "Expected", "Not measured", "How it was measured"];
+    let headings = ["Notes", "What to use when", "Expected", "Not measured", "How it was measured"];
     let mut out = String::new();
     for (i, line) in text.lines().enumerate() {
         let mut line = line.to_owned();

@@ -9,6 +9,7 @@ use crate::measure::Comparison;
 use crate::measure::comparison::{Budget, ExpectResult, ExpectVerdict, Hole, Parity, Row, Setup, SpeedUp, State};
 use crate::measure::metric::Metric;
 use crate::measure::ratio::Verdict;
+use crate::measure::recommend::{Aim, Recommendation, recommend};
 use crate::measure::summary::{Figure, Measured, Percentile, PercentileValue};
 use crate::record::{CautionCode, Work};
 
@@ -322,6 +323,61 @@ pub fn notes(comparison: &Comparison) -> Vec<(String, String)> {
     notes
 }
 
+/// What to use when, a line for each aim: the aim, and the cells with their figure.
+pub fn recommendations(comparison: &Comparison) -> Vec<(&'static str, String)> {
+    recommend(comparison).iter().map(|found| (aim(found.aim), recommendation(comparison, found))).collect()
+}
+
+/// What an aim is called.
+pub fn aim(aim: Aim) -> &'static str {
+    match aim {
+        Aim::Decoding => "fastest decoding",
+        Aim::FirstToken => "first token soonest",
+        Aim::Latency => "fastest inference",
+        Aim::Tail => "lowest p95",
+        Aim::Throughput => "most items a second",
+        Aim::Memory => "smallest resident set",
+        Aim::ColdStart => "shortest cold start",
+    }
+}
+
+fn recommendation(comparison: &Comparison, found: &Recommendation) -> String {
+    let label = |place: &usize| format!("`{}`", comparison.rows[*place].label);
+    let value = units::value(found.value, found.metric.unit());
+    let mut text = match &found.rows[..] {
+        [one] => format!("{}, {value}", label(one)),
+        [one, others @ ..] => {
+            let others: Vec<String> = others.iter().map(label).collect();
+            format!("{}, {value}; {} can't be told from it", label(one), others.join(", "))
+        }
+        [] => value,
+    };
+    if let Some((place, times)) = &found.next {
+        let worse = if found.metric.more_is_better() { "has" } else { "needs" };
+        let times = if found.metric.more_is_better() { 1.0 / times } else { *times };
+        text.push_str(&format!("; the next, {}, {worse} {} as much", label(place), units::ratio(times)));
+    }
+    if found.rows.iter().any(|place| comparison.rows[*place].is_suspect()) {
+        text.push_str(" (see its cautions)");
+    }
+    text
+}
+
+/// What the recommendations do not speak of, where there is something.
+pub fn unjudged(comparison: &Comparison) -> Option<String> {
+    let holes: Vec<&str> = comparison
+        .holes()
+        .filter(|(row, _)| !matches!(row.state, State::Excluded(_)))
+        .map(|(row, _)| row.label.as_str())
+        .collect();
+    let what = match &holes[..] {
+        [] => return None,
+        [one] => format!("`{one}`, which was"),
+        some => format!("{} cells that were", some.len()),
+    };
+    Some(format!("Nothing here speaks of {what} not measured."))
+}
+
 /// What a caution means for a figure.
 pub fn meaning(code: CautionCode) -> &'static str {
     match code {
@@ -330,6 +386,12 @@ pub fn meaning(code: CautionCode) -> &'static str {
         CautionCode::Swap => "memory went to disk: times may be far too long",
         CautionCode::NotSteady => "times still moved when measuring began: the median may drift",
         CautionCode::FewSamples => "the interval is wider than was asked for",
+        CautionCode::Trend => {
+            "the machine changed while it was measured (heat, clock): the median is of no steady state"
+        }
+        CautionCode::TwoModes => "the median lies in one of two states: which one is chance",
+        CautionCode::Outliers => "the median bears them, and a user will meet them: look at the percentiles",
+        CautionCode::MixedSessions => "the machine or its load was another one: differences near this size mean little",
         CautionCode::Simulated => "a test engine invents its figures: they mean nothing",
         CautionCode::Emulated => "another processor was emulated: the figure is no property of this machine",
         CautionCode::Fallback => "some work ran elsewhere than asked: the figure is not that device's",

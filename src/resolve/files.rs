@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use pipe_cache::Digest;
 use serde::{Deserialize, Serialize};
 
 /// What lies at a path.
@@ -18,6 +19,11 @@ pub enum FileKind {
 pub trait Files {
     /// The bytes of a file, at most `most` of them and one more.
     fn read(&self, path: &Path, most: usize) -> io::Result<Vec<u8>>;
+
+    /// The digest of what [`Files::read`] gives; `None` where a file can't be read. Who knows it need not read.
+    fn digest(&self, path: &Path, most: usize) -> Option<Digest> {
+        self.read(path, most).ok().map(|bytes| Digest::of(&bytes))
+    }
 
     /// What lies at a path, links followed.
     fn kind(&self, path: &Path) -> FileKind;
@@ -36,6 +42,11 @@ impl Disk {
     /// Relative paths are read from `folder`, which is absolute.
     pub fn new(folder: PathBuf) -> Disk {
         Disk { folder }
+    }
+
+    /// Where a path lies, by its text.
+    pub fn absolute(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
     }
 }
 

@@ -8,14 +8,16 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::witness::{Testimony, Witness};
+pub use super::witness::Testimony;
+
+use super::witness::Witness;
 use super::{Facts, Files, Options, load};
 use crate::diag::Diagnostics;
 use crate::pipeline::Pipeline;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Kept<P> {
     testimony: Testimony,
     pipeline: P,
@@ -26,30 +28,42 @@ pub fn question(path: &Path, options: &Options, files: &dyn Files, facts: &Facts
     format!("{build}\n{path:?}\n{:?}\n{options:?}\n{facts:?}", files.real(path))
 }
 
-/// Reads the pipeline at `path` as [`load`] does, and gives it as bytes too. There are none where anything was
-/// found, warnings included: those are to be said every time.
+/// A pipeline, and what resolving it saw of the disk.
+#[derive(Debug)]
+pub struct Known {
+    pub pipeline: Pipeline,
+    /// None where anything was found, warnings included: those are to be said every time.
+    pub testimony: Option<Testimony>,
+}
+
+/// Reads the pipeline at `path` as [`load`] does, and gives it as bytes too, where there is testimony.
 pub fn load_and_keep(
     path: &Path,
     options: &Options,
     files: &dyn Files,
     facts: &Facts,
-) -> (Option<Pipeline>, Diagnostics, Option<Vec<u8>>) {
+) -> (Option<Known>, Diagnostics, Option<Vec<u8>>) {
     let witness = Witness::new(files);
     let (pipeline, found) = load(path, options, &witness, facts);
-    let kept = pipeline.as_ref().filter(|_| found.is_empty()).and_then(|pipeline| {
-        // A path that is not UTF-8 can't be written down; such a pipeline is read anew each time.
-        postcard::to_stdvec(&Kept { testimony: witness.testimony(), pipeline }).ok()
-    });
-    (pipeline, found, kept)
+    let Some(pipeline) = pipeline else { return (None, found, None) };
+    if !found.is_empty() {
+        return (Some(Known { pipeline, testimony: None }), found, None);
+    }
+    let kept = Kept { testimony: witness.testimony(), pipeline: &pipeline };
+    // A path that is not UTF-8 can't be written down; such a pipeline is read anew each time.
+    let bytes = postcard::to_stdvec(&kept).ok();
+    let testimony = Some(kept.testimony);
+    (Some(Known { pipeline, testimony }), found, bytes)
 }
 
 /// The pipeline that was kept, where the files still say the same.
-pub fn recall(kept: &[u8], files: &dyn Files) -> Option<Pipeline> {
+pub fn recall(kept: &[u8], files: &dyn Files) -> Option<Known> {
     let (testimony, rest): (Testimony, &[u8]) = postcard::take_from_bytes(kept).ok()?;
     if !testimony.holds(files) {
         return None;
     }
-    postcard::from_bytes(rest).ok()
+    let pipeline = postcard::from_bytes(rest).ok()?;
+    Some(Known { pipeline, testimony: Some(testimony) })
 }
 
 #[cfg(test)]
@@ -85,15 +99,15 @@ recipe "greet" { param "text" type="string"; step "it" { run "echo" (param)"text
 
     fn kept() -> (Pipeline, Vec<u8>) {
         let (pipeline, found, kept) = load_and_keep(Path::new("p.kdl"), &Options::default(), &files(), &facts());
-        let pipeline = pipeline.unwrap_or_else(|| panic!("{}", found.render(false, 100)));
-        (pipeline, kept.expect("nothing was found, so it is kept"))
+        let known = pipeline.unwrap_or_else(|| panic!("{}", found.render(false, 100)));
+        (known.pipeline, kept.expect("nothing was found, so it is kept"))
     }
 
     #[test]
     fn what_is_recalled_is_what_was_resolved() {
         let (pipeline, kept) = kept();
         let recalled = recall(&kept, &files()).expect("nothing changed");
-        assert_eq!(format!("{recalled:?}"), format!("{pipeline:?}"));
+        assert_eq!(format!("{:?}", recalled.pipeline), format!("{pipeline:?}"));
     }
 
     #[test]

@@ -36,11 +36,19 @@ impl Testimony {
     pub fn holds(&self, files: &dyn Files) -> bool {
         self.0.iter().all(|(question, answer)| ask(files, question) == *answer)
     }
+
+    /// Every file that was read, as far as it could be.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().filter_map(|(question, answer)| match (question, answer) {
+            (Question::Read(path, _), Answer::Read(Some(_))) => Some(path.as_path()),
+            _ => None,
+        })
+    }
 }
 
 fn ask(files: &dyn Files, question: &Question) -> Answer {
     match question {
-        Question::Read(path, most) => Answer::Read(digest(&files.read(path, *most))),
+        Question::Read(path, most) => Answer::Read(files.digest(path, *most).map(|digest| *digest.as_bytes())),
         Question::Kind(path) => Answer::Kind(files.kind(path)),
         Question::Real(path) => Answer::Real(files.real(path)),
     }

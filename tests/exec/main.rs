@@ -10,3 +10,4 @@ mod bed;
 mod container;
 mod process;
 mod sandbox;
+mod supervisors;

@@ -119,8 +119,7 @@ impl Runtime {
         if spec.cpus == 0 || spec.cpus > has {
             return Err(RuntimeError::TooFewCpus { has, wanted: spec.cpus });
         }
-        let log = Log::create(&spec.log, Redactor::default())
-            .map_err(|source| RuntimeError::File { path: spec.log.clone(), source })?;
+        let log = Log::create(&spec.log, Redactor::default());
         // Watched before it exists, or the end of a short life would be missed.
         let name = spec.owner.name();
         let events = tokio::spawn(watch(self.docker.clone(), name.clone()));

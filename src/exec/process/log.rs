@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -19,7 +19,9 @@ const TAIL: usize = 1 << 20;
 /// A log that is being written.
 #[derive(Debug)]
 pub struct Log {
-    file: File,
+    path: PathBuf,
+    /// Made with the first byte.
+    file: Option<File>,
     head: u64,
     head_limit: u64,
     tail: VecDeque<u8>,
@@ -29,34 +31,53 @@ pub struct Log {
 }
 
 impl Log {
-    /// Makes the file, empty; what `redactor` knows is never written to it.
-    pub fn create(path: &Path, redactor: Redactor) -> io::Result<Log> {
-        Ok(Log::with_limits(File::create(path)?, HEAD, TAIL, redactor))
+    /// A log at this path; there is no file before there is something to write. What `redactor` knows never is.
+    pub fn create(path: &Path, redactor: Redactor) -> Log {
+        Log::with_limits(path, HEAD, TAIL, redactor)
     }
 
-    fn with_limits(file: File, head_limit: u64, tail_limit: usize, redactor: Redactor) -> Log {
+    fn with_limits(path: &Path, head_limit: u64, tail_limit: usize, redactor: Redactor) -> Log {
         let hidden = Stream::new(redactor);
-        Log { file, head: 0, head_limit, tail: VecDeque::new(), tail_limit, left_out: 0, hidden }
+        Log {
+            path: path.to_owned(),
+            file: None,
+            head: 0,
+            head_limit,
+            tail: VecDeque::new(),
+            tail_limit,
+            left_out: 0,
+            hidden,
+        }
     }
 
-    /// Takes all that `source` gives until its end.
-    pub async fn fill(mut self, mut source: impl AsyncRead + Unpin) -> io::Result<()> {
+    /// Takes all that `source` gives until its end; true where that was anything.
+    pub async fn fill(mut self, mut source: impl AsyncRead + Unpin) -> io::Result<bool> {
         let mut bytes = vec![0; 64 << 10];
         loop {
             match source.read(&mut bytes).await? {
                 0 => return self.finish(),
-                count => {
-                    let shown = self.hidden.push(&bytes[..count]);
-                    self.take(&shown)?;
-                }
+                count => self.take(&bytes[..count])?,
             }
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Takes what was printed next.
+    pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let shown = self.hidden.push(bytes);
+        self.write(&shown)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let room = usize::try_from(self.head_limit - self.head).unwrap_or(usize::MAX).min(bytes.len());
         let (head, tail) = bytes.split_at(room);
-        self.file.write_all(head)?;
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::create(&self.path)?),
+        };
+        file.write_all(head)?;
         self.head += head.len() as u64;
         self.tail.extend(tail);
         let over = self.tail.len().saturating_sub(self.tail_limit);
@@ -65,15 +86,18 @@ impl Log {
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    /// Writes what was held back; true where there is anything in the log.
+    pub fn finish(mut self) -> io::Result<bool> {
         let rest = self.hidden.finish();
-        self.take(&rest)?;
+        self.write(&rest)?;
+        let Some(mut file) = self.file else { return Ok(false) };
         if self.left_out > 0 {
-            writeln!(self.file, "\n[pipe: {} bytes were left out here]", self.left_out)?;
+            writeln!(file, "\n[pipe: {} bytes were left out here]", self.left_out)?;
         }
         let (front, back) = self.tail.as_slices();
-        self.file.write_all(front)?;
-        self.file.write_all(back)
+        file.write_all(front)?;
+        file.write_all(back)?;
+        Ok(true)
     }
 }
 
@@ -106,10 +130,7 @@ mod tests {
     async fn kept(input: &[u8], head: u64, tail: usize) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        Log::with_limits(File::create(&path).unwrap(), head, tail, Redactor::new([b"hunter22".as_slice()]))
-            .fill(input)
-            .await
-            .unwrap();
+        Log::with_limits(&path, head, tail, Redactor::new([b"hunter22".as_slice()])).fill(input).await.unwrap();
         std::fs::read(&path).unwrap()
     }
 

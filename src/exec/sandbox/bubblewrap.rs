@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::{NETWORK_FILES, PROCESSOR_FILES, STRICT_SECRETS, STRICT_WORKDIR, SYSTEM_FILES, SYSTEM_FOLDERS};
 use crate::exec::process::ProcessSpec;
-use crate::exec::supervisor::stage::is_loader_variable;
+use crate::exec::supervisor::confine::is_loader_variable;
 
 /// The program `bwrap`, and what its version can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,8 @@ impl Bubblewrap {
         }
         // After the tools, so that nothing can cover the working folder and its inputs.
         line.bind("--bind", &spec.workdir, Path::new(STRICT_WORKDIR));
+        // Small inputs lie in it; larger ones are bound over their places below.
+        line.bind("--ro-bind", &spec.workdir.join("in"), &Path::new(STRICT_WORKDIR).join("in"));
         if let Some(secrets) = &spec.secrets {
             line.bind("--ro-bind", &secrets.folder, Path::new(STRICT_SECRETS));
         }

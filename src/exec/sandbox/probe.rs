@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Bubblewrap;
 use crate::exec::process::{self, Cancel, Launcher, ProcessSpec, Status};
-use crate::exec::supervisor::stage;
+use crate::exec::supervisor::confine;
 use crate::record::Sandbox;
 
 /// The strictest level that works, with the sentence that says why.
@@ -70,7 +70,7 @@ async fn try_fs(exe: &Path, scratch: &Path) -> Result<&'static str, String> {
     let how = if cfg!(target_os = "macos") {
         "`sandbox-exec`"
     } else {
-        stage::landlock_works().map_err(|error| format!("no Landlock: {error}"))?;
+        confine::landlock_works().map_err(|error| format!("no Landlock: {error}"))?;
         "Landlock"
     };
     try_level(exe, Sandbox::Fs, None, scratch).await?;
@@ -82,7 +82,7 @@ async fn try_level(exe: &Path, sandbox: Sandbox, bubblewrap: Option<Bubblewrap>,
         .prefix("probe-")
         .tempdir_in(scratch)
         .map_err(|error| format!("no folder could be made in `{}`: {error}", scratch.display()))?;
-    let launcher = Launcher { exe: exe.to_owned(), bubblewrap };
+    let launcher = Launcher::new(exe.to_owned(), bubblewrap);
     let log = folder.path().join("log");
     let spec = ProcessSpec {
         timeout: Some(Duration::from_secs(10)),

@@ -27,7 +27,7 @@ fn strict_shows_only_what_was_declared() {
     for part in [
         "--unshare-all --unshare-user --disable-userns --die-with-parent --new-session --cap-drop ALL",
         "--ro-bind /opt/py /opt/py",
-        "--bind /w /pipe --ro-bind /store/abc /pipe/in/model",
+        "--bind /w /pipe --ro-bind /w/in /pipe/in --ro-bind /store/abc /pipe/in/model",
         "--setenv LD_LIBRARY_PATH /x -- /opt/py/bin/python3 in/run.py",
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");

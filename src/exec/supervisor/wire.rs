@@ -1,25 +1,26 @@
-//! What `pipe` and its supervisor say to each other: one JSON object a line, over a socket pair.
+//! What `pipe` and its supervisor say to each other, over a socket pair: a length of four bytes, and so many bytes of
+//! postcard. Both ends are always the same program, so the form has no version.
 //!
-//! The three descriptors that become the child's stdin, stdout and stderr travel beside the [`Order::Start`]
-//! that they belong to, as ancillary data of one byte (a blank, which JSON ignores), so that one supervisor
-//! can be given one child after another. This module knows no sandbox and no step.
+//! A child prints into the supervisor's own stderr. Where somebody talks with a child, the two descriptors that become
+//! its stdin and stdout travel beside the [`Order::Start`] that they belong to, as ancillary data of its first byte, so
+//! that one supervisor can be given one child after another. This module knows no sandbox and no step.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// What `pipe` asks of its supervisor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "order", rename_all = "kebab-case")]
 pub enum Order {
     /// Starts the child.
     Start(Box<Start>),
@@ -39,6 +40,17 @@ pub struct Start {
     /// Memory that all processes of the child may hold together, by their private pages.
     pub memory: Option<u64>,
     pub secrets: Option<Secrets>,
+    pub streams: Streams,
+}
+
+/// What the child's stdin and stdout are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Streams {
+    /// Nothing to read, and the log.
+    Log,
+    /// The two descriptors that come with the order. That the child runs is told at once, and nobody looks at its
+    /// memory meanwhile, since that would disturb what it measures.
+    Sent,
 }
 
 /// Files that hold secrets: written into a folder before the child starts, and removed with it when all of the
@@ -59,7 +71,6 @@ impl std::fmt::Debug for Secrets {
 
 /// What the supervisor itself does to hold the child in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "confine", rename_all = "kebab-case")]
 pub enum Confine {
     /// Nothing more than dying with the supervisor.
     Off,
@@ -83,10 +94,9 @@ pub struct Rules {
 
 /// What the supervisor tells.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "notice", rename_all = "kebab-case")]
 pub enum Notice {
-    /// The child runs, in a process group of its own with this number.
-    Started { pid: i32 },
+    /// The child runs; told of those with [`Streams::Sent`] alone.
+    Started,
     /// The child could not be started.
     Refused { message: String },
     /// The child and all its descendants are gone.
@@ -102,20 +112,51 @@ pub struct Ended {
     pub wall_ns: u64,
     pub user_ns: u64,
     pub system_ns: u64,
+    /// The largest peak resident set of one process.
     pub peak_resident: u64,
+    /// The most that all processes held together whenever they were looked at; `None` where they never were.
+    pub peak_tree: Option<u64>,
     /// The child was killed because its processes held more than [`Start::memory`].
     pub over_memory: bool,
+    /// Some process could not be ended. This supervisor is of no more use.
+    pub survived: bool,
 }
 
-/// Sends the descriptors of the next [`Order::Start`].
-pub fn send_descriptors(socket: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+/// The most bytes of one message: arguments and environment of a process are limited to less.
+const MOST: usize = 64 << 20;
+
+/// A message as it travels.
+pub fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = postcard::to_extend(message, vec![0; 4]).map_err(io::Error::other)?;
+    let length = bytes.len() - 4;
+    if length > MOST {
+        return Err(io::Error::other("an order is longer than any process could take"));
+    }
+    bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(bytes)
+}
+
+/// Takes the first whole message off `bytes`.
+pub fn decode<T: DeserializeOwned>(bytes: &mut Vec<u8>) -> io::Result<Option<T>> {
+    let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > MOST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message of an impossible length"));
+    }
+    let Some(message) = rest.get(..length) else { return Ok(None) };
+    let message = postcard::from_bytes(message).map_err(io::Error::other)?;
+    bytes.drain(..4 + length);
+    Ok(Some(message))
+}
+
+/// Sends the beginning of a message, with the descriptors that belong to it; gives back how many bytes went.
+pub fn send_with(socket: impl AsFd, bytes: &[u8], descriptors: [BorrowedFd<'_>; 2]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::Error::other("no room for three descriptors"));
+        return Err(io::Error::other("no room for two descriptors"));
     }
-    rustix::net::sendmsg(socket, &[IoSlice::new(b" ")], &mut ancillary, SendFlags::empty())?;
-    Ok(())
+    Ok(rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::empty())?)
 }
 
 /// Orders and descriptors as they arrive.
@@ -128,7 +169,7 @@ pub struct Inbox {
 impl Inbox {
     /// Reads what is there; `false` where the other side is gone.
     pub fn fill(&mut self, socket: &UnixStream) -> io::Result<bool> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [0; 16 << 10];
         let received = rustix::io::retry_on_intr(|| {
@@ -145,17 +186,13 @@ impl Inbox {
 
     /// The next whole order.
     pub fn next_order(&mut self) -> io::Result<Option<Order>> {
-        let Some(end) = self.bytes.iter().position(|&byte| byte == b'\n') else {
-            return Ok(None);
-        };
-        let line: Vec<u8> = self.bytes.drain(..=end).collect();
-        Ok(Some(serde_json::from_slice(&line)?))
+        decode(&mut self.bytes)
     }
 
     /// The descriptors of the order that [`Inbox::next_order`] just gave.
-    pub fn take_descriptors(&mut self) -> io::Result<[OwnedFd; 3]> {
+    pub fn take_descriptors(&mut self) -> io::Result<[OwnedFd; 2]> {
         let mut next = || self.descriptors.pop_front().ok_or_else(|| io::Error::other("a descriptor is missing"));
-        Ok([next()?, next()?, next()?])
+        Ok([next()?, next()?])
     }
 }
 
@@ -163,7 +200,6 @@ impl Inbox {
 mod tests {
     use super::*;
     use std::io::Write;
-    use std::os::fd::AsFd;
 
     #[test]
     fn an_order_arrives_with_its_descriptors() {
@@ -177,10 +213,11 @@ mod tests {
             confine: Confine::Landlock(Rules { read: vec!["/usr".into()], ..Rules::default() }),
             memory: Some(1),
             secrets: Some(Secrets { folder: "/x".into(), files: vec![("A".into(), b"\xff".to_vec())] }),
+            streams: Streams::Sent,
         }));
-        send_descriptors(&near, [null.as_fd(), null.as_fd(), null.as_fd()]).unwrap();
-        near.write_all(&serde_json::to_vec(&order).unwrap()).unwrap();
-        near.write_all(b"\n").unwrap();
+        let bytes = encode(&order).unwrap();
+        let sent = send_with(&near, &bytes, [null.as_fd(), null.as_fd()]).unwrap();
+        near.write_all(&bytes[sent..]).unwrap();
         let mut inbox = Inbox::default();
         let arrived = loop {
             assert!(inbox.fill(&far).unwrap());

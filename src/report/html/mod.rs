@@ -43,6 +43,7 @@ pub fn render(comparison: &Comparison, view: Option<&GraphView>) -> String {
                 main {
                     (answer(comparison))
                     (table::matrix(comparison))
+                    (recommendations(comparison))
                     (expectations(comparison))
                     (notes(comparison))
                     @if measured {
@@ -104,6 +105,19 @@ fn answer(comparison: &Comparison) -> Markup {
             }
             @if wrong > 0 { p.bad { (wrong) @if wrong == 1 { " cell is" } @else { " cells are" } " wrong: fast or not, the outputs are not the reference's." } }
             @if failed > 0 { p.bad { (failed) @if failed == 1 { " expectation" } @else { " expectations" } " failed." } }
+        }
+    }
+}
+
+fn recommendations(comparison: &Comparison) -> Markup {
+    let lines = words::recommendations(comparison);
+    html! {
+        @if !lines.is_empty() {
+            section id="use" {
+                h2 { "What to use when" }
+                dl { @for (aim, line) in lines { dt { (aim) } dd { (ticked(&line)) } } }
+                @if let Some(line) = words::unjudged(comparison) { p.soft { (ticked(&line)) } }
+            }
         }
     }
 }

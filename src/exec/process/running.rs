@@ -1,0 +1,250 @@
+//! A child under its supervisor: the order, its log while it runs, and the supervisor's word on how it ended.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+
+use super::log::Log;
+use super::redact::Redactor;
+use super::supervisors::{Process, Supervisor, Supervisors};
+use super::{Cancel, Exit, Launcher, ProcessError, ProcessSpec, Status};
+use crate::exec::sandbox;
+use crate::exec::supervisor::wire::{self, Ended, Notice, Order, Streams};
+use crate::record::StepUsage;
+
+/// How long a program has to end by itself once it was asked to.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long the supervisor has to tell the end after that, before it is itself killed.
+const SUPERVISOR_LIMIT: Duration = Duration::from_secs(6);
+
+/// A child that runs. Dropping this ends it.
+#[derive(Debug)]
+pub struct Running {
+    talk: Talk,
+    log: JoinHandle<io::Result<(OwnedFd, bool)>>,
+    /// Tells the log that nothing more will come.
+    over: Cancel,
+    log_path: PathBuf,
+    deadline: Option<tokio::time::Instant>,
+    supervisors: Supervisors,
+}
+
+impl Running {
+    /// Starts the program; `streams` become its stdin and stdout where somebody is to talk with it.
+    pub async fn start(
+        launcher: &Launcher,
+        spec: ProcessSpec,
+        streams: Option<[OwnedFd; 2]>,
+    ) -> Result<Running, ProcessError> {
+        let failed = |source| unusable(launcher, source);
+        sandbox::prepare(&spec)?;
+        let mut start = sandbox::plan(&spec, launcher.bubblewrap.as_ref())?;
+        let talked = streams.is_some();
+        start.streams = if talked { Streams::Sent } else { Streams::Log };
+        let hidden = spec.secrets.iter().flat_map(|secrets| &secrets.files).map(|(_, value)| value.as_slice());
+        let log = Log::create(&spec.log, Redactor::new(hidden));
+
+        let Supervisor { socket, log: reader, process } = launcher.supervisors.take(&launcher.exe).map_err(failed)?;
+        let socket = UnixStream::from_std(socket).map_err(failed)?;
+        let reader = pipe::Receiver::from_owned_fd_unchecked(reader).map_err(failed)?;
+        let mut talk = Talk { socket, process, received: Vec::new(), exe: launcher.exe.clone(), program: spec.program };
+        let over = Cancel::new();
+        let log = tokio::spawn(follow(log, reader, over.clone()));
+        talk.order(&Order::Start(Box::new(start)), streams).await?;
+        if talked {
+            match talk.notice().await? {
+                Some(Notice::Started) => {}
+                Some(Notice::Refused { message }) => return Err(ProcessError::Start { message }),
+                Some(Notice::Ended(_)) | None => return Err(talk.lost()),
+            }
+        }
+        Ok(Running {
+            talk,
+            log,
+            over,
+            log_path: spec.log,
+            deadline: spec.timeout.map(|timeout| tokio::time::Instant::now() + timeout),
+            supervisors: launcher.supervisors.clone(),
+        })
+    }
+
+    /// Waits for the end, and brings it about at the time limit or where `cancel` asks for it.
+    pub async fn wait(mut self, cancel: &Cancel) -> Result<Exit, ProcessError> {
+        let mut stopped = None;
+        let ended = loop {
+            let deadline = self.deadline.filter(|_| stopped.is_none());
+            let cancelled = async {
+                match stopped {
+                    None => cancel.cancelled().await,
+                    Some(_) => tokio::time::sleep(GRACE + SUPERVISOR_LIMIT).await,
+                }
+            };
+            let asked = tokio::select! {
+                biased;
+                notice = self.talk.notice() => match notice? {
+                    Some(Notice::Ended(ended)) => break ended,
+                    Some(Notice::Refused { message }) => {
+                        self.finish().await?;
+                        return Err(ProcessError::Start { message });
+                    }
+                    Some(Notice::Started) => continue,
+                    None => return Err(self.talk.lost()),
+                },
+                () = cancelled => Status::Cancelled,
+                () = until(deadline) => Status::TimedOut,
+            };
+            if stopped.is_some() {
+                return Err(self.talk.lost());
+            }
+            stopped = Some(asked);
+            let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(0);
+            // A supervisor that is gone is noticed by the next reading.
+            let _ = self.talk.order(&Order::Stop { grace_ms }, None).await;
+        };
+        if ended.survived {
+            return Err(ProcessError::Survived { program: self.talk.program.clone() });
+        }
+        let printed = self.finish().await?;
+        Ok(Exit { status: status(&ended, stopped), usage: usage(&ended), printed })
+    }
+
+    /// Finishes the log; true where it has anything in it. The supervisor is free for the next child.
+    async fn finish(self) -> Result<bool, ProcessError> {
+        self.over.cancel();
+        let written = match self.log.await {
+            Ok(written) => written,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        let (log, printed) = written.map_err(|source| ProcessError::Log { path: self.log_path, source })?;
+        let Talk { socket, process, .. } = self.talk;
+        if let Ok(socket) = socket.into_std() {
+            self.supervisors.keep(Supervisor { socket, log, process });
+        }
+        Ok(printed)
+    }
+}
+
+/// Writes what a child prints until it is `over`; true where it printed anything.
+async fn follow(mut log: Log, reader: pipe::Receiver, over: Cancel) -> io::Result<(OwnedFd, bool)> {
+    // Most children print nothing, and need no room.
+    let mut bytes = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            ready = reader.readable() => ready?,
+            () = over.cancelled() => break,
+        }
+        bytes.resize(64 << 10, 0);
+        match reader.try_read(&mut bytes) {
+            // It ends with the supervisor; whoever waits for the child hears of that.
+            Ok(0) => break,
+            Ok(count) => log.take(&bytes[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // All who could print are gone. The system itself is asked for the rest: what the runtime knows may be out of date.
+    let reader = reader.into_nonblocking_fd()?;
+    loop {
+        let mut rest = [0; 4 << 10];
+        match rustix::io::read(&reader, &mut rest) {
+            Ok(0) | Err(rustix::io::Errno::AGAIN) => break,
+            Ok(count) => log.take(&rest[..count])?,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((reader, log.finish()?))
+}
+
+/// The talk with a supervisor that has a child. Dropping it closes the socket, and the supervisor ends.
+#[derive(Debug)]
+struct Talk {
+    socket: UnixStream,
+    process: Process,
+    received: Vec<u8>,
+    exe: PathBuf,
+    program: PathBuf,
+}
+
+impl Talk {
+    /// Sends an order, with the descriptors that belong to it.
+    async fn order(&mut self, order: &Order, descriptors: Option<[OwnedFd; 2]>) -> Result<(), ProcessError> {
+        let sent = async {
+            let bytes = wire::encode(order)?;
+            let mut sent = 0;
+            if let Some([stdin, stdout]) = &descriptors {
+                let given = [stdin.as_fd(), stdout.as_fd()];
+                let send = || wire::send_with(&self.socket, &bytes, given);
+                sent = self.socket.async_io(Interest::WRITABLE, send).await?;
+            }
+            self.socket.write_all(&bytes[sent..]).await
+        };
+        sent.await.map_err(|error| self.failed(error))
+    }
+
+    /// What the supervisor says next; `None` where it is gone. Nothing is lost if this is not waited for to the end.
+    async fn notice(&mut self) -> Result<Option<Notice>, ProcessError> {
+        loop {
+            if let Some(notice) = wire::decode(&mut self.received).map_err(|error| self.failed(error))? {
+                return Ok(Some(notice));
+            }
+            let mut bytes = [0; 4 << 10];
+            match self.socket.read(&mut bytes).await {
+                Ok(0) => return Ok(None),
+                // A supervisor that is killed while orders are unread resets the connection.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(self.failed(error)),
+                Ok(count) => self.received.extend_from_slice(&bytes[..count]),
+            }
+        }
+    }
+
+    /// Ends the group of a child whose supervisor does not answer.
+    fn lost(&mut self) -> ProcessError {
+        self.process.kill();
+        ProcessError::Lost { program: self.program.clone() }
+    }
+
+    fn failed(&self, source: io::Error) -> ProcessError {
+        ProcessError::Supervisor { exe: self.exe.clone(), source }
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn status(ended: &Ended, stopped: Option<Status>) -> Status {
+    match (ended.over_memory, stopped, ended.signal, ended.code) {
+        (true, ..) => Status::OverMemory,
+        // What ended well in the same moment has ended well.
+        (_, Some(asked), _, code) if code != Some(0) => asked,
+        (_, _, Some(signal), _) => Status::Signal(signal),
+        (_, _, None, code) => Status::Code(code.unwrap_or(-1)),
+    }
+}
+
+fn usage(ended: &Ended) -> StepUsage {
+    StepUsage {
+        wall_ns: ended.wall_ns,
+        user_ns: ended.user_ns,
+        system_ns: ended.system_ns,
+        peak_resident: Some(ended.peak_resident),
+        peak_tree: ended.peak_tree,
+    }
+}
+
+/// A supervisor that can't be started or spoken to.
+pub fn unusable(launcher: &Launcher, source: io::Error) -> ProcessError {
+    ProcessError::Supervisor { exe: launcher.exe.clone(), source }
+}

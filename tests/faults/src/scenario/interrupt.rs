@@ -1,0 +1,123 @@
+//! Signals at random times, to `pipe` alone, while steps run that don't want to end: they ignore what is polite, leave
+//! their session, and have children that nobody waits for. Two seconds later nothing may be left.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::checker::{self, Ended};
+use crate::leftovers;
+use crate::place::Place;
+use crate::random::Random;
+use crate::sweep::{Asked, Tally, sweep};
+use crate::verdict::{Bad, Rule};
+
+/// The steps take this long if nobody stops them, which somebody always does.
+const STUBBORN: &str = r##"
+pipeline "stubborn"
+step "polite" {
+    run "sh" "-c" "sleep 30; echo > out/x"
+    tools "sleep"
+    output "x"
+}
+step "deaf" {
+    run "sh" "-c" "trap '' INT TERM HUP; sleep 30 & sleep 31; sleep 32; echo > out/x"
+    tools "sleep"
+    output "x"
+}
+step "session" {
+    run "sh" "-c" "trap '' TERM; setsid sleep 33 & setsid setsid sh -c 'trap \"\" TERM INT HUP; sleep 34; sleep 35' & sleep 36; echo > out/x"
+    tools "sleep" "setsid"
+    output "x"
+}
+step "orphans" {
+    run "sh" "-c" "(setsid sh -c '(sleep 37 &) ; (sleep 38 &)' &) ; sleep 39; echo > out/x"
+    tools "sleep" "setsid"
+    output "x"
+}
+step "quick" {
+    run "sh" "-c" "echo quick > out/x"
+    output "x"
+}
+"##;
+
+const QUICK: &str =
+    "pipeline \"stubborn\"\nstep \"quick\" {\n    run \"sh\" \"-c\" \"echo quick > out/x\"\n    output \"x\"\n}\n";
+
+/// What is sent, one after the other.
+const SIGNALS: [&[Signal]; 6] = [
+    &[Signal::INT],
+    &[Signal::TERM],
+    &[Signal::HUP],
+    &[Signal::INT, Signal::INT],
+    &[Signal::TERM, Signal::KILL],
+    &[Signal::KILL],
+];
+
+/// Interrupts.
+pub fn run(asked: &Asked) -> Result<Tally, String> {
+    let strict = super::syscalls::has("bwrap");
+    let (interrupted, slowest) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let mut tally = sweep("interrupt", asked, asked.size(500, 50), |index| {
+        let mut random = Random::of_case(asked.seed, index);
+        let mut place = Place::new(asked, &format!("interrupt-{index}"))?;
+        place.sandbox = if strict && index % 2 == 1 { "strict" } else { "off" };
+        let file = place.root().join("stubborn.kdl");
+        std::fs::write(&file, STUBBORN).map_err(|error| error.to_string())?;
+        let signals = *random.pick(&SIGNALS);
+        let at = Duration::from_micros(random.next() % 700_000);
+        let file = file.to_string_lossy().into_owned();
+        let words = ["run", &file, "--sandbox", place.sandbox, "--color", "never", "--jobs", "8"];
+        let mut running = place.start("stopped", &mut place.command(&words))?;
+        std::thread::sleep(at);
+        interrupted.fetch_add(usize::from(!running.is_over()), Ordering::Relaxed);
+        for (n, signal) in signals.iter().enumerate() {
+            if n > 0 {
+                std::thread::sleep(Duration::from_micros(random.next() % 150_000));
+            }
+            running.signal(*signal);
+        }
+        let began = std::time::Instant::now();
+        let ended = running.wait(Duration::from_secs(20))?;
+        let rest = Duration::from_secs(2).saturating_sub(began.elapsed()).max(Duration::from_millis(50));
+        let mut bad = leftovers::wait(&place.mark(), rest);
+        slowest.fetch_max(began.elapsed().as_millis() as usize, Ordering::Relaxed);
+        bad.extend(said(&ended, signals));
+        bad.extend(place.sound()?);
+        // The next run needs nothing done first.
+        std::fs::write(&file, QUICK).map_err(|error| error.to_string())?;
+        let next = place.pipe("next", &words)?;
+        bad.extend(checker::words(&next));
+        if next.code != Some(0) {
+            bad.push(Bad::new(Rule::NextRun, format!("the next run ends with {:?}", next.code)));
+        }
+        bad.extend(checker::scratch(&place.store));
+        bad.extend(leftovers::wait(&place.mark(), Duration::from_secs(2)));
+        let what = format!("{signals:?} to `pipe` after {:.1} ms, sandbox {}", at.as_secs_f64() * 1e3, place.sandbox);
+        Ok(vec![(what, bad)])
+    });
+    let (interrupted, slowest) = (interrupted.into_inner(), slowest.into_inner());
+    tally.notes.push(format!("{interrupted} signals met a live run; after at most {slowest} ms nothing was left"));
+    Ok(tally)
+}
+
+/// Who is asked to end says so, with the code that is documented.
+fn said(ended: &Ended, signals: &[Signal]) -> Vec<Bad> {
+    let mut bad = Vec::new();
+    if signals.len() == 1 && signals[0] != Signal::KILL {
+        // Before it listens, a signal ends it as it ends any program.
+        let early = ended.signal == Some(signals[0].as_raw());
+        if !early {
+            bad.extend(checker::words(ended));
+        }
+        if !early && ended.code != Some(130) {
+            let words = checker::indented(&ended.err);
+            bad.push(Bad::new(Rule::Words, format!("exit code {:?}, not 130\n{words}", ended.code)));
+        }
+    }
+    if ended.hung {
+        bad.push(Bad::new(Rule::Left, "it did not end by itself"));
+    }
+    bad
+}
