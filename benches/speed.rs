@@ -14,7 +14,7 @@
 )]
 
 mod layered;
-mod usage;
+mod used;
 
 use std::env;
 use std::fs;
@@ -23,7 +23,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use layered::Layered;
-use usage::{Used, used};
+use used::{Used, used};
 
 const ROUNDS: usize = 7;
 const MIB: f64 = 1048576.0;
