@@ -14,6 +14,8 @@
 //! supervisor run one child after another.
 
 pub mod family;
+#[cfg(target_os = "linux")]
+mod filter;
 pub mod guard;
 pub mod held;
 mod reap;
@@ -126,10 +128,15 @@ struct Child {
 
 #[expect(clippy::disallowed_methods, reason = "this is the supervisor, the one place where steps' processes start")]
 fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
+    // Held open until the child has it.
+    #[cfg(target_os = "linux")]
+    let filter = namespaced(start).map_err(|error| error.to_string())?;
     let mut command = match &start.confine {
         Confine::Namespaces => {
             let mut command = Command::new(&start.program);
             command.env_clear().envs(&start.env);
+            #[cfg(target_os = "linux")]
+            command.args(filter.iter().flat_map(|file| ["--seccomp".to_owned(), file.as_raw_fd().to_string()]));
             command
         }
         confine @ (Confine::Off | Confine::Landlock(_)) => staged(start, confine)?,
@@ -153,6 +160,13 @@ fn spawn(start: &Start, descriptors: [OwnedFd; 3]) -> Result<Child, String> {
         ending: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
             .map_err(|error| format!("the process could not be watched: {error}"))?,
     })
+}
+
+/// The filter of system calls for a child in namespaces; other children put theirs on themselves.
+#[cfg(target_os = "linux")]
+fn namespaced(start: &Start) -> Result<Option<std::fs::File>, filter::FilterError> {
+    let shape = filter::Shape { namespaces: true, network: start.network };
+    (start.confine == Confine::Namespaces).then(|| filter::inherited(shape)).transpose()
 }
 
 /// The same executable again, as the stage that becomes the program.

@@ -37,6 +37,9 @@ pub enum StageError {
     Tie(std::io::Error),
     #[error("Landlock could not be put on: {0}; see `pipe doctor`, or pass `--sandbox off`")]
     Confine(String),
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Filter(#[from] super::filter::FilterError),
     #[error("`{program}` could not be started: {source}")]
     Exec { program: PathBuf, source: std::io::Error },
 }
@@ -50,7 +53,11 @@ pub fn enter(mut args: impl Iterator<Item = OsString>) -> Result<Infallible, Sta
     tie().map_err(|error| StageError::Tie(error.into()))?;
     match &stage.confine {
         Confine::Off | Confine::Namespaces => {}
-        Confine::Landlock(rules) => restrict(rules).map_err(StageError::Confine)?,
+        Confine::Landlock(rules) => {
+            disown().map_err(|error| StageError::Tie(error.into()))?;
+            restrict(rules).map_err(StageError::Confine)?;
+            filter(rules.network)?;
+        }
     }
     let source = Command::new(&stage.program).args(args).envs(&stage.loader_env).exec();
     Err(StageError::Exec { program: stage.program, source })
@@ -65,6 +72,40 @@ fn tie() -> rustix::io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn tie() -> rustix::io::Result<()> {
+    Ok(())
+}
+
+/// Gives up what root may do beyond its own files, for good: Landlock knows files and ports, and nothing of the clock,
+/// of modules or of devices.
+#[cfg(target_os = "linux")]
+fn disown() -> rustix::io::Result<()> {
+    use rustix::thread::{CapabilitySet, CapabilitySets, capability_is_in_bounding_set};
+    use rustix::thread::{remove_capability_from_bounding_set, set_capabilities};
+    for capability in CapabilitySet::all().iter() {
+        // What this kernel does not know is in no set, and who has no privileges can't give up this one either.
+        if capability_is_in_bounding_set(capability).unwrap_or(false) {
+            match remove_capability_from_bounding_set(capability) {
+                Ok(()) | Err(rustix::io::Errno::PERM) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn disown() -> rustix::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn filter(network: bool) -> Result<(), StageError> {
+    Ok(super::filter::apply(super::filter::Shape { namespaces: false, network })?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn filter(_network: bool) -> Result<(), StageError> {
     Ok(())
 }
 
