@@ -4,8 +4,9 @@ use clap::Args;
 use pipe_cache::Entry;
 
 use super::history::{self, Named};
-use super::output::{To, note, out};
+use super::output::{To, note, out, terminal};
 use super::{Global, exit, load};
+use crate::exec::process::log::escaped;
 
 /// The flags of `pipe log`.
 #[derive(Debug, Args)]
@@ -37,7 +38,12 @@ fn log(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
         return Ok(exit::DONE);
     };
     match store.read(digest).map_err(history::fault)? {
-        Some(bytes) => out(To::Out, &String::from_utf8_lossy(&bytes)),
+        Some(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            // A terminal would act on what a program printed; whatever else reads it gets it as it was.
+            let shown = if terminal(To::Out) { escaped(&text) } else { text.into_owned() };
+            out(To::Out, &shown);
+        }
         None => {
             note(&format!("pipe: the log of `{}` is no longer in the store", arguments.name));
             return Err(exit::FAULT);

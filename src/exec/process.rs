@@ -67,8 +67,10 @@ pub struct ProcessSpec {
     pub timeout: Option<Duration>,
     /// Private memory that all processes of the step may hold together.
     pub memory: Option<u64>,
-    /// Files with secrets; what is in them is kept out of the log.
+    /// Files with secrets.
     pub secrets: Option<Secrets>,
+    /// What is kept out of the log.
+    pub hidden: redact::Redactor,
     /// Gets stdout and stderr, or stderr alone of an engine; see [`log`].
     pub log: PathBuf,
 }
@@ -94,6 +96,7 @@ impl ProcessSpec {
             timeout: None,
             memory: None,
             secrets: None,
+            hidden: redact::Redactor::default(),
             log: log.into(),
         }
     }
@@ -273,8 +276,7 @@ async fn start(
     let failed = |source| supervisor_error(launcher, source);
     sandbox::prepare(&spec)?;
     let order = Order::Start(Box::new(sandbox::plan(&spec, launcher.bubblewrap.as_ref())?));
-    let hidden = spec.secrets.iter().flat_map(|secrets| &secrets.files).map(|(_, value)| value.as_slice());
-    let log_file = log::Log::create(&spec.log, redact::Redactor::new(hidden))
+    let log_file = log::Log::create(&spec.log, spec.hidden.clone())
         .map_err(|source| ProcessError::Log { path: spec.log.clone(), source })?;
     let log_end = pipe::Receiver::from_owned_fd(log_end).map_err(failed)?;
 

@@ -22,7 +22,7 @@ use super::builtin::{fetch, host_packages, unpack, wheel};
 use super::image::{Image, ImageSpec, Layer};
 use super::lookup;
 use super::outcome::{Failure, Outcome, Product};
-use super::process::{self, Cancel, Status};
+use super::process::{self, Cancel, Status, log};
 use super::site::Site;
 use super::survey::Known;
 use super::{files, program, world};
@@ -139,7 +139,7 @@ pub async fn work(job: Job<'_>) -> Outcome {
                 let _ = job.progress.send(Event::Retried { step, attempt: tried + 1, cause: failure.message });
                 tokio::time::sleep(Duration::from_secs(1 << tried.min(5))).await;
             }
-            Err(Unmade::Failed(failure) | Unmade::Passing(failure)) => return Outcome::Failed(failure),
+            Err(Unmade::Failed(failure) | Unmade::Passing(failure)) => return Outcome::Failed(harmless(failure)),
         }
     };
     let output = made.output.clone();
@@ -154,6 +154,17 @@ pub async fn work(job: Job<'_>) -> Outcome {
 
 fn failed(message: String) -> Outcome {
     Outcome::Failed(Failure { message, ..Failure::default() })
+}
+
+/// A step chooses the names of its files, and with them a part of what is said of it.
+fn harmless(failure: Failure) -> Failure {
+    let escaped = |text: String| log::escaped(&text);
+    Failure {
+        message: escaped(failure.message),
+        help: failure.help.map(escaped),
+        command: failure.command.map(escaped),
+        ..failure
+    }
 }
 
 /// Manifest first, record last.
@@ -437,8 +448,7 @@ pub fn ended(status: Status, timeout: Option<Duration>) -> String {
 pub fn tail(path: &Path, most: usize) -> Vec<String> {
     let bytes = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>();
-    let lines: Vec<String> = text.lines().map(clean).filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<String> = text.lines().map(log::harmless).filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(most)..].to_vec()
 }
 
