@@ -14,7 +14,7 @@ use crate::exec::process::ProcessSpec;
 use crate::exec::supervisor::stage::is_loader_variable;
 
 /// What of `/proc` changes the machine: read-only.
-const KERNEL_SETTINGS: [&str; 9] = [
+const KERNEL_SETTINGS: [&str; 8] = [
     "/proc/sys",
     "/proc/sysrq-trigger",
     "/proc/irq",
@@ -23,7 +23,6 @@ const KERNEL_SETTINGS: [&str; 9] = [
     "/proc/scsi",
     "/proc/acpi",
     "/proc/mtrr",
-    "/proc/pressure",
 ];
 
 /// What of `/proc` shows the insides of the kernel: not readable.
