@@ -158,6 +158,9 @@ pub enum Fault {
     /// Too many folders in one another.
     #[error("it lies more than {0} folders deep")]
     TooDeep(usize),
+    /// A size that nobody wrote.
+    #[error("it is {0} GiB long and holds almost nothing; reading it would take very long: write it without the hole")]
+    Hole(u64),
     /// A hard link to a file that belongs to somebody else.
     #[error("it is a hard link to a file of another user; copy the file instead")]
     ForeignLink,

@@ -50,7 +50,7 @@ pub(crate) fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Opens a folder inside a folder, if it is one and no link.
-pub(crate) fn open_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+pub(crate) fn open_dir_at(dir: impl AsFd, name: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
 }
@@ -116,7 +116,7 @@ pub(crate) fn strip(file: impl AsFd) -> io::Result<()> {
 }
 
 /// Gives the owner all rights to a file or folder that is no link, also where they have none to open it with.
-fn open_up_at(dir: impl AsFd, name: &str) -> io::Result<()> {
+fn open_up_at(dir: impl AsFd, name: impl rustix::path::Arg + Copy) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use std::os::fd::AsRawFd;
@@ -138,7 +138,7 @@ fn open_up_at(dir: impl AsFd, name: &str) -> io::Result<()> {
 }
 
 /// Opens a folder that a step of ours made, whatever mode it left.
-pub(crate) fn open_own_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+pub(crate) fn open_own_dir_at(dir: impl AsFd, name: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
     match open_dir_at(&dir, name) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up_at(&dir, name)?;
@@ -234,11 +234,13 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
         return ignore_absent(std::fs::remove_file(path));
     }
     match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            make_writable(&open_dir(path)?, 0)?;
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Folders that nobody may enter, or more in one another than descriptors can be open.
+        Err(_) => {
+            flatten(&open_dir(path)?)?;
             ignore_absent(std::fs::remove_dir_all(path))
         }
-        other => ignore_absent(other),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -249,24 +251,39 @@ fn ignore_absent(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn make_writable(dir: &OwnedFd, depth: usize) -> io::Result<()> {
-    rustix::fs::fchmod(dir, Mode::RWXU)?;
-    if depth > crate::scan::MAX_DEPTH {
-        return Ok(());
-    }
-    for entry in rustix::fs::Dir::read_from(dir)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().to_str() else {
-            continue;
-        };
-        if name != "." && name != ".." && kind_at(dir, name)? == FileType::Directory {
-            make_writable(&open_own_dir_at(dir, name)?, depth + 1)?;
-        }
+/// Opens up all folders below a root, and moves those that lie deep to the root itself.
+fn flatten(root: &OwnedFd) -> io::Result<()> {
+    rustix::fs::fchmod(root, Mode::RWXU)?;
+    // By name, since there may be more of them than descriptors.
+    let mut waiting = Vec::new();
+    open_up_below(root, root, 0, &mut waiting)?;
+    let mut at = 0;
+    while let Some(name) = waiting.get(at).cloned() {
+        open_up_below(root, &open_own_dir_at(root, name.as_str())?, 0, &mut waiting)?;
+        at += 1;
     }
     Ok(())
 }
 
-fn kind_at(dir: &OwnedFd, name: &str) -> io::Result<FileType> {
-    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(FileType::from_raw_mode(stat.st_mode))
+fn open_up_below(root: &OwnedFd, dir: &OwnedFd, depth: usize, waiting: &mut Vec<String>) -> io::Result<()> {
+    // Listed first: what is moved here meanwhile waits for its own turn.
+    let names: Vec<_> = rustix::fs::Dir::read_from(dir)?
+        .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
+        .collect::<Result<_, _>>()?;
+    for name in names.into_iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
+        let stat = rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            continue;
+        }
+        let inner = open_own_dir_at(dir, name.as_c_str())?;
+        rustix::fs::fchmod(&inner, Mode::RWXU)?;
+        if depth < crate::scan::MAX_DEPTH / 2 {
+            open_up_below(root, &inner, depth + 1, waiting)?;
+        } else {
+            let lifted = format!(".deep-{}-{}", std::process::id(), waiting.len());
+            rustix::fs::renameat(dir, &name, root, lifted.as_str())?;
+            waiting.push(lifted);
+        }
+    }
+    Ok(())
 }

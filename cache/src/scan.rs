@@ -19,6 +19,9 @@ use crate::tree::link_stays_inside;
 /// Folders in one another; each holds a descriptor open while it is read.
 pub(crate) const MAX_DEPTH: usize = 128;
 
+/// From this size on, a file that a step left must hold something: a file system that packs well still stores a part.
+const MOST_HOLE: u64 = 64 << 30;
+
 /// Files and folders of a part: more are never meant, but a home folder that was named by mistake.
 const MOST_OF_PART: usize = 1_000_000;
 
@@ -142,7 +145,12 @@ pub(crate) fn regular(stat: &rustix::fs::Stat, path: &str, strict: bool) -> Resu
     if strict && linked && stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(unstorable(path, Fault::ForeignLink));
     }
-    Ok(What::File { stamp: Stamp::of(stat), executable: fsx::is_executable(stat), linked })
+    let stamp = Stamp::of(stat);
+    let written = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512);
+    if strict && stamp.size >= MOST_HOLE && written < stamp.size / 64 {
+        return Err(unstorable(path, Fault::Hole(stamp.size >> 30)));
+    }
+    Ok(What::File { stamp, executable: fsx::is_executable(stat), linked })
 }
 
 fn link_target(dir: &OwnedFd, name: &str, path: &str, depth: usize) -> Result<String> {

@@ -164,6 +164,12 @@ fn a_hard_link_to_the_file_of_another_is_refused() {
     assert!(store.hash_tree(&out).is_ok());
 }
 
+/// So many rounds, or as many as `PIPE_TEST_ROUNDS` says.
+#[expect(clippy::disallowed_methods, reason = "a longer run of the same test is asked for by a variable")]
+fn rounds(few: usize) -> usize {
+    std::env::var("PIPE_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
 /// A process that outlived its step swaps a folder for a link while the output is taken.
 #[test]
 fn a_folder_swapped_for_a_link_never_leads_out() {
@@ -184,7 +190,7 @@ fn a_folder_swapped_for_a_link_never_leads_out() {
             }
         });
         let fresh = folder.path().join("fresh");
-        for _ in 0..300 {
+        for _ in 0..rounds(300) {
             fs::create_dir_all(fresh.join("d")).unwrap();
             fs::write(fresh.join("d/f"), vec![b'o'; 6000]).unwrap();
             if fs::rename(&fresh, &out).is_err() {
@@ -261,4 +267,106 @@ fn scratch_that_nobody_may_read_is_swept() {
     }
     drop(store);
     assert_eq!(fs::read_dir(folder.path().join("store/tmp")).unwrap().count(), 0);
+}
+
+/// Deeper than paths can be long, and than descriptors can be open.
+#[test]
+fn folders_of_any_depth_are_refused_and_swept() {
+    use std::os::fd::OwnedFd;
+    let (folder, store) = store();
+    let left = store.workdir().unwrap().keep();
+    let mut dir: OwnedFd = fs::File::open(&left).unwrap().into();
+    for depth in 0..5_000 {
+        // Some of them such that nobody may enter.
+        let name = if depth % 7 == 0 { "odd \u{1b}[31m\n" } else { "d" };
+        rustix::fs::mkdirat(&dir, name, Mode::RWXU).unwrap();
+        let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY;
+        let inner = rustix::fs::openat(&dir, name, flags, Mode::empty()).unwrap();
+        if depth % 5 == 0 {
+            rustix::fs::fchmod(&dir, Mode::empty()).unwrap();
+        }
+        dir = inner;
+    }
+    drop(dir);
+    let error = store.take_tree(&left).unwrap_err();
+    assert!(matches!(error, StoreError::Unstorable { fault: Fault::TooDeep(128), .. }), "{error}");
+    drop(store);
+    assert_eq!(fs::read_dir(folder.path().join("store/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_hole_of_a_terabyte_is_refused_and_a_small_one_is_kept() {
+    let (folder, store) = store();
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::File::create(out.join("big")).unwrap().set_len(1 << 40).unwrap();
+    let error = store.take_tree(&out).unwrap_err();
+    assert!(matches!(error, StoreError::Unstorable { fault: Fault::Hole(1024), .. }), "{error}");
+    fs::remove_file(out.join("big")).unwrap();
+    fs::File::create(out.join("small")).unwrap().set_len(8 << 20).unwrap();
+    let entry = store.take_tree(&out).unwrap();
+    let copy = folder.path().join("copy");
+    store.copy_out(&entry, &copy).unwrap();
+    assert!(fs::read(copy.join("small")).unwrap() == vec![0; 8 << 20]);
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_taken_is_noticed() {
+    let (folder, store) = store();
+    let stop = AtomicBool::new(false);
+    let out = folder.path().join("out");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok(mut file) = fs::File::options().append(true).open(out.join("grows")) {
+                    let _ = std::io::Write::write_all(&mut file, &[7; 4096]);
+                }
+            }
+        });
+        for _ in 0..100 {
+            let _ = fs::remove_dir_all(&out);
+            fs::create_dir(&out).unwrap();
+            fs::write(out.join("grows"), vec![7; 300_000]).unwrap();
+            match store.take_tree(&out) {
+                Ok(_) | Err(StoreError::Changed { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Everything that gives outputs away: what is done to it afterwards changes nothing in the store.
+#[test]
+fn what_is_given_out_can_be_written_to_and_the_store_stays_as_it_was() {
+    let (folder, store) = store();
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("large"), vec![1; 100_000]).unwrap();
+    fs::write(out.join("small"), "small").unwrap();
+    let entry = store.take_tree(&out).unwrap();
+    let copy = folder.path().join("copy");
+    store.copy_out(&entry, &copy).unwrap();
+    for name in ["large", "small"] {
+        let path = copy.join(name);
+        std::io::Write::write_all(&mut fs::File::options().append(true).open(&path).unwrap(), b"more").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_len(1).unwrap();
+        let before = path.metadata().unwrap().ino();
+        fs::write(copy.join("new"), "new").unwrap();
+        fs::rename(copy.join("new"), &path).unwrap();
+        assert_ne!(path.metadata().unwrap().ino(), before);
+    }
+    // A checkout is for reading: nobody but root can open anything in it for writing.
+    let checkout = store.checkout(&entry).unwrap();
+    for name in ["large", "small"] {
+        let found = checkout.join(name).metadata().unwrap();
+        assert_eq!(found.mode() & 0o7777, 0o444, "{name}");
+    }
+    assert_eq!(checkout.metadata().unwrap().mode() & 0o7777, 0o555);
+    assert!(store.verify(|_| ()).unwrap().is_sound());
+    assert_eq!(
+        store.read(&store.lookup(&entry, "large").unwrap().unwrap().digest().unwrap()).unwrap().unwrap().len(),
+        100_000
+    );
 }

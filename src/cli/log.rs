@@ -5,8 +5,9 @@ use pipe_cache::{Digest, Entry, Store};
 use serde_json::json;
 
 use super::history::{self, Named};
-use super::output::{Format, To, note, out, print};
+use super::output::{Format, To, note, out, print, terminal};
 use super::{Global, exit, load};
+use crate::exec::process::log::escaped;
 
 /// The flags of `pipe log`.
 #[derive(Debug, Args)]
@@ -89,6 +90,8 @@ fn write(name: &str, printed: &[Printed]) {
                     out(To::Out, &format!("== {step}\n"));
                 }
                 let text = String::from_utf8_lossy(bytes);
+                // A terminal would act on what a program printed; whatever else reads it gets it as it was.
+                let text = if terminal(To::Out) { escaped(&text).into() } else { text };
                 // The next step's line begins a line.
                 let end = if printed.len() > 1 && !text.is_empty() && !text.ends_with('\n') { "\n" } else { "" };
                 out(To::Out, &format!("{text}{end}"));

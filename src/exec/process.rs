@@ -69,8 +69,10 @@ pub struct ProcessSpec {
     pub timeout: Option<Duration>,
     /// Private memory that all processes of the step may hold together.
     pub memory: Option<u64>,
-    /// Files with secrets; what is in them is kept out of the log.
+    /// Files with secrets.
     pub secrets: Option<Secrets>,
+    /// What is kept out of the log.
+    pub hidden: redact::Redactor,
     /// Gets stdout and stderr, or stderr alone of an engine; see [`log`].
     pub log: PathBuf,
 }
@@ -96,6 +98,7 @@ impl ProcessSpec {
             timeout: None,
             memory: None,
             secrets: None,
+            hidden: redact::Redactor::default(),
             log: log.into(),
         }
     }

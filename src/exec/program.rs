@@ -142,7 +142,9 @@ struct Secrets {
 impl Secrets {
     fn of(site: &Site, run: &Run) -> Result<Secrets, Unmade> {
         let values = secrets::of(site, run).map_err(lacking)?;
-        let redactor = Redactor::new(values.iter().map(|secret| secret.value.as_slice()));
+        let logins = if run.network.value { secrets::logins(&workdir::network_env(&site.env)) } else { Vec::new() };
+        let values_of_user = values.iter().map(|secret| secret.value.as_slice());
+        let redactor = Redactor::new(values_of_user.chain(logins.iter().map(Vec::as_slice)));
         let folder = match values.is_empty() {
             true => None,
             false => {
@@ -276,6 +278,7 @@ fn spec(
             spec.env.insert("CUDA_VISIBLE_DEVICES".to_owned(), mine.join(","));
         }
     }
+    spec.hidden = secrets.redactor.clone();
     spec.tool_roots = tool_roots;
     spec.network = run.network.value;
     spec.timeout = step.limits.timeout;
@@ -338,6 +341,10 @@ fn copy_settings(env: &std::collections::BTreeMap<String, String>, home: &Path) 
 
 /// Every declared output is there, and nothing else is.
 fn check_outputs(run: &Run, out: &Path) -> Result<(), String> {
+    // A link in its place would lead us to read a folder of the host.
+    if !std::fs::symlink_metadata(out).is_ok_and(|found| found.is_dir()) {
+        return Err("it put something else in the place of the folder `out/`".to_owned());
+    }
     for output in &run.outputs {
         if std::fs::symlink_metadata(out.join(&output.value)).is_err() {
             return Err(format!("it ended well, but did not write its output `{}` to `out/`", output.value));

@@ -83,6 +83,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
         env: env.clone(),
         workdir: spec.workdir.clone(),
         confine,
+        network: spec.network,
         memory: spec.memory,
         secrets: spec.secrets.clone(),
         streams: Streams::Log,
@@ -104,6 +105,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
                 // The working folder is bound by path, so `bwrap` may start anywhere.
                 workdir: "/".into(),
                 confine: Confine::Namespaces,
+                network: spec.network,
                 memory: spec.memory,
                 secrets: spec.secrets.clone(),
                 streams: Streams::Log,

@@ -4,7 +4,7 @@
 //! a file that a flag names, when a step that has no result yet is about to run. The step gets the path of a file in
 //! memory, which goes away with its process. What it prints, leaves behind or is called is searched for the value.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use super::site::Site;
 use crate::pipeline::{Input, Run, places};
 
 /// More than any key or token.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_BYTES: u64 = 64 << 10;
 
 /// A shorter value would be found in half of all texts.
 const LEAST_BYTES: usize = 4;
@@ -75,6 +75,25 @@ fn read(site: &Site, name: &str) -> Result<Vec<u8>, Lack> {
         }
         _ => Ok(value),
     }
+}
+
+/// The passwords in the settings of this user's network, which tools print when they fail: of proxies and of indexes.
+pub fn logins(env: &BTreeMap<String, String>) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for (name, value) in env {
+        if ["PASSWORD", "TOKEN", "SECRET"].iter().any(|word| name.ends_with(word)) {
+            found.push(value.as_bytes().to_vec());
+        }
+        for (_, rest) in value.match_indices("://").map(|(at, sign)| value[at..].split_at(sign.len())) {
+            let authority = rest.split(|c: char| "/?#".contains(c) || c.is_whitespace()).next().unwrap_or_default();
+            let Some((login, _)) = authority.rsplit_once('@') else { continue };
+            // A token alone stands in the place of the name.
+            let password = login.split_once(':').map_or(login, |(_, password)| password);
+            found.push(password.as_bytes().to_vec());
+        }
+    }
+    found.retain(|password| password.len() >= LEAST_BYTES);
+    found
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
@@ -159,6 +178,19 @@ mod tests {
         scrub(folder.path(), &redactor);
         assert_eq!(holders(folder.path(), &redactor).unwrap(), Vec::<String>::new());
         assert!(at("a/b/plain").exists());
+    }
+
+    #[test]
+    fn passwords_of_the_network_are_known() {
+        let env = [
+            ("HTTPS_PROXY", "http://me:proxy-pass@proxy:8080/"),
+            ("PIP_EXTRA_INDEX_URL", "https://token-alone@a/x https://u:second@b"),
+            ("PIP_INDEX_URL", "https://plain.example/simple?a=b@c"),
+            ("UV_INDEX_X_PASSWORD", "third-one"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let found: Vec<String> = logins(&env).into_iter().map(|one| String::from_utf8(one).unwrap()).collect();
+        assert_eq!(found, ["proxy-pass", "token-alone", "second", "third-one"]);
     }
 
     #[test]

@@ -16,6 +16,8 @@
 
 pub mod confine;
 pub mod family;
+#[cfg(target_os = "linux")]
+mod filter;
 pub mod guard;
 pub mod held;
 mod launch;

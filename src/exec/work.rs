@@ -23,7 +23,7 @@ use super::commits::{Desk, Unwritten};
 use super::image::{Image, ImageSpec, Layer};
 use super::lookup;
 use super::outcome::{Failure, Outcome, Product};
-use super::process::{self, Cancel, Status};
+use super::process::{self, Cancel, Status, log};
 use super::site::Site;
 use super::survey::Known;
 use super::{files, program, world};
@@ -147,7 +147,7 @@ pub async fn work(job: Job<'_>) -> Outcome {
                     () = job.cancel.cancelled() => return Outcome::Cancelled,
                 }
             }
-            Err(Unmade::Failed(failure) | Unmade::Passing(failure)) => return Outcome::Failed(failure),
+            Err(Unmade::Failed(failure) | Unmade::Passing(failure)) => return Outcome::Failed(harmless(failure)),
         }
     };
     let output = made.output.clone();
@@ -163,6 +163,17 @@ pub fn pause(tried: u32) -> Duration {
 
 fn failed(message: String) -> Outcome {
     Outcome::Failed(Failure { message, ..Failure::default() })
+}
+
+/// A step chooses the names of its files, and with them a part of what is said of it.
+fn harmless(failure: Failure) -> Failure {
+    let escaped = |text: String| log::escaped(&text);
+    Failure {
+        message: escaped(failure.message),
+        help: failure.help.map(escaped),
+        command: failure.command.map(escaped),
+        ..failure
+    }
 }
 
 /// Manifest first, record last.
@@ -464,8 +475,7 @@ pub fn ended(status: Status, timeout: Option<Duration>) -> String {
 pub fn tail(path: &Path, most: usize) -> Vec<String> {
     let bytes = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>();
-    let lines: Vec<String> = text.lines().map(clean).filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<String> = text.lines().map(log::harmless).filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(most)..].to_vec()
 }
 

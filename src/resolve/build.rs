@@ -379,6 +379,12 @@ impl<'d> Expander<'d, '_> {
                 fault.at(place("url"), "here").help("write `https://…`, `http://…` or `file:///…`"),
             );
         }
+        if has_login(&url.value) {
+            // Whoever reads the message need not read the password.
+            let fault = Diagnostic::error("pipe::bad-address", "the address holds a name or a password");
+            let help = "leave out what stands before `@`: a step with `class=\"fetch\"` can be given a `(secret)`";
+            self.report(open.site.scope, fault.at(place("url"), "here").help(help));
+        }
         if !is_sha256(&sha256.value) {
             let fault = Diagnostic::error("pipe::bad-digest", "this is no SHA-256 digest");
             let fault = fault.at(place("sha256"), "64 digits 0 to 9 and a to f are wanted");
@@ -494,4 +500,10 @@ pub fn as_time(value: &Value) -> Option<Duration> {
         Value::Time(time) => Some(*time),
         _ => None,
     }
+}
+
+/// True for an address with a login in it: `https://name:password@host/`.
+fn has_login(url: &str) -> bool {
+    let after = url.split_once("://").map_or("", |(_, rest)| rest);
+    after.split(['/', '?', '#', '\\']).next().is_some_and(|authority| authority.contains('@'))
 }

@@ -7,7 +7,12 @@
 )]
 
 mod bed;
+#[expect(dead_code, reason = "these tests need no engine")]
+#[path = "../common/mod.rs"]
+mod common;
 mod container;
+mod probes;
 mod process;
 mod sandbox;
+mod secrets;
 mod supervisors;

@@ -120,7 +120,28 @@ pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
 
 /// A line without control characters and of a length that a terminal can show.
 pub fn harmless(line: &str) -> String {
-    line.chars().filter(|letter| !letter.is_control() || *letter == '\t').take(500).collect()
+    line.chars().filter(|letter| !is_active(*letter) || *letter == '\t').take(500).collect()
+}
+
+/// A text of ours in which a step may have had a say, by the name of a file for example: what a terminal would act on
+/// is written out.
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => out.push(letter),
+            _ if is_active(letter) => out.extend(letter.escape_default()),
+            _ => out.push(letter),
+        }
+    }
+    out
+}
+
+/// True for what moves the cursor, colours, or turns the direction of writing.
+fn is_active(letter: char) -> bool {
+    const TURNS: [std::ops::RangeInclusive<char>; 4] =
+        ['\u{61c}'..='\u{61c}', '\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+    letter.is_control() || TURNS.iter().any(|turns| turns.contains(&letter))
 }
 
 #[cfg(test)]
@@ -145,6 +166,12 @@ mod tests {
     async fn secrets_do_not_reach_the_file() {
         assert_eq!(kept(b"abc hunter22 def hunter2", 99, 5).await, b"abc *** def hunter2");
         assert_eq!(kept(b"hunter22", 4, 3).await, b"***");
+    }
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_written_out() {
+        assert_eq!(escaped("out/a\u{1b}]0;x\u{7}\u{202e}b\n\tc\u{9b}"), "out/a\\u{1b}]0;x\\u{7}\\u{202e}b\n\tc\\u{9b}");
+        assert_eq!(harmless("a\u{202e}b\rc"), "abc");
     }
 
     #[test]

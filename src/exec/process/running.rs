@@ -11,7 +11,6 @@ use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
 use super::log::Log;
-use super::redact::Redactor;
 use super::supervisors::{Process, Supervisor, Supervisors};
 use super::{Cancel, Exit, Launcher, ProcessError, ProcessSpec, Status};
 use crate::exec::sandbox;
@@ -47,8 +46,7 @@ impl Running {
         let mut start = sandbox::plan(&spec, launcher.bubblewrap.as_ref())?;
         let talked = streams.is_some();
         start.streams = if talked { Streams::Sent } else { Streams::Log };
-        let hidden = spec.secrets.iter().flat_map(|secrets| &secrets.files).map(|(_, value)| value.as_slice());
-        let log = Log::create(&spec.log, Redactor::new(hidden));
+        let log = Log::create(&spec.log, spec.hidden.clone());
 
         let Supervisor { socket, log: reader, process } = launcher.supervisors.take(&launcher.exe).map_err(failed)?;
         let socket = UnixStream::from_std(socket).map_err(failed)?;

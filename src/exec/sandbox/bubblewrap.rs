@@ -1,7 +1,7 @@
 //! The level `strict`: the arguments of bubblewrap.
 //!
-//! The root is an empty file system into which only what was declared is bound. What this does not stop: a
-//! set-uid bit on a file in the working folder (the store keeps no such bit), and the kernel's key rings.
+//! The root is an empty file system into which only what was declared is bound. The supervisor adds a filter of system
+//! calls, which closes what namespaces leave open.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,32 @@ use std::path::{Path, PathBuf};
 use super::{NETWORK_FILES, PROCESSOR_FILES, STRICT_SECRETS, STRICT_WORKDIR, SYSTEM_FILES, SYSTEM_FOLDERS};
 use crate::exec::process::ProcessSpec;
 use crate::exec::supervisor::confine::is_loader_variable;
+
+/// What of `/proc` changes the machine: read-only.
+const KERNEL_SETTINGS: [&str; 8] = [
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/scsi",
+    "/proc/acpi",
+    "/proc/mtrr",
+];
+
+/// What of `/proc` shows the insides of the kernel: not readable.
+const KERNEL_INSIDES: [&str; 10] = [
+    "/proc/kcore",
+    "/proc/kmsg",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/kpagecgroup",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/vmallocinfo",
+    "/proc/pagetypeinfo",
+    "/proc/sched_debug",
+];
 
 /// The program `bwrap`, and what its version can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +71,9 @@ impl Bubblewrap {
         }
         line.add(["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "pipe"]);
         line.add(["--tmpfs", "/", "--proc", "/proc", "--dev", "/dev"]);
+        if rustix::process::geteuid().is_root() {
+            line.kernel();
+        }
         line.system(spec);
         line.bind("--bind", &spec.workdir.join("tmp"), Path::new("/tmp"));
         for root in &spec.tool_roots {
@@ -103,6 +132,18 @@ impl Line {
         }
         for device in &spec.devices {
             self.bind("--dev-bind-try", device, device);
+        }
+    }
+
+    /// Files of `/proc` that are the machine's and not the step's. The kernel asks only who owns them, so root without
+    /// a single capability may still read and write them; for everybody else they are closed anyway.
+    fn kernel(&mut self) {
+        let there = |path: &&Path| path.exists();
+        for path in KERNEL_SETTINGS.map(Path::new).iter().copied().filter(there) {
+            self.bind("--ro-bind", path, path);
+        }
+        for path in KERNEL_INSIDES.map(Path::new).iter().copied().filter(there) {
+            self.bind("--ro-bind", Path::new("/dev/null"), path);
         }
     }
 

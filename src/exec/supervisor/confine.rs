@@ -2,8 +2,10 @@
 
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
+#[cfg(target_os = "linux")]
 use std::path::{Path, PathBuf};
 
+#[cfg(target_os = "linux")]
 use super::wire::Rules;
 
 /// True for variables that change how the dynamic loader starts a program.
@@ -51,6 +53,26 @@ pub fn ruleset(rules: &Rules) -> Result<OwnedFd, String> {
     Option::<OwnedFd>::from(ruleset).ok_or_else(|| refused("the kernel does not enforce it"))
 }
 
+/// Gives up what root may do beyond its own files, for good: Landlock knows files and ports, and nothing of the clock,
+/// of modules or of devices. System calls alone, for a child that shares its parent's memory.
+#[cfg(target_os = "linux")]
+pub fn disown() -> rustix::io::Result<()> {
+    use rustix::thread::{CapabilitySet, CapabilitySets, capability_is_in_bounding_set};
+    use rustix::thread::{remove_capability_from_bounding_set, set_capabilities};
+    for capability in CapabilitySet::all().iter() {
+        // What this kernel does not know is in no set, and who has no privileges can't give up this one either.
+        if capability_is_in_bounding_set(capability).unwrap_or(false) {
+            match remove_capability_from_bounding_set(capability) {
+                Ok(()) | Err(rustix::io::Errno::PERM) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
+#[cfg(target_os = "linux")]
 fn refused(why: &str) -> String {
     format!("Landlock could not be put on: {why}; see `pipe doctor`, or pass `--sandbox off`")
 }
@@ -64,9 +86,4 @@ fn existing(paths: &[PathBuf]) -> impl Iterator<Item = &Path> {
 #[cfg(not(target_os = "linux"))]
 pub fn landlock_works() -> Result<(), String> {
     Err("it is a part of Linux".into())
-}
-
-#[cfg(not(target_os = "linux"))]
-pub fn ruleset(_rules: &Rules) -> Result<std::os::fd::OwnedFd, String> {
-    Err(refused("it is a part of Linux"))
 }

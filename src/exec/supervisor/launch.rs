@@ -4,26 +4,21 @@
 //! does), so that starting costs the same however large the supervisor is. In that moment it may only make system
 //! calls; all that they need is made before. Where the system has no such call, the standard library starts it.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::process::Pid;
 
-use super::confine;
 use super::wire::{Confine, Start};
 
 /// Starts the child with these as its stdin, stdout and stderr, in a process group of its own.
 pub fn launch(start: &Start, streams: [BorrowedFd<'_>; 3]) -> Result<Pid, String> {
-    let rules = match &start.confine {
-        Confine::Off | Confine::Namespaces => None,
-        Confine::Landlock(rules) => Some(confine::ruleset(rules)?),
-    };
-    let tied = start.confine != Confine::Namespaces;
-    let started = system::start(start, streams, rules.as_ref().map(AsFd::as_fd), tied);
-    started.map_err(|fault| match fault.at {
+    let held = system::Held::new(start)?;
+    system::start(start, streams, &held).map_err(|fault| match fault.at {
         At::Folder => format!("`{}` can't be entered: {}", start.workdir.display(), fault.error),
         At::Landlock => {
             format!("Landlock could not be put on: {}; see `pipe doctor`, or pass `--sandbox off`", fault.error)
         }
+        At::Filter => format!("the kernel takes no filter of system calls: {}; pass `--sandbox off`", fault.error),
         At::Program => format!("`{}` could not be started: {}", start.program.display(), fault.error),
     })
 }
@@ -39,24 +34,65 @@ struct Fault {
 enum At {
     Folder,
     Landlock,
+    Filter,
     Program,
 }
 
 #[cfg(target_os = "linux")]
 mod system {
-    use std::ffi::{CString, OsStr};
+    use std::ffi::{CString, OsStr, OsString};
+    use std::fs::File;
     use std::io;
-    use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
     use std::os::unix::ffi::OsStrExt;
     use std::ptr;
 
     use rustix::process::Pid;
+    use seccompiler::sock_filter;
 
-    use super::{At, Fault};
+    use super::{At, Confine, Fault};
     use crate::exec::supervisor::wire::Start;
+    use crate::exec::supervisor::{confine, filter};
 
     /// More than the calls of [`child`] need.
     const STACK: usize = 64 << 10;
+
+    /// What holds a child in, made before it starts and kept until it has it.
+    pub enum Held {
+        Nothing,
+        /// Put on by the child itself.
+        Itself {
+            rules: OwnedFd,
+            filter: Vec<sock_filter>,
+        },
+        /// Put on by the program that makes the namespaces, which reads the filter from a descriptor.
+        Namespaces {
+            filter: File,
+        },
+    }
+
+    impl Held {
+        pub fn new(start: &Start) -> Result<Held, String> {
+            let shape = |namespaces| filter::Shape { namespaces, network: start.network };
+            let said = |error: filter::FilterError| error.to_string();
+            Ok(match &start.confine {
+                Confine::Off => Held::Nothing,
+                Confine::Landlock(rules) => {
+                    let filter = filter::program(shape(false)).map_err(said)?;
+                    Held::Itself { rules: confine::ruleset(rules)?, filter }
+                }
+                Confine::Namespaces => Held::Namespaces { filter: filter::inherited(shape(true)).map_err(said)? },
+            })
+        }
+
+        /// Arguments that come before all others.
+        fn args(&self) -> Vec<OsString> {
+            match self {
+                Held::Nothing | Held::Itself { .. } => Vec::new(),
+                Held::Namespaces { filter } => vec!["--seccomp".into(), filter.as_raw_fd().to_string().into()],
+            }
+        }
+    }
 
     /// A program with its arguments and environment, as the kernel wants it.
     struct Image {
@@ -86,28 +122,35 @@ mod system {
         image: &'a Image,
         folder: CString,
         streams: [libc::c_int; 3],
-        rules: Option<libc::c_int>,
+        /// Landlock's rules, and the filter of system calls.
+        own: Option<(libc::c_int, libc::sock_fprog)>,
         tied: bool,
         parent: libc::pid_t,
         fault: Option<(At, libc::c_int)>,
     }
 
-    pub fn start(
-        start: &Start,
-        streams: [BorrowedFd<'_>; 3],
-        rules: Option<BorrowedFd<'_>>,
-        tied: bool,
-    ) -> Result<Pid, Fault> {
+    pub fn start(start: &Start, streams: [BorrowedFd<'_>; 3], held: &Held) -> Result<Pid, Fault> {
         let failed = |error: io::Error| Fault { at: At::Program, error };
         let program = start.program.as_os_str();
-        let args = || start.args.iter().map(|arg| arg.as_os_str());
+        let first = held.args();
+        let args = || first.iter().chain(&start.args).map(|arg| arg.as_os_str());
         let image = Image::new(std::iter::once(program).chain(args()), start).map_err(failed)?;
         let folder =
             CString::new(start.workdir.as_os_str().as_bytes()).map_err(|error| failed(io::Error::other(error)))?;
         let streams = streams.map(|stream| stream.as_raw_fd());
-        let rules = rules.map(|rules| rules.as_raw_fd());
+        let own = match held {
+            Held::Itself { rules, filter } => {
+                let len = u16::try_from(filter.len()).map_err(|error| failed(io::Error::other(error)))?;
+                // The kernel only reads it; both structures are the kernel's own.
+                let filter = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
+                Some((rules.as_raw_fd(), filter))
+            }
+            Held::Nothing | Held::Namespaces { .. } => None,
+        };
+        // A program that makes namespaces may be a set-uid one.
+        let tied = !matches!(held, Held::Namespaces { .. });
         let parent = rustix::process::getpid().as_raw_nonzero().get();
-        let mut task = Task { image: &image, folder, streams, rules, tied, parent, fault: None };
+        let mut task = Task { image: &image, folder, streams, own, tied, parent, fault: None };
         match fork(&mut task).map_err(failed)? {
             Ok(pid) => Ok(pid),
             // A script that does not name its interpreter is one of the shell's, as everywhere.
@@ -196,10 +239,18 @@ mod system {
             if libc::chdir(task.folder.as_ptr()) != 0 {
                 return At::Folder;
             }
-            if let Some(rules) = task.rules
-                && libc::syscall(libc::SYS_landlock_restrict_self, rules, 0) != 0
-            {
-                return At::Landlock;
+            if let Some((rules, filter)) = &task.own {
+                if let Err(error) = confine::disown() {
+                    *libc::__errno_location() = error.raw_os_error();
+                    return At::Landlock;
+                }
+                if libc::syscall(libc::SYS_landlock_restrict_self, *rules, 0) != 0 {
+                    return At::Landlock;
+                }
+                let filter: *const libc::sock_fprog = filter;
+                if libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER as libc::c_ulong, filter) != 0 {
+                    return At::Filter;
+                }
             }
             libc::execve(task.image.argv[0], task.image.argv.as_ptr(), task.image.envp.as_ptr());
             At::Program
@@ -216,16 +267,23 @@ mod system {
 
     use rustix::process::Pid;
 
-    use super::{At, Fault};
+    use super::{At, Confine, Fault};
     use crate::exec::supervisor::wire::Start;
 
+    /// Here a program that makes the sandbox is all that holds a child in.
+    pub struct Held;
+
+    impl Held {
+        pub fn new(start: &Start) -> Result<Held, String> {
+            match &start.confine {
+                Confine::Off | Confine::Namespaces => Ok(Held),
+                Confine::Landlock(_) => Err("Landlock is a part of Linux".to_owned()),
+            }
+        }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the supervisor, the one place where steps' processes start")]
-    pub fn start(
-        start: &Start,
-        streams: [BorrowedFd<'_>; 3],
-        _rules: Option<BorrowedFd<'_>>,
-        _tied: bool,
-    ) -> Result<Pid, Fault> {
+    pub fn start(start: &Start, streams: [BorrowedFd<'_>; 3], _held: &Held) -> Result<Pid, Fault> {
         let failed = |error: io::Error| Fault { at: At::Program, error };
         let mut command = Command::new(&start.program);
         command.env_clear().envs(&start.env).args(&start.args).current_dir(&start.workdir).process_group(0);

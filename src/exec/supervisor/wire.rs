@@ -37,6 +37,8 @@ pub struct Start {
     pub env: BTreeMap<String, String>,
     pub workdir: PathBuf,
     pub confine: Confine,
+    /// The child was promised a network: what sockets it may make depends on it.
+    pub network: bool,
     /// Memory that all processes of the child may hold together, by their private pages.
     pub memory: Option<u64>,
     pub secrets: Option<Secrets>,
@@ -211,6 +213,7 @@ mod tests {
             env: BTreeMap::from([("A".into(), "b\nc".into())]),
             workdir: "/".into(),
             confine: Confine::Landlock(Rules { read: vec!["/usr".into()], ..Rules::default() }),
+            network: true,
             memory: Some(1),
             secrets: Some(Secrets { folder: "/x".into(), files: vec![("A".into(), b"\xff".to_vec())] }),
             streams: Streams::Sent,
