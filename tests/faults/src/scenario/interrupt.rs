@@ -58,10 +58,18 @@ const SIGNALS: [&[Signal]; 6] = [
 /// Interrupts.
 pub fn run(asked: &Asked) -> Result<Tally, String> {
     let strict = super::syscalls::has("bwrap");
+    // The store knows the tools already: what asks a tool for its version is under no supervisor.
+    let template = Place::new(asked, "interrupt")?;
+    let known = template.root().join("known.kdl").to_string_lossy().into_owned();
+    std::fs::write(&known, STUBBORN.replace("sleep 3", "sleep 0.3")).map_err(|error| error.to_string())?;
+    let asked_once = template.pipe("known", &["run", &known, "--sandbox", "off"])?;
+    if asked_once.code.is_none() {
+        return Err(format!("the first run:\n{}", checker::indented(&asked_once.err)));
+    }
     let (interrupted, slowest) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let mut tally = sweep("interrupt", asked, asked.size(500, 50), |index| {
         let mut random = Random::of_case(asked.seed, index);
-        let mut place = Place::new(asked, &format!("interrupt-{index}"))?;
+        let mut place = Place::like(asked, &format!("interrupt-{index}"), &template)?;
         place.sandbox = if strict && index % 2 == 1 { "strict" } else { "off" };
         let file = place.root().join("stubborn.kdl");
         std::fs::write(&file, STUBBORN).map_err(|error| error.to_string())?;
