@@ -10,6 +10,9 @@ pub mod load;
 pub mod probe;
 pub mod tools;
 
+/// The virtualisation of a machine that a test made up.
+pub const SIMULATED: &str = "simulated";
+
 /// What this machine is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {

@@ -154,7 +154,7 @@ step "flaky" {retry} {{
 
 #[test]
 fn a_trace_is_what_perfetto_reads() {
-    let text = FAILS.replace("sleep 0.5; ", "sleep 0.1; ");
+    let text = FAILS.replace("sleep 0.5; echo >", "sleep 0.1; head -c 3000000 /dev/zero >");
     let place = Place::new();
     run(&place, &text, &["-j", "2", "--trace", "t.json"], 3);
     let trace: Vec<Value> =
@@ -224,4 +224,24 @@ step "clock" { run "sh" "-c" "cat $0 > out/a; printf 'made at %s' $(date +%s%N) 
     place.pipe(&["run", "p.kdl", "--require-cached"]).expect(0);
     let unknown = place.pipe(&["run", "p.kdl", "--check=stedy"]).expect(2);
     assert!(unknown.err.contains("no step of this name; did you mean `steady`?"), "{}", unknown.err);
+}
+
+#[test]
+fn few_open_files_mean_fewer_steps_at_a_time() {
+    let text = r#"
+pipeline "p"
+matrix "many" { axis "n" (range)"1..40"; }
+step "s" for-each="many" { run "sh" "-c" "echo $0 > out/x" (axis)"n"; output "x"; }
+"#;
+    let place = Place::new();
+    place.write("p.kdl", text);
+    let pipe = place.command(&["run", "p.kdl", "-j", "200"]);
+    #[expect(clippy::disallowed_methods, reason = "a shell that lowers a limit for `pipe` alone")]
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]).arg(pipe.get_program()).args(pipe.get_args());
+    shell.env_clear().envs(pipe.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(place.path());
+    let output = shell.output().expect("a shell");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert!(err.contains("this shell allows 64 open files (`ulimit -n`): at most 4 steps at a time"), "{err}");
 }

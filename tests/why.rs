@@ -1,14 +1,15 @@
 //! `pipe why`: now, for a run of the past, and between two runs, down to the first component that differs.
 
-#[expect(dead_code, reason = "these tests measure nothing, and so need no engine")]
+#[expect(dead_code, reason = "these tests read no events")]
 mod common;
 
 use std::fs;
 
 use common::Place;
-use pipe::exec::history;
+use pipe::exec::{history, lookup};
 use pipe::host::Machine;
-use pipe_cache::Store;
+use pipe::record::Session;
+use pipe_cache::{Kind, Store};
 
 const PIPELINE: &str = r#"
 pipeline "past"
@@ -201,6 +202,54 @@ fn runs_of_two_machines_show_their_facts() {
     let said = place.pipe(&["why", "past.kdl", "--between", "last", "last~1"]).expect(0).out;
     assert!(said.contains("→ simulated M9\n") && said.contains("  machine memory gib: "), "{said}");
     assert!(said.contains("every step has the same key in both"), "{said}");
+}
+
+#[test]
+fn a_cell_that_another_machine_measured_tells_in_what_it_differs() {
+    let place = Place::new();
+    place.engine();
+    place.model("model", "{}");
+    let text = r#"pipeline "p"
+measure "speed" {
+    engine (file)"sim-engine"
+    program "sim-engine"
+    model (file)"model"
+    tokens (file)"tokens.npy"
+    device "cpu"
+    dtype "fp32"
+    threads 1
+    prompt-tokens 8
+    new-tokens 4
+    warm-up min=2 max=8
+    samples min=8 time=(s)1 target=(percent)5 max-time=(s)20
+    timeout (s)5
+}
+"#;
+    place.write("p.kdl", text);
+    place.pipe(&["run", "p.kdl"]).expect(0);
+    // A store as it would be with only the samples of another machine in it: simulated facts.
+    let (here, there) = (Store::open(&place.path().join("store")), Store::open(&place.path().join("there")));
+    let (here, there) = (here.expect("the store"), there.expect("a store"));
+    let mut count = 0;
+    let copy = |key: &_, bytes: &[u8]| there.append(Kind::Manifest, key, bytes).expect("kept");
+    here.scan(Kind::Manifest, copy).expect("read");
+    here.scan(Kind::Session, |_, bytes| {
+        let mut session: Session = serde_json::from_slice(bytes).expect("a session");
+        session.facts.machine.cpu_model = "simulated M9".to_owned();
+        session.machine = session.facts.machine.key(None);
+        let key = lookup::session_key(&session.question, &session.machine);
+        there.append(Kind::Session, &key, &serde_json::to_vec(&session).expect("JSON")).expect("kept");
+        count += 1;
+    })
+    .expect("read");
+    assert!(count > 0, "nothing was measured");
+    drop((here, there));
+    let said = place.pipe(&["why", "p.kdl", "speed", "--store", "there"]).expect(0).out;
+    for wanted in
+        ["speed: runs (never measured on this machine)", "  measured at 2", "  machine cpu model: simulated M9 there, "]
+    {
+        assert!(said.contains(wanted), "no `{wanted}` in\n{said}");
+    }
 }
 
 #[test]

@@ -35,6 +35,17 @@ pub enum Blob {
     File(File),
 }
 
+/// A file under the name of a blob.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub file: File,
+    pub size: u64,
+    /// Whether this process has seen it to hold what its name says.
+    pub known: bool,
+    /// Whether it has the mode that it should.
+    pub sealed: bool,
+}
+
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -182,8 +193,23 @@ impl Store {
 
     /// The blob's file of this mode, hashed unless this process has done so before. Damaged ones are put aside.
     pub(crate) fn sound_file(&self, digest: &Digest, executable: bool) -> Result<Option<File>> {
+        let Some(named) = self.named_file(digest, executable)? else {
+            return Ok(None);
+        };
+        if !named.known {
+            let path = self.blob_path(digest, executable);
+            let (found, _) = hash::hash(&named.file, named.size).map_err(io("read", &path))?;
+            if !self.judge(digest, executable, &named, found)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(named.file))
+    }
+
+    /// The blob's file of this mode, read or not. What is no readable file is put aside.
+    pub(crate) fn named_file(&self, digest: &Digest, executable: bool) -> Result<Option<Named>> {
         let path = self.blob_path(digest, executable);
-        let (mut file, stat) = match fsx::open_file(&path) {
+        let (file, stat) = match fsx::open_file(&path) {
             Ok(Some(opened)) => opened,
             Ok(None) => {
                 self.quarantine(digest, &path)?;
@@ -199,19 +225,23 @@ impl Store {
         };
         let stamp = Stamp::of(&stat);
         let known = held(&self.verified).get(&(*digest, executable)).is_some_and(|known| known.same_content(&stamp));
-        if !known {
-            let (found, _) = hash::hash(&file, stamp.size).map_err(io("read", &path))?;
-            if found != *digest {
-                self.quarantine(digest, &path)?;
-                return Ok(None);
-            }
-            file.rewind().map_err(io("read", &path))?;
-            if stat.st_mode & 0o7777 != if executable { 0o555 } else { 0o444 } {
-                fsx::seal(&file, executable).map_err(io("set the mode of", &path))?;
-            }
-            self.trust(digest, executable, &file)?;
+        let sealed = stat.st_mode & 0o7777 == if executable { 0o555 } else { 0o444 };
+        Ok(Some(Named { file, size: stamp.size, known, sealed }))
+    }
+
+    /// Whether a file was found to hold what its name says. If so it is known to, from its start on; if not, put aside.
+    pub(crate) fn judge(&self, digest: &Digest, executable: bool, named: &Named, found: Digest) -> Result<bool> {
+        let path = self.blob_path(digest, executable);
+        if found != *digest {
+            self.quarantine(digest, &path)?;
+            return Ok(false);
         }
-        Ok(Some(file))
+        (&named.file).rewind().map_err(io("read", &path))?;
+        if !named.sealed {
+            fsx::seal(&named.file, executable).map_err(io("set the mode of", &path))?;
+        }
+        self.trust(digest, executable, &named.file)?;
+        Ok(true)
     }
 
     /// Notes that this process has seen this file to hold what its name says.

@@ -4,16 +4,16 @@
 //! that all is there. Large files in it are hard links to blobs; small ones are files of their own.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::blob::{Blob, SMALL};
+use crate::blob::SMALL;
 use crate::error::{Fault, Result, io};
 use crate::scan::{self, in_parallel};
 use crate::store::Store;
 use crate::tree::{Entry, link_stays_inside};
-use crate::{Digest, fsx};
+use crate::{Digest, fsx, hash};
 
 impl Store {
     /// A read-only folder or file that holds exactly this; its name is the same for every process and run.
@@ -185,16 +185,29 @@ impl Store {
         self.fill(digest, &file, dest)
     }
 
+    /// Writes content to an empty file. Large content that was not read before is verified on the way, which is one
+    /// look at it instead of two; what turns out to be damaged is taken back.
     fn fill(&self, digest: &Digest, mut dest: &File, shown: &Path) -> Result<()> {
-        match self.open_blob(digest)?.ok_or_else(|| self.missing(digest))? {
-            Blob::Bytes(bytes) => dest.write_all(bytes.get_ref()).map_err(io("write", shown)),
-            Blob::File(mut source) => {
-                if crate::ingest::reflink(&source, dest) {
-                    return Ok(());
-                }
-                std::io::copy(&mut source, &mut dest).map(drop).map_err(io("write", shown))
-            }
+        if let Some(bytes) = self.packed(digest)? {
+            return dest.write_all(&bytes).map_err(io("write", shown));
         }
+        for executable in [false, true] {
+            let Some(named) = self.named_file(digest, executable)? else { continue };
+            let shared = crate::ingest::reflink(&named.file, dest);
+            if named.known {
+                let copied = if shared { Ok(0) } else { std::io::copy(&mut &named.file, &mut dest) };
+                return copied.map(drop).map_err(io("write", shown));
+            }
+            let found = match shared {
+                true => hash::hash(&named.file, named.size),
+                false => hash::copy(&named.file, dest, named.size),
+            };
+            if self.judge(digest, executable, &named, found.map_err(io("write", shown))?.0)? {
+                return Ok(());
+            }
+            dest.set_len(0).and_then(|()| dest.rewind()).map_err(io("write", shown))?;
+        }
+        Err(self.missing(digest))
     }
 }
 

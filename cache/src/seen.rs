@@ -156,3 +156,111 @@ impl Store {
         self.contains(&Entry::File { digest: *digest, size, executable: false })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    struct Bed {
+        folder: tempfile::TempDir,
+        store: Store,
+    }
+
+    impl Bed {
+        fn new() -> Bed {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store = Store::open(&folder.path().join("store")).expect("a store");
+            fs::create_dir_all(folder.path().join("in/deep")).expect("a folder");
+            fs::write(folder.path().join("in/a"), "a").expect("a file");
+            fs::write(folder.path().join("in/deep/b"), "b").expect("a file");
+            std::os::unix::fs::symlink("a", folder.path().join("in/link")).expect("a link");
+            Bed { folder, store }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("in")
+        }
+
+        /// The stamps, once all of it is old enough: the time of change can't be set back, so this waits.
+        fn seen(&self, entry: &Entry) -> Option<Vec<(PathBuf, Stamp)>> {
+            std::thread::sleep(Duration::from_millis(120));
+            assert_eq!(self.store.hash_tree(&self.path()).expect("hashed"), *entry);
+            self.store.seen(entry, &self.path(), None)
+        }
+    }
+
+    fn holds(stamps: &[(PathBuf, Stamp)]) -> bool {
+        stamps.iter().all(|(path, stamp)| Stamp::at(path) == Some(*stamp))
+    }
+
+    #[test]
+    fn stamps_hold_until_anything_moves() {
+        let bed = Bed::new();
+        let entry = bed.store.put_tree(&bed.path()).expect("stored");
+        assert!(
+            bed.store.seen(&entry, &bed.path(), None).is_none(),
+            "what was written just now may still change unseen"
+        );
+        let stamps = bed.seen(&entry).expect("nothing moves");
+        assert_eq!(stamps.len(), 5, "two folders, two files, a link: {stamps:?}");
+        assert!(holds(&stamps));
+        let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let moves: [(&str, &dyn Fn(PathBuf)); 5] = [
+            ("other bytes, equal size, old time", &|path| {
+                fs::write(path.join("a"), "c").expect("written");
+                fs::File::options()
+                    .write(true)
+                    .open(path.join("a"))
+                    .expect("opened")
+                    .set_modified(past)
+                    .expect("a time");
+            }),
+            ("a file more", &|path| fs::write(path.join("deep/c"), "").expect("written")),
+            ("a file less", &|path| fs::remove_file(path.join("deep/b")).expect("removed")),
+            ("another link", &|path| {
+                fs::remove_file(path.join("link")).expect("removed");
+                std::os::unix::fs::symlink("b", path.join("link")).expect("a link");
+            }),
+            ("a folder gone", &|path| fs::remove_dir_all(path.join("deep")).expect("removed")),
+        ];
+        for (what, change) in moves {
+            let bed = Bed::new();
+            let entry = bed.store.put_tree(&bed.path()).expect("stored");
+            let stamps = bed.seen(&entry).expect("nothing moves");
+            change(bed.path());
+            assert!(!holds(&stamps), "{what}");
+        }
+    }
+
+    #[test]
+    fn only_the_very_entry_is_seen() {
+        let bed = Bed::new();
+        let entry = bed.store.put_tree(&bed.path()).expect("stored");
+        assert!(bed.seen(&entry).is_some());
+        let part = |path: &str, _: bool| path != "link";
+        assert!(bed.store.seen(&entry, &bed.path(), Some(&part)).is_none(), "the entry has a link, the part has none");
+        fs::write(bed.path().join("more"), "").expect("written");
+        assert!(bed.store.seen(&entry, &bed.path(), None).is_none());
+        let without = |path: &str, _: bool| path != "more";
+        std::thread::sleep(Duration::from_millis(120));
+        assert!(bed.store.seen(&entry, &bed.path(), Some(&without)).is_some(), "what does not count may be there");
+    }
+
+    #[test]
+    fn the_logs_tell_of_every_record() {
+        let bed = Bed::new();
+        let name = Digest::of(b"name");
+        bed.store.append(crate::Kind::Note, &name, b"one").expect("appended");
+        assert!(bed.store.log_stamps().is_none(), "written just now");
+        std::thread::sleep(Duration::from_millis(120));
+        let logs = bed.store.log_stamps().expect("nothing moves");
+        assert!(bed.store.unchanged_since(&logs));
+        bed.store.append(crate::Kind::Note, &name, b"two").expect("appended");
+        assert!(!bed.store.unchanged_since(&logs));
+        fs::remove_file(bed.store.root().join("records.log")).expect("removed");
+        assert!(!bed.store.unchanged_since(&logs));
+    }
+}

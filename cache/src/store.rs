@@ -15,6 +15,12 @@
 //! | `tmp/<session>/` | scratch of one process with its lease, swept when its lock is free |
 //! | `kept/` | working folders of failed steps |
 //! | `quarantine/` | what was damaged |
+//!
+//! The index is in memory, from the heads of both logs, and belongs to no file: it cannot be stale, damaged or of
+//! another version, and `verify --repair` has nothing to rebuild. A database in its place (SQLite with a write-ahead
+//! log) would keep a second copy of what the logs say, sync twice for each record, and lock where readers now take no
+//! lock; what it would save is reading heads at the start, which costs less than opening it. A kept snapshot of
+//! the index, believed while the log is as long as it says, can be added below `log` without a change of format.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};

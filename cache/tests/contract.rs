@@ -311,3 +311,44 @@ fn a_store_file_has_no_time_of_its_own() {
         assert_eq!(checkout.join(path).metadata().unwrap().mtime(), 315_619_200, "{path}");
     }
 }
+
+/// Whatever a person or a step does to something given back by its name, the store keeps what it has.
+#[test]
+fn edits_of_what_was_given_back_never_reach_the_store() {
+    use std::io::Write;
+    let Bench { folder, store } = bench();
+    sample(&folder.path().join("s"));
+    let tree = store.put_tree(&folder.path().join("s")).unwrap();
+    let append =
+        |path: &Path| drop(fs::OpenOptions::new().append(true).open(path).map(|mut file| file.write_all(b"!")));
+    let truncate = |path: &Path| drop(fs::OpenOptions::new().write(true).truncate(true).open(path));
+    let force = |path: &Path| {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        truncate(path);
+    };
+    // As `sed -i` and editors do: a new file over the old name.
+    let replace = |path: &Path| {
+        let aside = path.with_extension("new");
+        write(&aside, b"new");
+        fs::rename(aside, path).unwrap();
+    };
+    let edits: [&dyn Fn(&Path); 4] = [&append, &truncate, &force, &replace];
+    for (at, edit) in edits.iter().enumerate() {
+        let copy = folder.path().join(format!("copy{at}"));
+        store.copy_out(&tree, &copy).unwrap();
+        for name in ["small", "data/large", "bin/tool", "bin/script"] {
+            edit(&copy.join(name));
+        }
+    }
+    let root = store.root().to_owned();
+    drop(store);
+    let store = Store::open(&root).unwrap();
+    assert!(store.verify(|_| ()).unwrap().is_sound());
+    // A checkout is for steps: its folders and files let nobody write, and whoever forces it damages what is noticed.
+    let checkout = store.checkout(&tree).unwrap();
+    force(&checkout.join("data/large"));
+    let found = store.verify(|_| ()).unwrap();
+    assert_eq!((found.damaged.len(), found.damaged_checkouts.len()), (1, 1));
+    assert_eq!(store.put_tree(&folder.path().join("s")).unwrap(), tree);
+    assert!(store.same_as(&tree, &store.checkout(&tree).unwrap()).unwrap());
+}

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 
 use super::output::{To, colour, print};
-use super::{Global, estimate, exit, load};
+use super::{Global, estimate, exit, load, simulate};
 use crate::exec::contained;
 use crate::exec::world::best_sandbox;
+use crate::host::Facts;
 use crate::host::tools::{self, ToolEnv};
-use crate::host::{Facts, probe};
 
 /// What the main job starts, and what for.
 const TOOLS: [(&str, &str); 5] = [
@@ -28,7 +28,10 @@ struct Line {
 
 /// Prints the facts and the findings. It fails only where nothing could run at all.
 pub fn main(global: &Global) -> u8 {
-    let facts = probe::probe();
+    let facts = match simulate::facts() {
+        Ok(facts) => facts,
+        Err(code) => return code,
+    };
     let env = super::env::all();
     let mut lines = Vec::new();
     let tool_env = ToolEnv::from_vars(env.iter().map(|(k, v)| (k.clone(), OsString::from(v))));

@@ -2,7 +2,7 @@
 
 /// Done; cells may be unavailable, with their reasons.
 pub const DONE: u8 = 0;
-/// An `expect` or parity failed; or `fmt --check` found what is not formatted; or an editor
+/// An `expect` or parity failed; or `run --check` built something else the second time; or `fmt --check` found what is not formatted; or an editor
 /// left `lsp` without saying so, for which its protocol asks this number.
 pub const JUDGED: u8 = 1;
 /// The command line or the pipeline is wrong.

@@ -43,6 +43,7 @@ pub fn brief(why: &Why) -> String {
         },
         Why::Failed => "it failed in the last run".to_owned(),
         Why::Gone { what } => format!("the store no longer holds {}", short(what)),
+        Why::StayedAway => "its output stayed out of the pack that it came in, and is read now".to_owned(),
         Why::WeakerSandbox { had, asked } => {
             format!("its record was made with sandbox {had}, and {asked} is asked for")
         }
@@ -58,6 +59,7 @@ pub fn beside_changes(why: &Why) -> Option<String> {
         Why::Never | Why::Changed { .. } => None,
         Why::Failed
         | Why::Gone { .. }
+        | Why::StayedAway
         | Why::WeakerSandbox { .. }
         | Why::MoreSamples { .. }
         | Why::Forced
@@ -188,6 +190,7 @@ mod tests {
             (changed(vec![one.clone()]), "a: 1 → 2"),
             (changed(vec![one, two]), "a: 1 → 2, and 1 more"),
             (changed(Vec::new()), "its inputs changed"),
+            (Why::StayedAway, "its output stayed out of the pack that it came in, and is read now"),
             (Why::Failed, "it failed in the last run"),
             (Why::Gone { what: "outputs x".to_owned() }, "the store no longer holds outputs x"),
             (

@@ -1,14 +1,17 @@
 //! `pipe graph`: the steps and what they read, coloured by where they stand.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use super::known::{self, Asked};
 use super::output::{To, colour, note, print, width};
-use super::{Global, Target, exit, explain, load};
+use super::{Global, Target, exit, explain, load, settled};
 use crate::exec::outcome::Standing;
+use crate::exec::settled::Settled;
 use crate::exec::site::Site;
+use crate::exec::survey::Survey;
 use crate::pipeline::StepId;
 use crate::report::graph::fold::{Collapse, fold};
 use crate::report::graph::{self, GraphView, NodeState, focus};
@@ -80,11 +83,20 @@ impl From<Level> for Collapse {
 /// Draws the graph.
 pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     let format = arguments.format.or_else(|| of_name(arguments.output.as_deref()?)).unwrap_or(Format::Tree);
-    let (site, survey) = match load::surveyed(global, &arguments.target) {
+    let asked = Asked {
+        times: !matches!(format, Format::Dot | Format::Mermaid),
+        all: matches!(format, Format::Html | Format::Json),
+    };
+    let (site, stands) = match standing(global, &arguments.target, asked) {
         Ok(pair) => pair,
         Err(code) => return code,
     };
-    let mut view = graph::planned::view(&site.pipeline, &site.plan, |id| state(&site, &survey.standings[&id]));
+    let state = |id: StepId| match &stands {
+        Stands::Surveyed(survey) => state(&site, &survey.standings[&id]),
+        Stands::Still(cached) if cached.contains(&id) => NodeState::Cached,
+        Stands::Still(_) => NodeState::NotNeeded,
+    };
+    let mut view = graph::planned::view(&site.pipeline, &site.plan, state);
     if let Some(name) = &arguments.focus {
         let places = focus::named(&view, name);
         if places.is_empty() {
@@ -97,11 +109,9 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
         }
         view = focus::focus(&view, &places);
     }
-    let asked = Asked {
-        times: !matches!(format, Format::Dot | Format::Mermaid),
-        all: matches!(format, Format::Html | Format::Json),
-    };
-    known::add(&mut view, &site, &survey, asked);
+    if let Stands::Surveyed(survey) = &stands {
+        known::add(&mut view, &site, survey, asked);
+    }
 
     let level = arguments.collapse.map(Collapse::from).unwrap_or_else(|| match format {
         Format::Tree => Collapse::fitting(&view, 24),
@@ -133,6 +143,28 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
             exit::FAULT
         }
     }
+}
+
+/// Where the steps of a site stand.
+enum Stands {
+    Surveyed(Survey),
+    /// Nothing has moved since a run that found these cached, and nobody needs the rest.
+    Still(BTreeSet<StepId>),
+}
+
+/// A drawing that says no more of a step than where it stands needs no look at each, where nothing has moved.
+fn standing(global: &Global, target: &Target, asked: Asked) -> Result<(Site, Stands), load::Code> {
+    let cached = |settled: &Settled| {
+        let cached = settled.steps.iter().filter(|step| step.cached).map(|step| StepId(step.id as usize));
+        (settled.steps.len(), cached.collect())
+    };
+    let still = if asked.times { None } else { settled::settled(global, target, cached) };
+    let site = load::site(global, target, None)?;
+    let stands = match still {
+        Some((steps, cached)) if steps == site.pipeline.steps.len() => Stands::Still(cached),
+        _ => Stands::Surveyed(load::look_at(&site)?),
+    };
+    Ok((site, stands))
 }
 
 fn of_name(path: &Path) -> Option<Format> {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use pipe_cache::{Digest, Store};
 
 use super::explain_code::more;
-use super::{Global, Level, Target, When, env, exit};
+use super::{Global, Level, Target, When, env, exit, simulate};
 use crate::cli::output::{To, colour, note, width};
 use crate::diag::{Diagnostics, suggest};
+use crate::exec::share::accept::MachinePattern;
 use crate::exec::site::{Asked, Site};
 use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
@@ -25,7 +26,7 @@ pub type Code = u8;
 pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site, Code> {
     let store = store(global)?;
     let env = env::all();
-    let facts = probe::probe();
+    let facts = simulate::facts()?;
     let python = python_version(&store, &env);
     let kept::Known { pipeline, testimony } = pipeline(global, target, &store, &facts, python)?;
     let secret_files = secret_files(&target.secrets)?;
@@ -58,6 +59,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         facts,
         selection,
         remeasure: target.remeasure,
+        accept: target.accept_machines.iter().cloned().map(MachinePattern).collect(),
         sandbox,
         sandbox_why,
         bubblewrap,
@@ -83,11 +85,16 @@ fn room_for_steps(gib: u64) -> u64 {
 /// A site, and where each of its steps stands.
 pub fn surveyed(global: &Global, target: &Target) -> Result<(Site, Survey), Code> {
     let site = site(global, target, None)?;
-    let survey = survey(&site).map_err(|error| {
+    let survey = look_at(&site)?;
+    Ok((site, survey))
+}
+
+/// Where each step of a site stands.
+pub fn look_at(site: &Site) -> Result<Survey, Code> {
+    survey(site).map_err(|error| {
         note(&format!("pipe: {error}"));
         exit::FAULT
-    })?;
-    Ok((site, survey))
+    })
 }
 
 /// Reads the pipeline, or prints every mistake in it.

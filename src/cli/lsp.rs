@@ -84,6 +84,7 @@ impl Standings for Stored {
             facts,
             selection: Selection { only: Vec::new() },
             remeasure: false,
+            accept: Vec::new(),
             sandbox,
             sandbox_why: String::new(),
             bubblewrap,

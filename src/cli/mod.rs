@@ -17,6 +17,7 @@ pub mod explain;
 pub mod explain_code;
 pub mod fmt;
 pub mod forecast;
+pub mod fulfil;
 pub mod graph;
 pub mod history;
 pub mod init;
@@ -25,6 +26,7 @@ pub mod load;
 pub mod log;
 pub mod lsp;
 pub mod output;
+pub mod pack;
 pub mod plan;
 pub mod progress;
 pub mod rebuild;
@@ -35,8 +37,11 @@ pub mod runs;
 pub mod schema;
 pub mod settled;
 pub mod show;
+pub mod simulate;
 pub mod store;
 pub mod trace;
+pub mod trust;
+pub mod wanted;
 pub mod why;
 pub mod why_past;
 pub mod why_text;
@@ -104,6 +109,10 @@ pub struct Target {
     /// Measures again what has samples already
     #[arg(long)]
     pub remeasure: bool,
+    /// Shows cells that this machine can't measure as another one did, labelled and in no ratio with ours; part of
+    /// the machine's name or line, `*` for any
+    #[arg(long = "accept-machine", value_name = "PATTERN")]
+    pub accept_machines: Vec<String>,
 }
 
 impl Target {
@@ -115,7 +124,8 @@ impl Target {
         let secrets = names.map(|name| format!("--secret {name}"));
         let only = self.only.iter().map(|pattern| format!("--only '{pattern}'"));
         let remeasure = self.remeasure.then(|| "--remeasure".to_owned());
-        sets.chain(profile).chain(secrets).chain(only).chain(remeasure).collect()
+        let accept = self.accept_machines.iter().map(|pattern| format!("--accept-machine '{pattern}'"));
+        sets.chain(profile).chain(secrets).chain(only).chain(remeasure).chain(accept).collect()
     }
 }
 
@@ -125,6 +135,8 @@ enum Command {
     Init(init::Arguments),
     /// Does what is missing, and prints the table
     Run(run::Arguments),
+    /// Measures here the cells that another machine's run wanted, for a pack that brings them back
+    Fulfil(fulfil::Arguments),
     /// Says what would run and why, and runs nothing
     Plan(plan::Arguments),
     /// Draws the steps: a tree, a page to explore, a picture, or text for other tools
@@ -180,6 +192,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let code = match cli.command {
         Command::Init(arguments) => init::main(&cli.global, &arguments),
         Command::Run(arguments) => run::main(&cli.global, &arguments),
+        Command::Fulfil(arguments) => fulfil::main(&cli.global, &arguments),
         Command::Plan(arguments) => plan::main(&cli.global, &arguments),
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),
         Command::Why(arguments) => why::main(&cli.global, &arguments),

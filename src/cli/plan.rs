@@ -1,6 +1,7 @@
 //! `pipe plan`: what would run and why. It takes the same path as `run`, up to where something would start.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use super::{Global, Target, exit, explain, history, load, settled};
 use crate::exec::files;
 use crate::exec::outcome::{Product, Standing};
 use crate::exec::settled::Settled;
+use crate::exec::share::accept::{self, Accepted};
 use crate::exec::site::Site;
 use crate::exec::survey::{Look, Survey, survey};
 use crate::pipeline::{Class, StepId};
@@ -25,7 +27,7 @@ pub struct Arguments {
     target: Target,
     /// Says what would run if a parameter had this value; several flags add up
     #[arg(long = "if", value_name = "NAME=VALUE")]
-    sets: Vec<String>,
+    supposed: Vec<String>,
     /// Says what would run if this file were edited; several flags add up
     #[arg(long = "if-changed", value_name = "FILE")]
     edits: Vec<PathBuf>,
@@ -46,7 +48,7 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 }
 
 fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
-    let as_it_is = arguments.sets.is_empty() && arguments.edits.is_empty();
+    let as_it_is = arguments.supposed.is_empty() && arguments.edits.is_empty();
     if as_it_is
         && arguments.format == Format::Text
         && settled::settled(global, &arguments.target, |s| print(&still(s))).is_some()
@@ -64,9 +66,10 @@ fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
         }
     };
     let forecast = forecast(&site, &survey);
+    let accepted = accept::of_survey(&site, &survey).map_err(history::fault)?;
     print(&match arguments.format {
-        Format::Text => text(&site, &survey, &forecast, supposed.as_ref()),
-        Format::Json => json(&site, &survey, &forecast, supposed.as_ref()),
+        Format::Text => text(&site, &survey, &forecast, supposed.as_ref(), &accepted),
+        Format::Json => json(&site, &survey, &forecast, supposed.as_ref(), &accepted),
     });
     Ok(exit::DONE)
 }
@@ -74,7 +77,7 @@ fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
 /// The same pipeline with other values, and with files that count as edited: read and surveyed as for a run.
 fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<String>), u8> {
     let mut target = arguments.target.clone();
-    for set in &arguments.sets {
+    for set in &arguments.supposed {
         let Some((name, _)) = set.split_once('=') else {
             note(&format!("pipe: `--if {set}` needs a value: `--if {set}=VALUE`"));
             return Err(exit::USAGE);
@@ -82,7 +85,7 @@ fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<
         // A parameter takes one value, and this is the last word.
         target.sets.retain(|other| other.split_once('=').is_none_or(|(other, _)| other != name));
     }
-    target.sets.extend(arguments.sets.iter().cloned());
+    target.sets.extend(arguments.supposed.iter().cloned());
     let site = load::site(global, &target, None)?;
     for file in &arguments.edits {
         let path = std::path::absolute(file).unwrap_or_else(|_| file.clone());
@@ -94,13 +97,19 @@ fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<
     }
     let survey = survey(&site).map_err(history::fault)?;
     let edits = arguments.edits.iter().map(|file| format!("{} changed", file.display()));
-    let words = arguments.sets.iter().cloned().chain(edits).collect();
+    let words = arguments.supposed.iter().cloned().chain(edits).collect();
     Ok((site, survey, words))
 }
 
 /// A line for each step, the wheels of one environment as one line where they stand alike. Where something is supposed,
 /// a line for each that would run, and for what could not.
-fn text(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Supposed>) -> String {
+fn text(
+    site: &Site,
+    survey: &Survey,
+    forecast: &Forecast,
+    supposed: Option<&Supposed>,
+    accepted: &BTreeMap<StepId, Accepted>,
+) -> String {
     let mut counts = Counts::default();
     let mut lines = Lines::default();
     for &id in site.plan.order() {
@@ -118,7 +127,9 @@ fn text(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Sup
         let wheel = matches!(step.action, crate::pipeline::Action::FetchWheel(_));
         let took = forecast.took.get(&id).filter(|_| !wheel);
         let took = took.map(|took| format!(", took {} before", time(took.as_secs_f64()))).unwrap_or_default();
-        lines.add(&step.name, wheel, (explain::standing(site, standing) + &took).into());
+        let shown = accepted.get(&id).map(|theirs| format!("; shown as measured on {}", theirs.machine));
+        let said = explain::standing(site, standing) + &took + &shown.unwrap_or_default();
+        lines.add(&step.name, wheel, said.into());
     }
     let mut out = String::new();
     if let Some(supposed) = supposed {
@@ -202,9 +213,9 @@ fn time_line(site: &Site, forecast: &Forecast) -> String {
     let chain = match names.as_slice() {
         [] | [_] => String::new(),
         [first, second, .., last] if names.len() > 5 => {
-            format!("; the longest chain: {first} → {second} → … → {last} ({} steps)", names.len())
+            format!("longest chain: {first} → {second} → … → {last} ({} steps)\n", names.len())
         }
-        names => format!("; the longest chain: {}", names.join(" → ")),
+        names => format!("longest chain: {}\n", names.join(" → ")),
     };
     let (at_least, unknown) = match unknown {
         0 => ("about", String::new()),
@@ -212,12 +223,25 @@ fn time_line(site: &Site, forecast: &Forecast) -> String {
     };
     let (wall, work) = (time(wall.as_secs_f64()), time(work.as_secs_f64()));
     let processors = if site.slots == 1 { "1 processor".to_owned() } else { format!("{} processors", site.slots) };
-    format!("{at_least} {wall} on {processors}, for {work} of work as it took before{unknown}{chain}\n")
+    format!("{at_least} {wall} on {processors}, for {work} of work, as it took before{unknown}\n{chain}")
 }
 
 /// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.
-fn json(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Supposed>) -> String {
-    let steps: Vec<serde_json::Value> = site.plan.order().iter().map(|id| step(site, survey, forecast, *id)).collect();
+fn json(
+    site: &Site,
+    survey: &Survey,
+    forecast: &Forecast,
+    supposed: Option<&Supposed>,
+    accepted: &BTreeMap<StepId, Accepted>,
+) -> String {
+    let step = |id: &StepId| {
+        let mut step = step(site, survey, forecast, *id);
+        if let Some(theirs) = accepted.get(id) {
+            step["measured-on"] = theirs.machine.clone().into();
+        }
+        step
+    };
+    let steps: Vec<serde_json::Value> = site.plan.order().iter().map(step).collect();
     let chain: Vec<&str> = forecast.chain.iter().map(|id| site.step(*id).name.as_str()).collect();
     let value = json!({
         "schema": "pipe-plan/1",

@@ -11,8 +11,9 @@ use super::progress::time;
 use super::{Global, explain};
 use crate::exec::outcome::{Outcome, Product};
 use crate::exec::runner::{Done, failures as failed};
+use crate::exec::share::accept::{self, Accepted};
 use crate::exec::site::Site;
-use crate::exec::work::Parities;
+use crate::exec::work::{self, Parities};
 use crate::exec::{history, lookup};
 use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs, ParityRecord};
 use crate::pipeline::{Action, CellPattern, Compare, Measure, StepId};
@@ -20,7 +21,13 @@ use crate::record::{FORMAT, RunLack, RunRecord, RunStep, Session};
 use crate::report;
 
 /// The comparison of a `compare` step, from what became of its cells.
-pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome) -> Result<Comparison, StoreError> {
+pub fn comparison(
+    site: &Site,
+    done: &Done,
+    compare: &Compare,
+    outcome: &Outcome,
+    accepted: &BTreeMap<StepId, Accepted>,
+) -> Result<Comparison, StoreError> {
     let judged = match outcome.product() {
         Some(Product::Compared(entry)) => Parities::read(&site.store, entry)?,
         _ => Parities::default(),
@@ -29,10 +36,13 @@ pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome
         .of
         .iter()
         .filter_map(|&id| match &site.step(id).action {
-            Action::Measure(measure) => Some(cell(site, done, id, measure, &judged)),
+            Action::Measure(measure) => Some(match accepted.get(&id) {
+                Some(theirs) => from_elsewhere(site, done, compare, id, measure, theirs, accepted),
+                None => Ok(cell(site, done, id, measure, &judged)),
+            }),
             _ => None,
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
     Ok(measure::compare(CompareInput {
         pipeline: &site.pipeline.name,
         about: site.pipeline.about.as_deref(),
@@ -40,6 +50,52 @@ pub fn comparison(site: &Site, done: &Done, compare: &Compare, outcome: &Outcome
         cells,
         facts: &site.facts,
     }))
+}
+
+/// The cells that this machine could not measure and that the user takes from others.
+pub fn accepted(site: &Site, done: &Done) -> Result<BTreeMap<StepId, Accepted>, StoreError> {
+    let unavailable = done.outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Unavailable(_)));
+    accept::accepted(site, unavailable.map(|(id, _)| *id))
+}
+
+/// A cell as another machine measured it; its outputs are held against the reference's here and now.
+fn from_elsewhere<'a>(
+    site: &'a Site,
+    done: &Done,
+    compare: &Compare,
+    id: StepId,
+    measure: &'a Measure,
+    theirs: &'a Accepted,
+    accepted: &'a BTreeMap<StepId, Accepted>,
+) -> Result<CellInput<'a>, StoreError> {
+    let missing = |reason: &str| Outputs::Missing { reason: reason.to_owned() };
+    let outputs = match &compare.parity {
+        None => missing("no parity is asked for"),
+        Some(parity) => {
+            let is_reference =
+                |id: &&StepId| site.step(**id).cell.as_ref().is_some_and(|cell| parity.reference.value.matches(cell));
+            let sessions = |id: &StepId| match (done.outcomes[id].product(), accepted.get(id)) {
+                (Some(Product::Sessions(sessions)), _) => Some(sessions.as_slice()),
+                (_, Some(theirs)) => Some(theirs.sessions.as_slice()),
+                _ => None,
+            };
+            match compare.of.iter().filter(is_reference).find_map(sessions) {
+                None => missing("the reference has no figures"),
+                Some(reference) => match work::parity_between(site, parity, reference, &theirs.sessions)? {
+                    Some(result) => Outputs::Judged(result),
+                    None => missing("the outputs to compare are not in the store"),
+                },
+            }
+        }
+    };
+    let machine = match theirs.others.len() {
+        0 => theirs.machine.clone(),
+        n => format!("{}, the last of {} that match", theirs.machine, n + 1),
+    };
+    let outcome = measure::Outcome::Accepted { sessions: Cow::Borrowed(&theirs.sessions), outputs, machine };
+    let question = theirs.sessions.last().map(|session| session.question);
+    let step = site.step(id);
+    Ok(CellInput { step: &step.name, cell: step.cell.as_ref(), measure, question, outcome })
 }
 
 fn cell<'a>(site: &'a Site, done: &'a Done, id: StepId, measure: &'a Measure, judged: &Parities) -> CellInput<'a> {
@@ -321,6 +377,19 @@ pub fn unmet(site: &Site, done: &Done, required: &[CellPattern]) -> String {
         }
     }
     out
+}
+
+/// The state of a step that has no figures though it was asked for, why, and what would change that.
+pub fn why_not(site: &Site, outcome: &Outcome) -> Option<(&'static str, String, Option<String>)> {
+    let reason = match outcome {
+        Outcome::Cached(_) | Outcome::Ran(_) | Outcome::NotSelected => return None,
+        Outcome::Unavailable(lack) => return Some((state(outcome), lack.reason.clone(), lack.remedy.clone())),
+        Outcome::Failed(failure) => return Some((state(outcome), failure.message.clone(), failure.help.clone())),
+        Outcome::Skipped { because } => format!("`{}`, which it needs, failed", site.step(*because).name),
+        Outcome::Cancelled => "the run was stopped before it".to_owned(),
+        Outcome::NotNeeded => "nothing that this host can do reads it".to_owned(),
+    };
+    Some((state(outcome), reason, None))
 }
 
 /// What a stopped run kept.

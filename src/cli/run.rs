@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::output::{To, colour, note, print};
+use super::wanted::Wanted;
 use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, settled, trace};
 use crate::event::{Event, Listener};
-use crate::exec::files;
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
 use crate::exec::rebuild::{Verdict, check};
@@ -17,6 +17,7 @@ use crate::exec::runner::{self, Done};
 use crate::exec::settled::Settled;
 use crate::exec::site::Site;
 use crate::exec::survey::{Survey, survey_with_manifests};
+use crate::exec::{edited, files};
 use crate::pipeline::{Action, CellPattern, StepId};
 
 /// The flags of `pipe run`.
@@ -24,9 +25,13 @@ use crate::pipeline::{Action, CellPattern, StepId};
 pub struct Arguments {
     #[command(flatten)]
     target: Target,
-    /// Runs nothing: fails with code 4 where a result is missing
-    #[arg(long)]
-    require_cached: bool,
+    /// Fails with code 4, before anything runs, where a result is missing; `build`: where one of a step is that does
+    /// not measure
+    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    require_cached: Option<Cached>,
+    /// Writes which cells could not be measured here, and why, for `pipe fulfil` on another machine
+    #[arg(long, value_name = "FILE")]
+    wanted: Option<PathBuf>,
     /// Fails with code 4 unless every cell that matches has been measured
     #[arg(long, value_name = "CELL-PATTERN")]
     require: Vec<String>,
@@ -53,6 +58,15 @@ pub struct Arguments {
     trace: Option<PathBuf>,
 }
 
+/// `--require-cached`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Cached {
+    /// Every step
+    All,
+    /// Steps that fetch or build; cells may still be measured
+    Build,
+}
+
 /// Runs a pipeline.
 pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     run(global, arguments).unwrap_or_else(|code| code)
@@ -61,9 +75,20 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
 fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let started = Instant::now();
     // With every flag named, so that a new one is thought of: on the short way there is nothing to run or to hear of.
-    let Arguments { target, require_cached: _, require, jobs, memory, fail_fast, keep_going: _, check, events, trace } =
-        arguments;
-    let plain = require.is_empty() && check.is_empty() && events.is_none() && trace.is_none();
+    let Arguments {
+        target,
+        require_cached: _,
+        require,
+        jobs,
+        memory,
+        fail_fast,
+        keep_going: _,
+        check,
+        events,
+        trace,
+        wanted,
+    } = arguments;
+    let plain = require.is_empty() && check.is_empty() && events.is_none() && trace.is_none() && wanted.is_none();
     let said = |settled: &Settled| note(&results::all_cached(settled.cached(), started.elapsed().as_secs_f64()));
     if plain && settled::settled(global, target, said).is_some() {
         return Ok(exit::DONE);
@@ -77,14 +102,21 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let twice = rebuild::asked(&site, &arguments.check)?;
     let required = load::patterns(&arguments.require, "--require")?;
     let survey = survey_with_manifests(&site).map_err(fault)?;
-    if arguments.require_cached {
-        require_cached(&site, &survey)?;
+    if let Some(which) = arguments.require_cached {
+        require_cached(&site, &survey, which)?;
     }
     let mut listeners = listeners(global, arguments, &site, &survey)?;
     announce(&site, &survey, &mut listeners)?;
     let (done, verdicts) = work(&site, survey, &twice, &mut listeners)?;
+    warn_of_edits(&site, &done, &mut listeners);
     end(&mut listeners, &done);
     drop(listeners);
+    if let Some(path) = wanted {
+        Wanted::of(&site, &done, &arguments.target).write(path).map_err(|message| {
+            note(&format!("pipe: {message}"));
+            exit::FAULT
+        })?;
+    }
     let mut code = conclude(global, arguments, &site, &done, &required).unwrap_or_else(|code| code);
     if !arguments.check.is_empty() && !done.interrupted {
         code = code.max(rebuild::conclude(&site, &verdicts));
@@ -191,17 +223,20 @@ fn about(site: &Site, survey: &Survey) -> BTreeMap<String, trace::About> {
 }
 
 /// Refuses to go on where anything that the run is after has no result.
-fn require_cached(site: &Site, survey: &Survey) -> Result<(), u8> {
+fn require_cached(site: &Site, survey: &Survey, which: Cached) -> Result<(), u8> {
+    let measures = |id: &StepId| matches!(site.step(*id).action, Action::Measure(_) | Action::Compare(_));
     let missing: Vec<StepId> = survey
         .standings
         .iter()
         .filter(|(_, standing)| matches!(standing, Standing::Runs(_) | Standing::Depends(_)))
         .map(|(id, _)| *id)
+        .filter(|id| which == Cached::All || !measures(id))
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    note(&format!("pipe: `--require-cached`, but {} step(s) have no result:", missing.len()));
+    let flag = if which == Cached::All { "--require-cached" } else { "--require-cached=build" };
+    note(&format!("pipe: `{flag}`, but {} step(s) have no result:", missing.len()));
     for id in missing.iter().take(20) {
         note(&format!("  {}: {}", site.step(*id).name, explain::standing(site, &survey.standings[id])));
     }
@@ -235,6 +270,20 @@ fn announce(site: &Site, survey: &Survey, listeners: &mut Vec<Box<dyn Listener>>
     })
 }
 
+/// Names what was edited while steps ran; what ran nothing had no time for that.
+fn warn_of_edits(site: &Site, done: &Done, listeners: &mut Vec<Box<dyn Listener>>) {
+    if !done.outcomes.values().any(|outcome| matches!(outcome, Outcome::Ran(_) | Outcome::Failed(_))) {
+        return;
+    }
+    for path in edited::edited(site) {
+        let text = format!(
+            "`{}` was edited while the run went on: its results belong to what it held before; run again for the rest",
+            path.display()
+        );
+        listeners.hear(&Event::Warning { text });
+    }
+}
+
 fn end(listeners: &mut Vec<Box<dyn Listener>>, done: &Done) {
     let count = |f: fn(&Outcome) -> bool| done.outcomes.values().filter(|outcome| f(outcome)).count();
     listeners.hear(&Event::Ended {
@@ -255,9 +304,10 @@ fn conclude(
     required: &[CellPattern],
 ) -> Result<u8, u8> {
     let mut code = exit::DONE;
+    let accepted = results::accepted(site, done).map_err(fault)?;
     for (&id, outcome) in &done.outcomes {
         let Action::Compare(compare) = &site.step(id).action else { continue };
-        let comparison = results::comparison(site, done, compare, outcome).map_err(fault)?;
+        let comparison = results::comparison(site, done, compare, outcome, &accepted).map_err(fault)?;
         print(&results::table(global, &comparison));
         if !done.interrupted {
             results::write(global, site, id, &comparison).map_err(|message| {

@@ -11,6 +11,7 @@ use super::progress::time;
 use super::{Global, exit, load, runs};
 use crate::exec::history::Run;
 use crate::exec::process::log::harmless;
+use crate::exec::share;
 use crate::measure::stats::median;
 use crate::record::{RunRecord, Sandbox, Session, StepRecord};
 use crate::report::units::columns;
@@ -140,6 +141,14 @@ fn of_key(store: &Store, key: &Digest, past: &Past) -> Result<String, StoreError
     }
     if let Some(record) = &past.record {
         out.push_str(&result(store, record)?);
+        if let Some(origin) = share::origin_of_record(store, key)? {
+            let (when, imported) = (history::when(origin.written), history::when(origin.imported));
+            let from = origin.from();
+            out.push_str(&format!(
+                "from    pack {} of {from}, written {when}, imported {imported}\n",
+                origin.pack.short()
+            ));
+        }
     }
     for session in &past.sessions {
         out.push_str(&samples(session));
@@ -200,8 +209,11 @@ fn result(store: &Store, record: &StepRecord) -> Result<String, StoreError> {
     Ok(out)
 }
 
-/// The files of an output with their sizes, links without one; `None` where some of it is gone.
-fn files(store: &Store, record: &StepRecord) -> Result<Option<Vec<(String, Option<u64>)>>, StoreError> {
+/// A path and its size; a link has none.
+type Listed = (String, Option<u64>);
+
+/// The files of an output; `None` where some of it is gone.
+fn files(store: &Store, record: &StepRecord) -> Result<Option<Vec<Listed>>, StoreError> {
     if !store.complete(&record.output) {
         return Ok(None);
     }

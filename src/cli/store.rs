@@ -1,4 +1,5 @@
-//! `pipe store`: where the store is, how large, whether it is whole, what can go and what is held on to.
+//! `pipe store`: where the store is, how large, whether it is whole, what can go, what is held on to, and what travels in
+//! packs.
 
 mod choice;
 mod gc;
@@ -10,7 +11,7 @@ use pipe_cache::{Store, StoreError};
 
 use super::estimate::size as bytes;
 use super::output::print;
-use super::{Global, exit, history, load};
+use super::{Global, exit, history, load, pack};
 
 /// The flags of `pipe store`.
 #[derive(Debug, Args)]
@@ -19,7 +20,7 @@ pub struct Arguments {
     command: Command,
 }
 
-#[derive(Debug, Clone, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Prints the store's folder
     Path,
@@ -35,6 +36,10 @@ enum Command {
     Unpin(pin::Arguments),
     /// Lists what is pinned
     Pins,
+    /// Writes what the steps of a pipeline have into a pack, for another machine
+    Export(pack::ExportArguments),
+    /// Takes in packs, each record verified
+    Import(pack::ImportArguments),
 }
 
 /// Looks after the store.
@@ -48,12 +53,16 @@ pub fn main(global: &Global, arguments: &Arguments) -> u8 {
             Err(code) => code,
         };
     }
+    if let Command::Export(arguments) = &arguments.command {
+        return pack::export(global, arguments);
+    }
     let store = match load::store(global) {
         Ok(store) => store,
         Err(code) => return code,
     };
     let done = match &arguments.command {
-        Command::Path => Ok(exit::DONE),
+        Command::Path | Command::Export(_) => Ok(exit::DONE),
+        Command::Import(arguments) => return pack::import(&store, arguments),
         Command::Size => size(&store).map_err(history::fault),
         Command::Verify(arguments) => verify::main(global, &store, arguments).map_err(history::fault),
         Command::Gc(arguments) => gc::main(&store, arguments).map_err(history::fault),

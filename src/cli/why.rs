@@ -8,12 +8,13 @@ use pipe_cache::{Digest, StoreError};
 
 use super::cause::{self, Cause, Comparison, Side};
 use super::output::{Format, note, print};
-use super::why_past::{self, Runs};
+use super::why_past::{self, Apart, Runs};
 use super::why_text;
 use super::{Global, Target, exit, explain, history as past, load};
 use crate::diag::suggest;
 use crate::exec::history::{self, Run};
 use crate::exec::outcome::{Product, Standing, Why};
+use crate::exec::share;
 use crate::exec::site::Site;
 use crate::exec::survey::{Look, Survey, survey_with_manifests};
 use crate::pipeline::{Action, StepId};
@@ -47,6 +48,8 @@ pub struct Told {
     pub said: String,
     pub key: Option<Digest>,
     pub help: Option<String>,
+    /// In what this machine and another differ, where the other has measured it.
+    pub machines: Vec<Apart>,
     /// Where a result came from.
     pub hit: Option<Hit>,
     /// What differs from what it is compared with.
@@ -185,6 +188,9 @@ impl Now<'_> {
                 let step = self.last.and_then(|run| run.record.steps.get(&told.step));
                 told.help = step.and_then(|step| step.said.clone());
             }
+            Standing::Runs(Why::OtherMachine { .. }) => {
+                (told.help, told.machines) = key.map(|key| self.other_machine(&key)).transpose()?.unwrap_or_default();
+            }
             Standing::Runs(_) => (told.cause, told.against) = self.cause(id)?.unzip(),
             Standing::Depends(_) => (told.behind, told.against) = self.behind(id)?,
             Standing::Unavailable(lack) => told.help = lack.remedy.clone().map(|remedy| format!("help: {remedy}")),
@@ -192,6 +198,15 @@ impl Now<'_> {
             Standing::NotSelected => told.help = Some("`--only` leaves it out".to_owned()),
         }
         Ok(told)
+    }
+
+    /// Where a question was measured, and in what that machine differs from this one.
+    fn other_machine(&self, key: &Digest) -> Result<(Option<String>, Vec<Apart>), StoreError> {
+        let sessions = past::sessions(&self.site.store, key)?;
+        let Some(session) = sessions.last() else { return Ok((None, Vec::new())) };
+        let (theirs, ours) = (&session.facts.machine, &self.site.facts.machine);
+        let said = format!("measured at {} on {}", past::when(session.started), theirs.line());
+        Ok((Some(said), why_past::machines(Some(theirs), Some(ours))))
     }
 
     /// What differs from the run, or the manifest, that the look-up compared with.
@@ -248,7 +263,12 @@ pub fn hit(site: &Site, runs: &[Run], key: &Digest, product: &Product) -> Result
     let output = product.entry().map(ToString::to_string);
     let mut lines: Vec<(&str, String)> = output.iter().map(|output| ("output", output.clone())).collect();
     match product {
-        Product::Output(_) | Product::Compared(_) => lines.extend(why_past::made(site, runs, key)?),
+        Product::Output(_) | Product::Compared(_) => {
+            lines.extend(why_past::made(site, runs, key)?);
+            if let Some(origin) = share::origin_of_record(&site.store, key)? {
+                lines.push(("from", format!("pack {} of {}", origin.pack.short(), origin.from())));
+            }
+        }
         Product::Sessions(sessions) => {
             let samples: usize = sessions.iter().map(|session| session.samples.len()).sum();
             lines.push(("samples", format!("{samples} in {} session(s) on this machine", sessions.len())));

@@ -103,12 +103,13 @@ impl Runs {
             ("sandbox", sandbox(old), sandbox(new)),
         ];
         let rows = rows.into_iter().map(|(what, old, new)| Apart { what: what.to_owned(), old, new });
-        rows.chain(machines(old.machine.as_ref(), new.machine.as_ref())).filter(|row| row.old != row.new).collect()
+        let rows = rows.filter(|row| row.old != row.new);
+        rows.chain(machines(old.machine.as_ref(), new.machine.as_ref())).collect()
     }
 }
 
-/// The facts of two machines, side by side.
-fn machines(old: Option<&Machine>, new: Option<&Machine>) -> Vec<Apart> {
+/// The facts in which two machines differ.
+pub fn machines(old: Option<&Machine>, new: Option<&Machine>) -> Vec<Apart> {
     let facts = |machine: Option<&Machine>| match machine.map(serde_json::to_value) {
         Some(Ok(serde_json::Value::Object(facts))) => facts,
         _ => serde_json::Map::new(),
@@ -127,7 +128,7 @@ fn machines(old: Option<&Machine>, new: Option<&Machine>) -> Vec<Apart> {
         old: shown(old.get(fact)),
         new: shown(Some(value)),
     };
-    new.iter().map(row).collect()
+    new.iter().map(row).filter(|row| row.old != row.new).collect()
 }
 
 /// What became of a step, and what was said of it.
@@ -212,8 +213,8 @@ mod tests {
     fn machines_are_compared_fact_by_fact() {
         let mine = Machine { cpu_model: "A".to_owned(), memory_gib: 8, cpu_quota_milli: None, ..Machine::default() };
         let other = Machine { memory_gib: 16, cpu_quota_milli: Some(500), ..mine.clone() };
-        let rows = machines(Some(&mine), Some(&other)).into_iter().filter(|row| row.old != row.new);
-        let rows: Vec<String> = rows.map(|row| format!("{}: {} → {}", row.what, row.old, row.new)).collect();
+        let rows = machines(Some(&mine), Some(&other));
+        let rows: Vec<String> = rows.iter().map(|row| format!("{}: {} → {}", row.what, row.old, row.new)).collect();
         assert_eq!(rows, ["machine cpu quota milli: none → 500", "machine memory gib: 8 → 16"]);
         assert_eq!(machines(None, Some(&other)), []);
     }

@@ -6,7 +6,7 @@ use super::cause::{Cause, Comparison, Difference, Found, Within};
 use super::explain;
 use super::history as past;
 use super::why::{Behind, Told};
-use super::why_past::Runs;
+use super::why_past::{Apart, Runs};
 use crate::exec::history::Run;
 use crate::key::Change;
 
@@ -22,6 +22,7 @@ fn body(told: &Told, out: &mut String) {
     if let Some(help) = &told.help {
         line(help);
     }
+    told.machines.iter().for_each(|row| line(&format!("{}: {} there, {} here", row.what, row.old, row.new)));
     if let Some(hit) = &told.hit {
         told.key.iter().for_each(|key| line(&format!("key     {key}")));
         hit.lines.iter().for_each(|(what, said)| line(&format!("{what:7} {said}")));
@@ -89,7 +90,7 @@ pub fn of_runs(runs: &Runs, told: &[Told]) -> String {
     for row in runs.apart() {
         out.push_str(&format!("  {}: {} → {}\n", row.what, row.old, row.new));
     }
-    let follows = |told: &&Told| told.cause.as_ref().is_some_and(|cause| Comparison::follows(cause));
+    let follows = |told: &&Told| told.cause.as_ref().is_some_and(Comparison::follows);
     // Of one step all is told; of many, those with a reason of their own come first, and the rest in a line each.
     let many = told.len() > 1;
     for told in told.iter().filter(|told| !many || !follows(told)) {
@@ -119,21 +120,20 @@ pub fn json(pipeline: &str, runs: Option<&Runs>, told: &[Told]) -> String {
     let steps: Vec<Value> = told.iter().map(step).collect();
     let run =
         |run: &Run| json!({ "id": run.id.to_string(), "started": run.record.started, "machine": run.record.machine });
-    let apart: Vec<Value> = runs
-        .map(Runs::apart)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|row| json!({ "what": row.what, "old": row.old, "new": row.new }))
-        .collect();
+    let apart = runs.map(Runs::apart).unwrap_or_default();
     let value = json!({
         "schema": "pipe-why/1",
         "pipeline": pipeline,
         "old": runs.and_then(|runs| runs.old.as_ref()).map(run),
         "new": runs.map(|runs| run(&runs.new)),
-        "differs": apart,
+        "differs": rows(&apart),
         "steps": steps,
     });
     serde_json::to_string_pretty(&value).unwrap_or_default()
+}
+
+fn rows(apart: &[Apart]) -> Vec<Value> {
+    apart.iter().map(|row| json!({ "what": row.what, "old": row.old, "new": row.new })).collect()
 }
 
 fn step(told: &Told) -> Value {
@@ -148,6 +148,7 @@ fn step(told: &Told) -> Value {
         "said": told.said,
         "key": told.key.map(|key| key.to_string()),
         "help": told.help,
+        "machines": rows(&told.machines),
         "hit": hit,
         "cause": told.cause,
         "against": told.against,

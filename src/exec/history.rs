@@ -15,7 +15,7 @@ pub struct Run {
 }
 
 /// The key under which the runs of a pipeline are kept.
-fn run_key(pipeline: &str) -> Digest {
+pub fn run_key(pipeline: &str) -> Digest {
     Digest::derive("pipe 2026 run v1", pipeline.as_bytes())
 }
 

@@ -1,7 +1,7 @@
 //! Asks the store for what a key already produced.
 //!
-//! A record is a hit only where everything that it names is still there, and where it was made under a
-//! sandbox at least as strict as this run asks for. Samples are found by question and machine, and are a hit
+//! A record is a hit only where everything that it names is still there, or stayed out of the pack that it came in and
+//! is read by nothing that runs; and where it was made under a sandbox at least as strict as this run asks for. Samples are found by question and machine, and are a hit
 //! where they answer the query.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,7 @@ use pipe_engine::message::Sample;
 use super::history;
 use super::nearest::Index;
 use super::outcome::{Product, Why};
+use super::share;
 use super::site::Site;
 use crate::host::Runtime;
 use crate::key::Manifest;
@@ -53,7 +54,12 @@ pub fn find(site: &Site, id: StepId, key: &Digest) -> Result<Result<Product, Mis
         return Ok(Err(Miss::Unfit(why)));
     }
     if !site.store.complete(&record.output) {
-        return Ok(Err(Miss::Unfit(Why::Gone { what: record.output.to_string() })));
+        let compared = matches!(step.action, Action::Compare(_));
+        if compared || !share::may_stay_away(site, id, key, &record.output)? {
+            let away = site.asked.read.borrow().contains(&id);
+            let gone = || Why::Gone { what: record.output.to_string() };
+            return Ok(Err(Miss::Unfit(if away { Why::StayedAway } else { gone() })));
+        }
     }
     Ok(Ok(match step.action {
         Action::Compare(_) => Product::Compared(record.output),

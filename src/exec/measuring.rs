@@ -19,6 +19,7 @@ use super::outcome::{Failure, Lack, Outcome, Product};
 use super::place::{self, Ran};
 use super::work::{Job, Unmade};
 use crate::event::Event;
+use crate::host::SIMULATED;
 use crate::host::load::Reading;
 use crate::measure::enough::{Enough, enough};
 use crate::pipeline::{self, Measure, Place};
@@ -303,6 +304,9 @@ fn cautions(job: &Job<'_>, driven: &Driven, mut cautions: Vec<Caution>) -> Vec<C
     let mut add = |code: CautionCode, seen: String| cautions.push(Caution { code, seen });
     if driven.hello.simulated {
         add(CautionCode::Simulated, "the figures are invented by the engine of the tests".to_owned());
+    }
+    if job.site.facts.machine.virtualisation == SIMULATED {
+        add(CautionCode::Simulated, "the machine is made up by a test".to_owned());
     }
     if !driven.warmed.steady {
         add(CautionCode::NotSteady, format!("not steady after {} warm-up samples", driven.warmed.samples.len()));

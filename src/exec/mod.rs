@@ -6,6 +6,7 @@
 //! | `site` | all that a run works with: pipeline, plan, store, facts |
 //! | `world` | what is known of the host when a step becomes ready: tools, libraries, devices, runtimes |
 //! | `files` | files and folders of the user's as content of the store |
+//! | `edited` | files of the user's that changed while the run went on |
 //! | `secrets` | values that a step reads from a file of its own, and that nothing else ever holds |
 //! | `needs` | what a step needs of the machine, and whether it is there |
 //! | `lookup` | what the store has for a key, and if nothing, why |
@@ -20,8 +21,10 @@
 //! | `rebuild` | builds a step a second time, and compares |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
+//! | `undeclared` | what a step reached for or left without declaring it |
 //! | `measuring` | one measurement, from its manifest to its session |
 //! | `place`, `contained` | an engine that runs natively, or in a container |
+//! | `share` | results that travel in packs, and where those came from that were not made here |
 //! | `builtin` | steps that need no process of the user's |
 //! | `process`, `supervisor`, `sandbox` | processes, kept to what they declared, killed with all they started |
 //! | `engine`, `container`, `image` | the engine protocol's client, container runtimes, images |
@@ -32,6 +35,7 @@ pub mod builtin;
 pub mod commits;
 pub mod contained;
 pub mod container;
+pub mod edited;
 pub mod engine;
 pub mod files;
 pub mod history;
@@ -51,10 +55,12 @@ pub mod runner;
 pub mod sandbox;
 pub mod secrets;
 pub mod settled;
+pub mod share;
 pub mod site;
 pub mod slots;
 pub mod supervisor;
 pub mod survey;
+pub mod undeclared;
 pub mod work;
 pub mod workdir;
 pub mod world;

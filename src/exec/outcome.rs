@@ -99,6 +99,8 @@ pub enum Why {
     Failed,
     /// There is a record, but the store no longer holds what it names.
     Gone { what: String },
+    /// The pack that brought the record left out what it names, and a step that runs reads it.
+    StayedAway,
     /// The record was made under a weaker sandbox than this run asks for.
     WeakerSandbox { had: &'static str, asked: &'static str },
     /// There are samples, but fewer than the query asks for.

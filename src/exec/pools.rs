@@ -43,8 +43,8 @@ impl Grant {
 }
 
 impl Pools {
-    /// The room of a run, and a warning where other runs can't be seen.
-    pub fn open(site: &Site) -> (Pools, Option<String>) {
+    /// The room of a run, with warnings: where other runs can't be seen, and where there is less than was asked for.
+    pub fn open(site: &Site) -> (Pools, Vec<String>) {
         let who = format!("pid {}, {}", std::process::id(), site.pipeline.name);
         let folder = folder(site);
         let (slots, warning) = match Slots::open(&folder, &who) {
@@ -58,7 +58,14 @@ impl Pools {
                 (Slots::alone(), Some(text))
             }
         };
-        (Pools::new(room(site), on_machine(site), slots, who), warning)
+        let mut room = room(site);
+        let most = by_descriptors(open_files());
+        let lowered = (most < room.cpu).then(|| {
+            format!("this shell allows {} open files (`ulimit -n`): at most {most} steps at a time", open_files())
+        });
+        room.cpu = room.cpu.min(most);
+        let warnings: Vec<String> = warning.into_iter().chain(lowered).collect();
+        (Pools::new(room, on_machine(site), slots, who), warnings)
     }
 
     /// The room of a run that starts nothing, or that shares with nobody.
@@ -184,6 +191,18 @@ fn room(site: &Site) -> Demand {
     Demand { cpu: site.slots, memory: site.memory, gpu: on_machine(site).gpu }
 }
 
+/// How many files this process may hold open.
+fn open_files() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How many steps can run at a time with so many open files: each has pipes, a log and a supervisor to talk to.
+fn by_descriptors(files: u64) -> u32 {
+    const OURS: u64 = 32;
+    const EACH: u64 = 8;
+    u32::try_from(files.saturating_sub(OURS) / EACH).unwrap_or(u32::MAX).max(1)
+}
+
 fn on_machine(site: &Site) -> Demand {
     let machine = &site.facts.machine;
     let gpu = u32::try_from(machine.gpus.len()).unwrap_or(u32::MAX);
@@ -274,6 +293,12 @@ mod tests {
         let second = two.take(gpu, true).expect("a GPU");
         assert_eq!((first.gpus(), second.gpus()), (vec![0], vec![1]));
         assert!(one.take(gpu, false).is_err());
+    }
+
+    #[test]
+    fn few_open_files_are_few_steps_but_never_none() {
+        assert_eq!((by_descriptors(1024), by_descriptors(64), by_descriptors(8)), (124, 4, 1));
+        assert_eq!(by_descriptors(u64::MAX), u32::MAX);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use super::survey::Known;
 use super::work::{Job, Made, Unmade, ended, tail};
 use super::workdir::{self, Layout};
 use super::world;
-use super::{sandbox, secrets};
+use super::{sandbox, secrets, undeclared};
+use crate::event::Event;
 use crate::pipeline::{Arg, Run, StepId};
 use crate::record::Sandbox;
 
@@ -48,7 +49,7 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     if exit.status != Status::Code(0) {
         let failure = Failure {
             message: ended(exit.status, step.limits.timeout),
-            help: None,
+            help: undeclared::inputs(site, step, &log, &root),
             tail: tail(&log, TAIL),
             command: Some(words.line()),
             workdir: secrets.keep(job, workdir),
@@ -57,8 +58,23 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
         // Who gave the step a `retry` expects that it may go better; without one it is over.
         return Err(Unmade::Passing(failure));
     }
+    let beside = undeclared::beside(&root, &layout);
+    if let Some(text) = undeclared::not_kept(step, &beside) {
+        let _ = job.progress.send(Event::Warning { text });
+    }
     let out = root.join("out");
-    let checked = check_outputs(run, &out).map_err(|message| (message, None));
+    if workdir::disk_is_full(&root) {
+        let failure = Failure {
+            message: "it ended well on a full disk: what it wrote may be cut off, and is not kept".to_owned(),
+            help: Some("make room (`pipe store gc`), or use another disk with `--store FOLDER`".to_owned()),
+            tail: tail(&log, TAIL),
+            command: Some(command),
+            workdir: None,
+        };
+        return Err(Unmade::Failed(secrets::hide_in(failure, &secrets.redactor)));
+    }
+    let misplaced = || undeclared::misplaced(run, &out, &beside);
+    let checked = check_outputs(run, &out).map_err(|message| (message, misplaced()));
     if let Err((message, help)) = checked.and_then(|()| secrets.check(&out)) {
         let tail = tail(&log, TAIL);
         let workdir = secrets.keep(job, workdir);
@@ -327,17 +343,11 @@ fn check_outputs(run: &Run, out: &Path) -> Result<(), String> {
             return Err(format!("it ended well, but did not write its output `{}` to `out/`", output.value));
         }
     }
-    if run.outputs.is_empty() {
-        return Ok(());
+    match undeclared::output(run, out) {
+        Ok(None) => Ok(()),
+        Ok(Some(path)) => Err(format!("it wrote `out/{path}`, which is not declared: add `output \"{path}\"`")),
+        Err(error) => Err(format!("`out/` can't be read: {error}")),
     }
-    let entries = std::fs::read_dir(out).map_err(|error| format!("`out/` can't be read: {error}"))?;
-    for name in entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()) {
-        let declared = |output: &str| output == name || output.starts_with(&format!("{name}/"));
-        if !run.outputs.iter().any(|output| declared(&output.value)) {
-            return Err(format!("it wrote `out/{name}`, which is not declared: add `output \"{name}\"`"));
-        }
-    }
-    Ok(())
 }
 
 /// A program and its arguments.

@@ -77,8 +77,8 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
     let (progress, heard) = unbounded_channel();
     let steps = site.pipeline.steps.len();
     let works = survey.standings.values().any(|s| matches!(s, Standing::Runs(_) | Standing::Depends(_)));
-    let (pools, warning) = if works { Pools::open(site) } else { (Pools::alone(site), None) };
-    if let Some(text) = warning {
+    let (pools, warnings) = if works { Pools::open(site) } else { (Pools::alone(site), Vec::new()) };
+    for text in warnings {
         listener.hear(&Event::Warning { text });
     }
     let mut runner = Runner {

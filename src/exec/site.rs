@@ -1,17 +1,18 @@
 //! All that a run works with, and the answers that are asked for more than once.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipe_cache::{Entry, Store};
+use pipe_cache::{Digest, Entry, Store};
 
 use super::lookup::LastRun;
 use super::nearest::Index;
 use super::outcome::Lack;
 use super::process::supervisors::Supervisors;
 use super::sandbox::Bubblewrap;
+use super::share::accept::MachinePattern;
 use crate::host::Facts;
 use crate::pipeline::{Filter, Pipeline, Step, StepId};
 use crate::plan::{Plan, Selection};
@@ -27,6 +28,8 @@ pub struct Site {
     pub selection: Selection,
     /// Measure again what has samples.
     pub remeasure: bool,
+    /// Machines whose figures may be shown for cells that this one can't measure.
+    pub accept: Vec<MachinePattern>,
     /// The sandbox that this run asks for, the strictest that works here unless the user said otherwise.
     pub sandbox: Sandbox,
     pub sandbox_why: String,
@@ -58,6 +61,12 @@ pub struct Asked {
     pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
+    /// Cached steps whose outputs stayed out of the pack that brought them, as look-ups met them.
+    pub away: RefCell<BTreeSet<StepId>>,
+    /// Of those, the ones that something reads that runs: for these no record counts without its bytes.
+    pub read: RefCell<BTreeSet<StepId>>,
+    /// The keys of steps that this machine can't do, as far as all that they read is known.
+    pub questions: RefCell<BTreeMap<StepId, Digest>>,
     /// What resolving saw of the disk, where nothing was to be said of it.
     pub testimony: Option<Testimony>,
     pub last_run: OnceCell<LastRun>,

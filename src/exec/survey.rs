@@ -5,6 +5,8 @@
 //!   a step behind one without a result waits for it.
 //! - A step without a result asks whether this host could make it at all; only then is a container runtime asked or
 //!   a secret looked for, so that what is cached stays a hit while they are not there.
+//! - A result that came in a pack without its bytes is one as long as nothing that runs reads it; where something does,
+//!   all is looked at once more without it.
 //! - From the targets go back to what they need. What only cached, unavailable or unselected steps would read
 //!   is not needed, and never runs.
 //!
@@ -99,6 +101,38 @@ pub fn survey_with_manifests(site: &Site) -> Result<Survey, StoreError> {
 }
 
 fn take(site: &Site, mut manifests: Option<&mut Manifests>) -> Result<Survey, StoreError> {
+    loop {
+        let survey = once(site, manifests.as_deref_mut())?;
+        let read = read_though_away(site, &survey);
+        if read.is_empty() {
+            return Ok(survey);
+        }
+        // They have no result after all, and what stands behind them may have another than was thought.
+        site.asked.read.borrow_mut().extend(read);
+        manifests.iter_mut().for_each(|manifests| manifests.clear());
+    }
+}
+
+/// Cached steps whose outputs stayed out of the pack that they came in, and that something reads after all: a step
+/// that may run, or the folder of exports. There are only ever fewer that may stay away, so that this ends.
+fn read_though_away(site: &Site, survey: &Survey) -> Vec<StepId> {
+    let away = site.asked.away.take();
+    if away.is_empty() {
+        return Vec::new();
+    }
+    let runs = |id: &StepId| {
+        let standing = &survey.standings[id];
+        survey.needed.contains(id) && matches!(standing, Standing::Runs(_) | Standing::Depends(_))
+    };
+    let left = site.plan.left_out(&site.pipeline, &site.selection);
+    let is_read = |id: &StepId| {
+        let given_back = site.step(*id).export.is_some() && !left.contains(id);
+        given_back || site.plan.readers(*id).iter().any(runs)
+    };
+    away.into_iter().filter(is_read).collect()
+}
+
+fn once(site: &Site, mut manifests: Option<&mut Manifests>) -> Result<Survey, StoreError> {
     let mut looks: BTreeMap<StepId, Look> = BTreeMap::new();
     for &id in site.plan.order() {
         let look = look(site, id, &looks, manifests.as_deref_mut())?;
@@ -175,6 +209,7 @@ fn look(
     if found.is_err()
         && let Some(lack) = needs::lack(site, step)
     {
+        site.asked.questions.borrow_mut().insert(id, key);
         return Ok(Look::Lacking(lack));
     }
     if let Some(manifests) = manifests {

@@ -30,8 +30,8 @@ use super::{files, program, world};
 use crate::event::Event;
 use crate::key::Manifest;
 use crate::measure::tensor_parity::Files;
-use crate::measure::{ParityRecord, Tolerance, parity, tensor_parity};
-use crate::pipeline::{Action, Compare, FetchFile, FetchWheel, Input, PutWhat, StepId, TreeOf, UnpackWheels};
+use crate::measure::{ParityRecord, ParityResult, Tolerance, parity, tensor_parity};
+use crate::pipeline::{Action, Compare, FetchFile, FetchWheel, Input, Parity, PutWhat, StepId, TreeOf, UnpackWheels};
 use crate::record::{FORMAT, Sandbox, Session, StepRecord, StepUsage, Work};
 
 /// What engines call the output of a sequence for the parity check.
@@ -413,6 +413,24 @@ fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session
         }
     }
     Ok(record)
+}
+
+/// How far the outputs of two cells are apart; `None` where the store lacks those of either.
+pub fn parity_between(
+    site: &Site,
+    asked: &Parity,
+    reference: &[Session],
+    own: &[Session],
+) -> Result<Option<ParityResult>, StoreError> {
+    let (Some(theirs), Some(outputs)) = (outputs(site, reference)?, outputs(site, own)?) else { return Ok(None) };
+    let tolerance = Tolerance {
+        max_abs: asked.max_abs.as_ref().map(|bound| bound.value),
+        max_rel: asked.max_rel.as_ref().map(|bound| bound.value),
+    };
+    Ok(Some(match (theirs.get(LOGITS), outputs.get(LOGITS)) {
+        (Some(reference), Some(logits)) if is_sequence(own) => parity(reference, logits, &tolerance),
+        _ => tensor_parity(&theirs, &outputs, &tolerance),
+    }))
 }
 
 fn is_sequence(sessions: &[Session]) -> bool {

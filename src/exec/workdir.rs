@@ -79,6 +79,19 @@ impl Layout {
     }
 }
 
+/// True where the disk of a folder has no room left: what was written there last may be cut off, whatever its writer
+/// said of it.
+pub fn disk_is_full(folder: &Path) -> bool {
+    /// Less than this is no room for anything.
+    const NOTHING: u64 = 64 << 10;
+    let Ok(disk) = rustix::fs::statvfs(folder) else { return false };
+    // Some of the blocks are for root alone.
+    let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
+    let no_blocks = disk.f_blocks > 0 && blocks.saturating_mul(disk.f_frsize) < NOTHING;
+    let inodes_are_gone = disk.f_files > 0 && disk.f_ffree == 0;
+    no_blocks || inodes_are_gone
+}
+
 /// The environment that every step starts from, whatever the caller's is. `root` is the step's folder as the
 /// step itself sees it.
 pub fn fixed_env(root: &str) -> BTreeMap<String, String> {

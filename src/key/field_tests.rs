@@ -147,7 +147,11 @@ fn others(value: &Json) -> Vec<Json> {
     match value {
         Json::String(text) => {
             let words = words.iter().filter(|word| *word != text).map(|word| Json::from(*word));
-            std::iter::once(Json::from(format!("{text}x"))).chain(words).collect()
+            let place = match measure() {
+                Action::Measure(measure) => serde_json::to_value(&measure.place).ok(),
+                _ => None,
+            };
+            std::iter::once(Json::from(format!("{text}x"))).chain(words).chain(place).collect()
         }
         Json::Bool(known) => vec![Json::from(!known)],
         Json::Number(number) => match number.as_u64() {

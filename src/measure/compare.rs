@@ -99,7 +99,7 @@ fn push<'a>(
 ) {
     rows.push(row_of(cell, input));
     outputs.push(match &cell.outcome {
-        Outcome::Measured { outputs, .. } => Some(outputs),
+        Outcome::Measured { outputs, .. } | Outcome::Accepted { outputs, .. } => Some(outputs),
         _ => None,
     });
 }
@@ -153,6 +153,12 @@ fn row_of(input: &CellInput<'_>, all: &CompareInput<'_>) -> Row {
         Outcome::Measured { sessions, from_store, .. } => {
             row.from_store = *from_store;
             fill(&mut row, sessions, input.measure, all);
+        }
+        Outcome::Accepted { sessions, machine, .. } => {
+            row.from_store = true;
+            fill(&mut row, sessions, input.measure, all);
+            // Its name says more than its line, and stands also where the two machines are told apart by a runtime.
+            row.elsewhere = Some(machine.clone());
         }
     }
     row

@@ -68,6 +68,9 @@ fn judge_cell(expect: &Expect, name: &str, place: usize, row: &Row) -> ExpectCel
     if row.state == State::Wrong {
         return not_judged(format!("`{}` is wrong: its outputs are not the reference's", row.label));
     }
+    if let Some(machine) = &row.elsewhere {
+        return not_judged(format!("`{}` was measured on another machine: {machine}", row.label));
+    }
     if row.is_invalid() {
         return not_judged(format!("`{}` has an invalid measurement", row.label));
     }

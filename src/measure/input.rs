@@ -45,6 +45,12 @@ pub enum Outcome<'a> {
         /// True where nothing was measured now. Only the terminal says so.
         from_store: bool,
     },
+    /// Sessions of another machine, for a cell that this one can't measure: shown with the machine's name.
+    Accepted {
+        sessions: Cow<'a, [Session]>,
+        outputs: Outputs<'a>,
+        machine: String,
+    },
     Failed {
         reason: String,
         remedy: Option<String>,

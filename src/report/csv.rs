@@ -9,7 +9,7 @@ use crate::measure::comparison::{Parity, Row, SpeedUp, State};
 use crate::measure::metric::Metric;
 use crate::measure::summary::{Figure, Measured, PercentileValue};
 
-const COLUMNS: [&str; 27] = [
+const COLUMNS: [&str; 28] = [
     "label",
     "state",
     "metric",
@@ -37,6 +37,7 @@ const COLUMNS: [&str; 27] = [
     "winner",
     "cautions",
     "reason",
+    "measured_on",
 ];
 
 /// Renders the whole comparison.
@@ -129,6 +130,7 @@ fn whole(out: &mut String, comparison: &Comparison, row: &Row, fields: &[(usize,
         Parity::Right(figures) | Parity::Wrong { figures: Some(figures), .. } => figures.max_abs.to_string(),
         _ => String::new(),
     };
+    cells[27] = row.elsewhere.clone().unwrap_or_default();
     cells[24] = if row.winner { "yes" } else { "" }.to_owned();
     let cautions: Vec<&str> = row.cautions.iter().map(|caution| caution.code.name()).collect();
     cells[25] = cautions.join(" ");

@@ -211,7 +211,8 @@ mod tests {
     use crate::record::RunRecord;
 
     fn run(pipeline: &str, started: u64) -> Run {
-        let record = RunRecord { format: FORMAT, pipeline: pipeline.to_owned(), started, steps: BTreeMap::new() };
+        let pipeline_name = pipeline.to_owned();
+        let record = RunRecord { format: FORMAT, pipeline: pipeline_name, started, ..RunRecord::default() };
         Run { id: Digest::of(format!("{pipeline} {started}").as_bytes()), record }
     }
 

@@ -1,0 +1,212 @@
+//! What a step reached for or left without declaring it: found from what a failed step says and from its folder, and
+//! told with the line that declares it.
+//!
+//! A sandbox makes undeclared files absent, so a step that wants one fails and says which. That is a guess from its
+//! words: a name is only told where a file of that name lies in the project and the step does not see it. A step that
+//! goes on without a file says nothing, and nothing is found.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use super::sandbox::STRICT_WORKDIR;
+use super::site::Site;
+use super::workdir::Layout;
+use crate::pipeline::{Origin, Run, Step};
+
+/// How much of a log's end is looked through.
+const LOOKED_AT: usize = 64 << 10;
+/// Names told at once.
+const MOST: usize = 3;
+
+/// Words by which programs say that a file is not there, or not theirs.
+const ABSENT: [&str; 8] = [
+    "no such file",
+    "not found",
+    "cannot open",
+    "can't open",
+    "could not open",
+    "does not exist",
+    "permission denied",
+    "filenotfound",
+];
+
+/// How to declare the files of the project that a failed step missed, where its last words name any.
+pub fn inputs(site: &Site, step: &Step, log: &Path, root: &Path) -> Option<String> {
+    let folders = folders(site, step);
+    let text = end_of(log);
+    let found = missed(&text, &folders, &[Path::new(STRICT_WORKDIR), root]);
+    if found.is_empty() {
+        return None;
+    }
+    let quoted: Vec<String> = found.iter().map(|name| format!("`{name}`")).collect();
+    let lines: Vec<String> = found
+        .iter()
+        .map(|name| {
+            let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
+            format!("`input (file)\"{name}\" as=\"{last}\"` puts it at `in/{last}`")
+        })
+        .collect();
+    let (is, inputs) = if found.len() == 1 { ("is", "no input") } else { ("are", "no inputs") };
+    Some(format!(
+        "{} {is} in the project and {inputs} of this step, so that it does not see what it asked for: {}",
+        quoted.join(", "),
+        lines.join("; ")
+    ))
+}
+
+/// What lies in a step's folder where nobody looks for outputs, sorted.
+pub fn beside(root: &Path, layout: &Layout) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
+    let ours = |name: &str| {
+        ["in", "out", "tmp"].contains(&name)
+            || layout.files.iter().any(|(at, _)| at.split('/').next() == Some(name))
+            || layout.mounts.iter().any(|(at, _)| at.split('/').next() == Some(name))
+    };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| !ours(name)).collect::<BTreeSet<String>>().into_iter().collect()
+}
+
+/// Says what will not be kept; `None` where nothing lies there.
+pub fn not_kept(step: &Step, beside: &[String]) -> Option<String> {
+    let first = beside.first()?;
+    let more = if beside.len() > 1 { format!(" and {} more", beside.len() - 1) } else { String::new() };
+    Some(format!(
+        "`{}` left `{first}`{more} beside `out/`, which is not kept: an output belongs at `out/{first}`, and what is \
+         only for now in `$TMPDIR`",
+        step.name
+    ))
+}
+
+/// How to mend an output that was written beside `out/`.
+pub fn misplaced(run: &Run, out: &Path, beside: &[String]) -> Option<String> {
+    let missing = run.outputs.iter().map(|output| &output.value).find(|output| !out.join(output).exists())?;
+    let first = missing.split('/').next().unwrap_or(missing);
+    beside.iter().any(|name| name == first).then(|| {
+        format!("it wrote `{first}` beside `out/`: give it the path `(output)\"{missing}\"`, which is `out/{missing}`")
+    })
+}
+
+/// The first path, relative to `out/`, that no output declares; a declared folder takes all that is in it.
+pub fn output(run: &Run, out: &Path) -> std::io::Result<Option<String>> {
+    if run.outputs.is_empty() {
+        return Ok(None);
+    }
+    let mut open = vec![String::new()];
+    while let Some(folder) = open.pop() {
+        let mut names: Vec<(String, bool)> = Vec::new();
+        for entry in std::fs::read_dir(out.join(&folder))? {
+            let entry = entry?;
+            names.push((entry.file_name().to_string_lossy().into_owned(), entry.file_type()?.is_dir()));
+        }
+        names.sort();
+        for (name, is_folder) in names {
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let declared = |output: &str| Path::new(&path).starts_with(output);
+            let above = |output: &str| Path::new(output).starts_with(&path);
+            if run.outputs.iter().any(|output| declared(&output.value)) {
+                continue;
+            }
+            if is_folder && run.outputs.iter().any(|output| above(&output.value)) {
+                open.push(path);
+                continue;
+            }
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// Where the file that wrote the step lies, and the main file.
+fn folders(site: &Site, step: &Step) -> Vec<PathBuf> {
+    let own = match step.origin {
+        Origin::File { source, .. } => Some(source),
+        _ => None,
+    };
+    let sources = own.into_iter().chain([0]).filter_map(|index| site.pipeline.sources.get(index));
+    sources.filter_map(|source| Some(std::path::absolute(&source.name).ok()?.parent()?.to_owned())).collect()
+}
+
+fn end_of(log: &Path) -> String {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LOOKED_AT)..]).into_owned()
+}
+
+/// Names of files below one of the folders that the text says are not there. `roots` are names of the step's folder.
+fn missed(text: &str, folders: &[PathBuf], roots: &[&Path]) -> Vec<String> {
+    let mut found = Vec::new();
+    let says_absent = |line: &&str| {
+        let line = line.to_lowercase();
+        ABSENT.iter().any(|words| line.contains(words))
+    };
+    for word in text.lines().filter(says_absent).flat_map(words) {
+        let inner = roots.iter().find_map(|root| Path::new(word).strip_prefix(root).ok()).unwrap_or(Path::new(word));
+        let Some(name) = folders.iter().find_map(|folder| named_in(folder, inner)) else { continue };
+        if !found.contains(&name) && found.len() < MOST {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// The path relative to the folder, where something lies there and the step would not have it by that name anyway.
+fn named_in(folder: &Path, word: &Path) -> Option<String> {
+    let inner: PathBuf = match word.strip_prefix(folder) {
+        Ok(inner) => inner.to_owned(),
+        Err(_) if word.is_absolute() => return None,
+        Err(_) => word.components().filter(|part| !matches!(part, Component::CurDir)).collect(),
+    };
+    let plain = inner.components().all(|part| matches!(part, Component::Normal(_)));
+    let first = inner.components().next()?;
+    let ours = ["in", "out", "tmp"].iter().any(|name| first.as_os_str() == *name);
+    (plain && !ours && folder.join(&inner).exists()).then(|| inner.to_string_lossy().into_owned())
+}
+
+/// What may be a path in a line: words without the signs that programs put around them.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let split = |c: char| c.is_whitespace() || "'\"`,;()[]<>=".contains(c);
+    let trimmed = line.split(split).map(|word| word.trim_end_matches([':', '.', '!', '?']));
+    trimmed.flat_map(|word| word.split(':')).filter(|word| word.len() > 1 && word.len() < 4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in ["data.csv", "lib/net.py", "in/x", "notes"] {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            std::fs::write(path, "x").expect("a file");
+        }
+        folder
+    }
+
+    #[test]
+    fn what_programs_say_of_absent_files_is_understood() {
+        let folder = folder();
+        let said = |text: &str| {
+            missed(text, &[folder.path().to_owned()], &[Path::new("/pipe"), Path::new("/store/work-1")]).join(" ")
+        };
+        assert_eq!(said("cat: data.csv: No such file or directory"), "data.csv");
+        assert_eq!(said("FileNotFoundError: [Errno 2] No such file or directory: './data.csv'"), "data.csv");
+        assert_eq!(said("python3: can't open file '/pipe/lib/net.py': [Errno 2] No such file"), "lib/net.py");
+        assert_eq!(said("a.c:3:10: fatal error: lib/net.py: No such file or directory"), "lib/net.py");
+        assert_eq!(said(&format!("{}/notes: Permission denied", folder.path().display())), "notes");
+        assert_eq!(
+            said("sh: 1: cannot open /store/work-1/notes: No such file\nsh: 1: cannot open data.csv."),
+            "notes data.csv"
+        );
+    }
+
+    #[test]
+    fn nothing_is_told_that_is_not_there_or_not_missed() {
+        let folder = folder();
+        let said = |text: &str| missed(text, &[folder.path().to_owned()], &[Path::new("/pipe")]).join(" ");
+        assert_eq!(said("usage: tool data.csv"), "", "it misses nothing");
+        assert_eq!(said("cat: other.csv: No such file or directory"), "", "there is none");
+        assert_eq!(said("cat: in/x: No such file or directory"), "", "that is the step's own folder");
+        assert_eq!(said("cat: ../data.csv: No such file or directory"), "");
+        assert_eq!(said("cat: /etc/shadow: Permission denied"), "");
+    }
+}
