@@ -58,18 +58,10 @@ const SIGNALS: [&[Signal]; 6] = [
 /// Interrupts.
 pub fn run(asked: &Asked) -> Result<Tally, String> {
     let strict = super::syscalls::has("bwrap");
-    // The store knows the tools already: what asks a tool for its version is under no supervisor.
-    let template = Place::new(asked, "interrupt")?;
-    let known = template.root().join("known.kdl").to_string_lossy().into_owned();
-    std::fs::write(&known, STUBBORN.replace("sleep 3", "sleep 0.3")).map_err(|error| error.to_string())?;
-    let asked_once = template.pipe("known", &["run", &known, "--sandbox", "off"])?;
-    if asked_once.code.is_none() {
-        return Err(format!("the first run:\n{}", checker::indented(&asked_once.err)));
-    }
     let (interrupted, slowest) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let mut tally = sweep("interrupt", asked, asked.size(500, 50), |index| {
         let mut random = Random::of_case(asked.seed, index);
-        let mut place = Place::like(asked, &format!("interrupt-{index}"), &template)?;
+        let mut place = Place::new(asked, &format!("interrupt-{index}"))?;
         place.sandbox = if strict && index % 2 == 1 { "strict" } else { "off" };
         let file = place.root().join("stubborn.kdl");
         std::fs::write(&file, STUBBORN).map_err(|error| error.to_string())?;
@@ -77,7 +69,8 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
         let at = Duration::from_micros(random.next() % 700_000);
         let file = file.to_string_lossy().into_owned();
         let words = ["run", &file, "--sandbox", place.sandbox, "--color", "never", "--jobs", "8"];
-        let mut running = place.start("stopped", &mut place.command(&words))?;
+        let path = tools(&place)?;
+        let mut running = place.start("stopped", place.command(&words).env("PATH", &path))?;
         std::thread::sleep(at);
         interrupted.fetch_add(usize::from(!running.is_over()), Ordering::Relaxed);
         for (n, signal) in signals.iter().enumerate() {
@@ -95,7 +88,7 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
         bad.extend(place.sound()?);
         // The next run needs nothing done first.
         std::fs::write(&file, QUICK).map_err(|error| error.to_string())?;
-        let next = place.pipe("next", &words)?;
+        let next = place.start("next", place.command(&words).env("PATH", &path))?.wait(Duration::from_secs(60))?;
         bad.extend(checker::words(&next));
         if next.code != Some(0) {
             bad.push(Bad::new(Rule::NextRun, format!("the next run ends with {:?}", next.code)));
@@ -108,6 +101,21 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
     let (interrupted, slowest) = (interrupted.into_inner(), slowest.into_inner());
     tally.notes.push(format!("{interrupted} signals met a live run; after at most {slowest} ms nothing was left"));
     Ok(tally)
+}
+
+/// A search path with no other tools than these: what asks others for their versions is under no supervisor, and would
+/// be all that is found to be left.
+fn tools(place: &Place) -> Result<std::path::PathBuf, String> {
+    let folder = place.root().join("bin");
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for tool in ["sh", "sleep", "setsid", "bwrap"] {
+        let found = std::env::split_paths(&path).map(|folder| folder.join(tool)).find(|file| file.is_file());
+        if let Some(found) = found {
+            std::os::unix::fs::symlink(found, folder.join(tool)).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(folder)
 }
 
 /// Who is asked to end says so, with the code that is documented.
