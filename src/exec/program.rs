@@ -68,7 +68,7 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
             message: "it ended well on a full disk: what it wrote may be cut off, and is not kept".to_owned(),
             help: Some("make room (`pipe store gc`), or use another disk with `--store FOLDER`".to_owned()),
             tail: tail(&log, TAIL),
-            command: Some(command),
+            command: Some(words.line()),
             workdir: None,
         };
         return Err(Unmade::Failed(secrets::hide_in(failure, &secrets.redactor)));
