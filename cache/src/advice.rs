@@ -21,7 +21,7 @@ const MOST_BYTES: u64 = 256 << 20;
 impl Store {
     /// What was advised under this name, if it is there and whole.
     pub fn advice(&self, name: &Digest) -> Option<Vec<u8>> {
-        let mut bytes = std::fs::read(self.advice_path(name)).ok()?;
+        let mut bytes = crate::fsx::read(&self.advice_path(name)).ok()?;
         let payload = bytes.split_off(bytes.len().min(size_of::<Digest>()));
         (Digest::of(&payload).as_bytes().as_slice() == bytes).then_some(payload)
     }
@@ -100,6 +100,19 @@ mod tests {
             std::fs::write(store.advice_path(&name), flipped).expect("written");
             assert_eq!(store.advice(&name), None, "flipped at {at}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_fifo_in_place_of_advice_is_not_waited_for() {
+        let (_folder, store) = store();
+        let name = Digest::of(b"name");
+        store.advise(&name, b"some bytes").expect("advised");
+        let path = store.advice_path(&name);
+        std::fs::remove_file(&path).expect("removed");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).expect("a fifo");
+        assert_eq!(store.advice(&name), None);
     }
 
     #[test]

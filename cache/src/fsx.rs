@@ -77,6 +77,16 @@ pub(crate) fn open_file(path: &Path) -> io::Result<Option<(File, rustix::fs::Sta
     open_file_at(rustix::fs::CWD, path)
 }
 
+/// The bytes of a regular file. A fifo or a folder in its place is an error, and nothing to wait for.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let Some((mut file, _)) = open_file(path)? else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
+    };
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut file, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// Whether this is a regular file.
 pub(crate) fn is_file(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile

@@ -90,7 +90,7 @@ impl StatCache {
         let mut state = self.locked();
         if !state.loaded {
             state.loaded = true;
-            let bytes = std::fs::read(&self.path).unwrap_or_default();
+            let bytes = crate::fsx::read(&self.path).unwrap_or_default();
             for (stamp, digest) in bytes.chunks_exact(LINE).filter_map(decode) {
                 state.known.insert((stamp.dev, stamp.ino), (stamp, digest));
             }
@@ -240,6 +240,20 @@ mod tests {
         assert!(!is_racy(&stamp(7, 100 * second + 1), 100 * second + 1 + RACY_FINE));
         // A time that the user set says nothing of the disk.
         assert!(is_racy(&stamp(7, 100 * second), 100 * second + 2 * RACY_FINE));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_fifo_in_place_of_the_cache_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stat");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let cache = StatCache::new(path);
+        assert_eq!(cache.get(&stamp(1, 2)), None);
+        cache.put(&stamp(10, 20), Digest::of(b"x"), now(), File::open(folder.path()).unwrap());
+        cache.save();
+        assert_eq!(cache.get(&stamp(10, 20)), Some(Digest::of(b"x")));
     }
 
     #[test]

@@ -276,7 +276,7 @@ fn make(root: &Path) -> Result<()> {
 fn check_format(root: &Path) -> Result<()> {
     let path = root.join("format");
     let stranger = |why| StoreError::NotAStore { root: root.to_owned(), why };
-    let text = match std::fs::read(&path) {
+    let text = match fsx::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(stranger("its file `format` is gone, so that its version cannot be told"));
         }

@@ -49,13 +49,13 @@ param "round" 1
 param "last" 1
 
 step "seed" {
-    run "sh" "-c" "cat in/src/words in/src/sub/tool in/src/large > out/seed; echo $0 >> out/seed" (param)"round"
+    run "sh" "-ec" "cat in/src/words in/src/sub/tool in/src/large > out/seed; echo $0 >> out/seed" (param)"round"
     input (file)"src" as="src"
     tools "cat"
     output "seed"
 }
 step "large" {
-    run "sh" "-c" #"seq "$1" 1$1 260000 > out/large; cat "$2" >> out/large"# "sh" (param)"round" (step)"seed/seed"
+    run "sh" "-ec" #"seq "$1" 1$1 260000 > out/large; cat "$2" >> out/large"# "sh" (param)"round" (step)"seed/seed"
     tools "cat" "seq"
     output "large"
 }
@@ -66,27 +66,27 @@ step "large" {
         text.push_str(&format!(
             r##"
 step "numbers-{n}" {{
-    run "sh" "-c" #"seq "$1" {n}7000 > out/numbers"# "sh" (param)"round"
+    run "sh" "-ec" #"seq "$1" {n}7000 > out/numbers"# "sh" (param)"round"
     input (step)"seed/seed" as="seed"
     tools "seq"
     output "numbers"
 }}
 step "note-{n}" {{
-    run "sh" "-c" "echo note {n} $0 > out/note" (param)"round"
+    run "sh" "-ec" "echo note {n} $0 > out/note" (param)"round"
     output "note"
 }}
 step "tree-{n}" {{
-    run "sh" "-c" #"mkdir -p out/t/a/b; cp "$1" out/t/a/n; cp "$2" out/t/a/b/note; chmod +x out/t/a/n; ln -s a/n out/t/l; ln -s ../n out/t/a/b/up; for i in 1 2 3 4 5 6; do echo $i {n} > out/t/f$i; done; : > out/t/empty"# "sh" (step)"numbers-{n}/numbers" (step)"note-{n}/note"
+    run "sh" "-ec" #"mkdir -p out/t/a/b; cp "$1" out/t/a/n; cp "$2" out/t/a/b/note; chmod +x out/t/a/n; ln -s a/n out/t/l; ln -s ../n out/t/a/b/up; for i in 1 2 3 4 5 6; do echo $i {n} > out/t/f$i; done; : > out/t/empty"# "sh" (step)"numbers-{n}/numbers" (step)"note-{n}/note"
     tools "mkdir" "cp" "chmod" "ln"
     output "t"
 }}
 step "sum-{n}" {{
-    run "sh" "-c" #"find "$1" -type f | sort | xargs cat | cksum > out/sum"# "sh" (step)"tree-{n}/t"
+    run "sh" "-ec" #"find "$1" -type f | sort | xargs cat | cksum > out/sum"# "sh" (step)"tree-{n}/t"
     tools "find" "sort" "xargs" "cat" "cksum"
     output "sum"
 }}
 step "join-{n}" {{
-    run "sh" "-c" #"head -c {n}1000 "$1" | cat - "$2" > out/joined"# "sh" (step)"{joined}" (step)"sum-{n}/sum"
+    run "sh" "-ec" #"head -c {n}1000 "$1" | cat - "$2" > out/joined"# "sh" (step)"{joined}" (step)"sum-{n}/sum"
     tools "head" "cat"
     output "joined"
 }}
@@ -97,17 +97,17 @@ step "join-{n}" {{
     text.push_str(&format!(
         r##"
 step "fan-in" {{
-    run "sh" "-c" #"cat "$@" > out/all"# "sh" {all}
+    run "sh" "-ec" #"cat "$@" > out/all"# "sh" {all}
     tools "cat"
     output "all"
 }}
 step "sums" export="sums" {{
-    run "sh" "-c" #"cksum "$2" "$3" | cut -d ' ' -f 1,2 > out/sums; echo "$1" >> out/sums"# "sh" (param)"last" (step)"fan-in/all" (step)"large/large"
+    run "sh" "-ec" #"cksum "$2" "$3" | cut -d ' ' -f 1,2 > out/sums; echo "$1" >> out/sums"# "sh" (param)"last" (step)"fan-in/all" (step)"large/large"
     tools "cksum" "cut"
     output "sums"
 }}
 step "bundle" export="bundle" {{
-    run "sh" "-c" #"cp "$2" "$3" out/; mkdir out/deep; ln -s ../all out/deep/all; echo "$1" > out/deep/last; chmod +x out/large"# "sh" (param)"last" (step)"fan-in/all" (step)"large/large"
+    run "sh" "-ec" #"cp "$2" "$3" out/; mkdir out/deep; ln -s ../all out/deep/all; echo "$1" > out/deep/last; chmod +x out/large"# "sh" (param)"last" (step)"fan-in/all" (step)"large/large"
     tools "cp" "mkdir" "ln" "chmod"
     output "all"
     output "large"

@@ -161,12 +161,12 @@ fn verified(place: &Place, path: &Path, harm: Harm) -> Result<(bool, Vec<Bad>), 
 /// Does harm to one file of the store. Gives back which, what, and the details.
 fn harm(place: &Place, random: &mut Random) -> Result<(PathBuf, Harm, String), String> {
     let files = folder::files(&place.store);
-    // The lock and the format are two bytes of trust: a damaged format is a store of no known version.
+    // Locks hold nothing, and a damaged format is a store of no known version.
     let named = |path: &PathBuf, name: &str| path.strip_prefix(&place.store).is_ok_and(|rest| rest.starts_with(name));
     let objects: Vec<PathBuf> = files.iter().filter(|path| named(path, "blobs")).cloned().collect();
     let others: Vec<PathBuf> = files
         .iter()
-        .filter(|path| !["blobs", "lock", "locks", "format"].iter().any(|name| named(path, name)))
+        .filter(|path| !["blobs", "lock", "locks", "gc.lock", "gc.gate", "format"].iter().any(|name| named(path, name)))
         .cloned()
         .collect();
     let group = if random.below(2) == 0 || others.is_empty() { &objects } else { &others };
