@@ -37,7 +37,7 @@ enum Command {
     /// Lists what is pinned
     Pins,
     /// Writes what the steps of a pipeline have into a pack, for another machine
-    Export(pack::ExportArguments),
+    Export(Box<pack::ExportArguments>),
     /// Takes in packs, each record verified
     Import(pack::ImportArguments),
 }

@@ -230,7 +230,7 @@ fn probe_all(program: &Path, launcher: &Launcher) {
 fn no_probe_gets_out() {
     let folder = tempfile::tempdir().unwrap();
     let bubblewrap = bubblewrap().filter(|_| has_strict());
-    probe_all(&compiled(folder.path()), &Launcher { exe: exe(), bubblewrap });
+    probe_all(&compiled(folder.path()), &Launcher::new(exe(), bubblewrap));
 }
 
 /// Not a test of its own: what the next one starts as nobody.
@@ -241,7 +241,7 @@ fn nobody() {
     };
     let folder = PathBuf::from(folder);
     let bubblewrap = bubblewrap().filter(|_| std::env::var_os("PIPE_TEST_PROBES_STRICT").is_some());
-    probe_all(&folder.join("bin/probes"), &Launcher { exe: folder.join("pipe"), bubblewrap });
+    probe_all(&folder.join("bin/probes"), &Launcher::new(folder.join("pipe"), bubblewrap));
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn rules(shape: Shape) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> 
     rules.insert(libc::SYS_unshare, vec![rule([has(0, user)])?]);
 
     // Typing into the terminal from which `pipe` was started.
-    let typing = [libc::TIOCSTI as u64, libc::TIOCLINUX as u64];
+    let typing = [libc::TIOCSTI, libc::TIOCLINUX];
     rules.insert(libc::SYS_ioctl, typing.map(|call| rule([is(1, call)])).into_iter().collect::<Result<_, _>>()?);
 
     for (number, flags, mode) in MODES.into_iter().chain(MODES_HERE) {
