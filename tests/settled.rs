@@ -120,6 +120,7 @@ fn settle(place: &Place) {
     std::thread::sleep(Duration::from_millis(150));
     assert!(says(&run(place), 0));
     let kept = advice(place);
+    assert!(kept.len() >= 2, "the plan is kept, and nothing of the run: {kept:?}");
     assert!(says(&run(place), 0));
     assert_eq!(advice(place), kept, "the last run took the long way");
 }

@@ -11,7 +11,7 @@ pub struct Used {
 }
 
 /// Runs a command to its end, which must be a good one.
-#[expect(clippy::zombie_processes, reason = "it is waited for by its number, which also tells what it used")]
+#[expect(clippy::zombie_processes, reason = "`wait4` waits, and tells what was used")]
 pub fn used(command: &mut std::process::Command) -> Used {
     let before = std::time::Instant::now();
     let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -69,8 +69,9 @@ pub fn settle(site: &Site, outcomes: &BTreeMap<StepId, Outcome>, logs: LogStamps
         return None;
     }
     let (python, tools) = known_tools(site)?;
-    let sources =
-        testimony.files().map(|path| Some((path, site.store.seen_file(path)?))).collect::<Option<Vec<_>>>()?;
+    // Resolving reads its files by itself, so the stat cache has to be told of them.
+    let source = |path| site.store.hash_file(path).ok().and_then(|_| Some((path, site.store.seen_file(path)?)));
+    let sources = testimony.files().map(source).collect::<Option<Vec<_>>>()?;
     let inputs = seen_inputs(site)?;
     let exports = seen_exports(site, outcomes)?;
     let products = outcomes.values().filter_map(Outcome::product).filter_map(Product::entry);
