@@ -166,6 +166,13 @@ fn watch(mut child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result
             let survived = !end_all(None, &mut used)?;
             return Ok(Some(Ended { survived, ..ended(&child, reaped, wall, used, over_memory) }));
         }
+        // Before anything is waited for: one may have come together with the order to start.
+        while let Some(order) = inbox.next_order()? {
+            if let (Order::Stop { grace_ms }, None) = (order, &stopping) {
+                ask_to_end(&child);
+                stopping = Some(Stopping { kill_at: Instant::now() + Duration::from_millis(grace_ms), killed: false });
+            }
+        }
         let now = Instant::now();
         if let Some(stop) = stopping.as_mut().filter(|stop| !stop.killed && stop.kill_at <= now) {
             family::signal_all(Some(child.pid), Signal::KILL);
@@ -186,12 +193,6 @@ fn watch(mut child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result
         if !inbox.fill(socket)? {
             end_all(Some(child.pid), &mut used)?;
             return Ok(None);
-        }
-        while let Some(order) = inbox.next_order()? {
-            if let (Order::Stop { grace_ms }, None) = (order, &stopping) {
-                ask_to_end(&child);
-                stopping = Some(Stopping { kill_at: Instant::now() + Duration::from_millis(grace_ms), killed: false });
-            }
         }
     }
 }

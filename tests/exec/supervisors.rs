@@ -65,6 +65,20 @@ fn a_killed_supervisor_is_replaced() {
 }
 
 #[test]
+fn an_order_to_stop_that_comes_with_the_one_to_start_is_heard() {
+    for level in levels() {
+        let bed = Bed::new();
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let begun = std::time::Instant::now();
+        let exit = block(process::run(&bed.launcher, bed.script(level, "sleep 1000"), cancel)).unwrap();
+        assert_eq!(exit.status, Status::Cancelled, "{level:?}");
+        // Else it is only killed when the supervisor is given up, after eight seconds.
+        assert!(begun.elapsed() < Duration::from_secs(6), "{level:?}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
 fn the_memory_of_one_child_is_not_that_of_the_next() {
     for level in levels() {
         let bed = Bed::new();
@@ -87,7 +101,7 @@ fn the_memory_of_a_tree_is_that_of_all_its_processes() {
         let usage = bed.run(bed.script(level, &format!("{hold} & {hold} & wait"))).unwrap().usage;
         let (one, all) = (usage.peak_resident.unwrap() >> 20, usage.peak_tree.unwrap() >> 20);
         assert!((100..140).contains(&one), "{level:?}: {usage:?}");
-        assert!((200..280).contains(&all), "{level:?}: {usage:?}");
+        assert!((150..280).contains(&all), "{level:?}: {usage:?}");
     }
 }
 
