@@ -116,3 +116,20 @@ fn formats_that_are_not_this_one_are_refused() {
         assert!(said.contains(words), "{said}");
     }
 }
+
+#[test]
+fn damage_that_cost_only_time_is_told_and_mended() {
+    let place = Place::new();
+    steps(&place, [10, 20]);
+    ran(&place);
+    let log = place.path().join("store/records.log");
+    let mut bytes = fs::read(&log).expect("records");
+    bytes.extend([7; 100]);
+    fs::write(&log, bytes).expect("a write that never ended");
+    steps(&place, [10, 30]);
+    let said = place.pipe(&["run", "p.kdl"]).expect(0).err;
+    assert!(said.contains("of an unfinished write were cut off"), "{said}");
+    steps(&place, [10, 40]);
+    let said = place.pipe(&["run", "p.kdl"]).expect(0).err;
+    assert!(!said.contains("warning"), "it is told once: {said}");
+}

@@ -86,6 +86,8 @@ fn room_for_steps(gib: u64) -> u64 {
 pub fn surveyed(global: &Global, target: &Target) -> Result<(Site, Survey), Code> {
     let site = site(global, target, None)?;
     let survey = look_at(&site)?;
+    // Damage that cost no more than time is still damage, and somebody should hear of it.
+    site.store.warnings().iter().for_each(|warning| note(&format!("pipe: warning: {warning}")));
     Ok((site, survey))
 }
 

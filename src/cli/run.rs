@@ -109,6 +109,9 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     announce(&site, &survey, &mut listeners)?;
     let (done, verdicts) = work(&site, survey, &twice, &mut listeners)?;
     warn_of_edits(&site, &done, &mut listeners);
+    for warning in site.store.warnings() {
+        listeners.hear(&Event::Warning { text: warning.to_string() });
+    }
     end(&mut listeners, &done);
     drop(listeners);
     if let Some(path) = wanted {
