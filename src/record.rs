@@ -58,7 +58,7 @@ pub struct StepUsage {
     /// Largest peak resident set of one process of the step.
     pub peak_resident: Option<u64>,
     /// Most memory that all processes of the step held together, pages that they share counted once, as it was looked at
-    /// from time to time (first after 20 ms, later every 250 ms): a short peak may be missed, and a short step has none.
+    /// from time to time (first after 20 ms, later every 250 to 500 ms): a short peak may be missed, and a short step has none.
     #[serde(default)]
     pub peak_tree: Option<u64>,
 }

@@ -6,7 +6,7 @@ use pipe::exec::process::{self, Cancel, ProcessSpec, Status};
 use pipe::record::{Sandbox, StepUsage};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bed::{Bed, block, levels};
+use crate::bed::{Bed, block, eventually, levels};
 
 /// The number of the process that started the script: its supervisor's.
 const PARENT: &str = "echo $PPID";
@@ -56,6 +56,10 @@ fn a_killed_supervisor_is_replaced() {
     let kill = |pid: i32| kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     // While it waits: nobody notices.
     kill(first);
+    // A kill takes a moment.
+    let stat = format!("/proc/{first}/stat");
+    let gone = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+    assert!(eventually(Duration::from_secs(5), gone));
     let second = parent_of(&bed);
     assert_ne!(second, first);
     // While its child runs: that one is lost, and its processes with it.
@@ -97,7 +101,7 @@ fn the_memory_of_a_tree_is_that_of_all_its_processes() {
     for level in levels() {
         let bed = Bed::new();
         // Each holds its 100 MiB until the pipe it waits on ends.
-        let hold = "{ head -c 100M /dev/zero; sleep 0.6; } | tail -c 100M > /dev/null";
+        let hold = "{ head -c 100M /dev/zero; sleep 1.2; } | tail -c 100M > /dev/null";
         let usage = bed.run(bed.script(level, &format!("{hold} & {hold} & wait"))).unwrap().usage;
         let (one, all) = (usage.peak_resident.unwrap() >> 20, usage.peak_tree.unwrap() >> 20);
         assert!((100..140).contains(&one), "{level:?}: {usage:?}");

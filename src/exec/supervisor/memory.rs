@@ -1,8 +1,8 @@
 //! Looking at the memory of a child and all that it started, from time to time.
 //!
 //! The largest process is known exactly when it ends; what all hold together is not counted by the system but for a
-//! control group, which an ordinary user can't make. So it is looked at: first after 20 ms, then ever more rarely, and
-//! never for more than a hundredth of the time. A peak between two looks is missed.
+//! control group, which an ordinary user can't make. So it is looked at: first after 20 ms, then ever more rarely, the
+//! more so the longer a look takes, down to twice a second. A peak between two looks is missed.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,8 @@ use super::family;
 const FIRST: Duration = Duration::from_millis(20);
 /// The longest time between two looks.
 const RARELY: Duration = Duration::from_millis(250);
+/// The same where looks are dear.
+const DEAR: Duration = Duration::from_millis(500);
 /// The same where there is a limit to hold.
 const LIMITED: Duration = Duration::from_millis(100);
 
@@ -49,7 +51,7 @@ impl Looks {
             self.most = self.most.max(family::memory());
         }
         let longest = if self.limit.is_some() { LIMITED } else { RARELY };
-        let dear = (Instant::now() - now) * 100;
+        let dear = ((Instant::now() - now) * 100).min(DEAR);
         self.pause = (self.pause * 2).min(longest);
         self.next = Some(now + if self.limit.is_some() { self.pause } else { self.pause.max(dear) });
         over
