@@ -1,5 +1,8 @@
 //! Words for why a step runs: the same for `plan`, `why` and the events.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use crate::exec::outcome::{Standing, Why};
 use crate::exec::site::Site;
 use crate::key::Change;
@@ -118,30 +121,51 @@ pub fn short(value: &str) -> String {
 
 /// Where a value was written: `llm-6gb.kdl:7:24`, or the flag.
 pub fn place(pipeline: &Pipeline, origin: &Origin) -> String {
-    match origin {
-        Origin::Flag(flag) => flag.clone(),
-        Origin::Builtin(what) => format!("pipe ({what})"),
-        Origin::Profile(from) => format!("{} ({})", from.flag, in_file(pipeline, from.source, from.start)),
-        Origin::File { source, start, .. } => in_file(pipeline, *source, *start),
+    Places::new(pipeline).place(origin)
+}
+
+/// The places of many values: the lines of each file are counted once.
+pub struct Places<'a> {
+    pipeline: &'a Pipeline,
+    /// Where the lines of each source begin, once it was asked for.
+    lines: RefCell<BTreeMap<usize, Vec<usize>>>,
+}
+
+impl<'a> Places<'a> {
+    /// Nothing is counted before it is asked for.
+    pub fn new(pipeline: &'a Pipeline) -> Places<'a> {
+        Places { pipeline, lines: RefCell::default() }
+    }
+
+    /// Where a value was written.
+    pub fn place(&self, origin: &Origin) -> String {
+        match origin {
+            Origin::Flag(flag) => flag.clone(),
+            Origin::Builtin(what) => format!("pipe ({what})"),
+            Origin::Profile(from) => format!("{} ({})", from.flag, self.in_file(from.source, from.start)),
+            Origin::File { source, start, .. } => self.in_file(*source, *start),
+        }
+    }
+
+    fn in_file(&self, source: usize, start: usize) -> String {
+        let Some(found) = self.pipeline.sources.get(source) else { return "?".to_owned() };
+        let mut lines = self.lines.borrow_mut();
+        let begins = lines.entry(source).or_insert_with(|| line_begins(&found.text));
+        let (line, column) = line_column(&found.text, begins, start);
+        format!("{}:{line}:{column}", found.name)
     }
 }
 
-fn in_file(pipeline: &Pipeline, source: usize, start: usize) -> String {
-    match pipeline.sources.get(source) {
-        Some(source) => {
-            let (line, column) = line_column(&source.text, start);
-            format!("{}:{line}:{column}", source.name)
-        }
-        None => "?".to_owned(),
-    }
+fn line_begins(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
 }
 
 /// Line and column, from 1, the column in characters.
-pub fn line_column(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at.min(text.len())).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
+fn line_column(text: &str, begins: &[usize], at: usize) -> (usize, usize) {
+    let at = at.min(text.len());
+    let line = begins.partition_point(|begin| *begin <= at);
+    let begin = begins.get(line.saturating_sub(1)).copied().unwrap_or(0);
+    (line, text.get(begin..at).unwrap_or("").chars().count() + 1)
 }
 
 /// `a, b, c and 4 more`.
@@ -218,10 +242,11 @@ mod tests {
 
     #[test]
     fn places_are_lines_and_columns_in_characters() {
-        assert_eq!(line_column("ab\ncd", 0), (1, 1));
-        assert_eq!(line_column("ab\ncd", 4), (2, 2));
-        assert_eq!(line_column("é\nüx", 5), (2, 2));
-        assert_eq!(line_column("ab", 99), (1, 3));
+        let at = |text: &str, at| line_column(text, &line_begins(text), at);
+        assert_eq!(at("ab\ncd", 0), (1, 1));
+        assert_eq!(at("ab\ncd", 4), (2, 2));
+        assert_eq!(at("é\nüx", 5), (2, 2));
+        assert_eq!(at("ab", 99), (1, 3));
         let pipeline = Pipeline {
             name: "p".to_owned(),
             about: None,

@@ -259,11 +259,12 @@ pub fn remember(site: &Site, done: &Done, flags: Vec<String>, exit: u8) -> Resul
             site.store.append(Kind::Manifest, key, manifest.text().as_bytes())?;
         }
     }
+    let places = explain::Places::new(&site.pipeline);
     let steps = done.manifests.iter().map(|(id, (key, manifest))| {
         let origins = manifest
             .leaves()
             .iter()
-            .filter_map(|leaf| Some((leaf.path.clone(), explain::place(&site.pipeline, leaf.origin.as_ref()?))))
+            .filter_map(|leaf| Some((leaf.path.clone(), places.place(leaf.origin.as_ref()?))))
             .collect();
         let outcome = &done.outcomes[id];
         let said = said(site, outcome).or_else(|| done.whys.get(id).and_then(explain::beside_changes));
