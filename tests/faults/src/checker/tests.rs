@@ -241,6 +241,10 @@ fn what_is_left_behind_is_found() {
     assert!(child.wait().expect("ended").code().is_none(), "what is left is ended");
     assert_eq!(bad[0].rule, Rule::Left);
     let mut child = std::process::Command::new("sleep").arg("60").env("MARK", &mark).spawn().expect("sleep");
+    // For a moment after its start a process has no environment yet.
+    while fs::read(format!("/proc/{}/environ", child.id())).expect("it runs").is_empty() {
+        std::thread::yield_now();
+    }
     let bad = leftovers::wait(&mark, none);
     child.wait().expect("ended");
     assert_eq!(bad[0].rule, Rule::Left, "one that only its environment tells");
