@@ -85,7 +85,7 @@ fn output_trees_hold_files_folders_and_links_inside_and_nothing_else() {
     for level in levels() {
         let place = Place::new();
         // Without namespaces of its own a step can make no socket of the system at all.
-        let there = || cases.iter().filter(|(command, _)| *level != *"fs" || !command.contains("socket"));
+        let there = || cases.iter().filter(|(command, _)| *level != "fs" || !command.contains("socket"));
         let commands: Vec<String> = there().map(|(command, _)| format!("mkdir out/d; {command}")).collect();
         let err = run(&place, &steps(commands.iter().map(|command| (command.as_str(), "output \"d\""))), level, 3);
         for (n, (command, said)) in there().enumerate() {
