@@ -36,6 +36,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Where Linux keeps the home of root: who runs `pipe` as root has credentials there. */
+#define ROOTS_HOME "/root"
+
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
@@ -137,15 +140,15 @@ static void files(void) {
     reads("read-other-step", at("%s/other/out/result", host));
     reads("read-shadow", "/etc/shadow");
     reads("read-passwd", "/etc/passwd");
-    reads("read-ssh-key", "/root/.ssh/id_rsa");
+    reads("read-ssh-key", ROOTS_HOME "/.ssh/id_rsa");
     reads("read-host-ssh-key", "/etc/ssh/ssh_host_rsa_key");
-    reads("read-aws", "/root/.aws/credentials");
-    reads("read-docker-config", "/root/.docker/config.json");
+    reads("read-aws", ROOTS_HOME "/.aws/credentials");
+    reads("read-docker-config", ROOTS_HOME "/.docker/config.json");
     reads("read-machine-id", "/etc/machine-id");
     reads("read-proc-root", at("/proc/1/root%s/store/blob", host));
     reads("read-proc-cwd", at("/proc/1/cwd%s/store/blob", host));
     lists("list-home", at("%s/home", host));
-    lists("list-root-home", "/root");
+    lists("list-root-home", ROOTS_HOME);
     lists("list-tmp", host);
     writes("write-store", at("%s/store/blob", host), O_APPEND);
     writes("write-home", at("%s/home/PROBE", host), O_CREAT);
