@@ -245,3 +245,40 @@ step "s" for-each="many" { run "sh" "-c" "echo $0 > out/x" (axis)"n"; output "x"
     assert_eq!(output.status.code(), Some(0), "{err}");
     assert!(err.contains("this shell allows 64 open files (`ulimit -n`): at most 4 steps at a time"), "{err}");
 }
+
+#[test]
+fn what_has_not_begun_does_not_begin_when_a_record_it_reads_cannot_be_written() {
+    // No file may grow over 16 KiB, and the record of `first` does. `second` has begun by then, and waits until that is
+    // known; `third` was ready, and must not run on an input that later runs know nothing of.
+    let place = Place::new();
+    let text = r#"
+pipeline "p"
+step "first" { run "sh" "-c" "echo 1 > out/x"; env LONG="PAD"; output "x"; }
+step "second" { run "sh" "-c" "until grep -q '\"failed\"' EVENTS; do :; done; cp $0 out/y" (step)"first/x"; output "y"; }
+step "third" { run "sh" "-c" "cat $0 > out/z || true" (step)"first/x"; output "z"; }
+"#;
+    let events_file = place.path().join("events.jsonl");
+    let text = text.replace("PAD", &"x".repeat(20_000)).replace("EVENTS", &events_file.display().to_string());
+    place.write("p.kdl", &text);
+    let mut args = vec!["run", "p.kdl", "--events", "events.jsonl", "-j", "1"];
+    args.extend(off());
+    let pipe = place.command(&args);
+    let limited = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\""])
+        .arg(pipe.get_program())
+        .args(pipe.get_args())
+        .envs(pipe.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(place.path())
+        .output()
+        .expect("sh starts");
+    // The record of the run itself is too large as well.
+    assert_eq!(limited.status.code(), Some(5), "{}", String::from_utf8_lossy(&limited.stderr));
+    let said = events(&events_file);
+    assert_eq!(of(&said, "started", "step"), ["first", "second"]);
+    let ended = |step: &str| -> Vec<String> {
+        let of_step: Vec<Value> = said.iter().filter(|event| event["step"] == step).cloned().collect();
+        of(&of_step, "finished", "outcome")
+    };
+    assert_eq!(ended("first"), ["failed"]);
+    assert_eq!(ended("third"), ["skipped"]);
+}

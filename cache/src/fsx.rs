@@ -43,6 +43,15 @@ impl Stamp {
     }
 }
 
+/// Whether there is anything at a path. That it can't be told is an error: what follows may be a removal.
+pub(crate) fn there(path: &Path) -> crate::error::Result<bool> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(crate::error::io("inspect", path)(error)),
+    }
+}
+
 /// Opens a folder by path; the last name may be no link.
 pub(crate) fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

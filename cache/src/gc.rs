@@ -236,7 +236,7 @@ impl Store {
         for name in ["kept", "quarantine", crate::advice::FOLDER] {
             let folder = self.root.join(name);
             // Advice has no folder before the first of it.
-            let found = if folder.exists() { children(&folder)? } else { Vec::new() };
+            let found = if fsx::there(&folder)? { children(&folder)? } else { Vec::new() };
             for path in found {
                 done.others += 1;
                 done.bytes += self.clear(&path, dry)?;

@@ -128,7 +128,11 @@ impl KeyLock {
 
     fn settle(path: &Path, mut file: File) -> Result<Option<Self>> {
         let ours = file.metadata().map_err(io("inspect", path))?;
-        let same = path.symlink_metadata().is_ok_and(|named| named.ino() == ours.ino() && named.dev() == ours.dev());
+        let same = match path.symlink_metadata() {
+            Ok(named) => named.ino() == ours.ino() && named.dev() == ours.dev(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(self::io("inspect", path)(error)),
+        };
         if !same {
             return Ok(None);
         }

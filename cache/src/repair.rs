@@ -70,7 +70,7 @@ impl Store {
         done.dropped.retain(|(kind, _)| *kind == Kind::Record);
         // The end of a log that was cut short by a kill goes as well, as with every write.
         for log in [&self.pack, &self.records] {
-            if log.path().exists() {
+            if fsx::there(log.path())? {
                 log.append(&[], Repeats::Keep)?;
             }
         }

@@ -198,7 +198,7 @@ impl Store {
                 if let TryLock::Locked(_lock) = KeyLock::attempt(&path)? {
                     self.discard(&path.with_extension(""));
                 }
-            } else if !path.with_extension("lock").exists() {
+            } else if !fsx::there(&path.with_extension("lock"))? {
                 // A session makes its lock first and removes it last, so this belongs to nobody.
                 self.discard(&path);
             }
@@ -245,7 +245,7 @@ fn open_lock(root: &Path) -> Result<File> {
 /// Makes an empty store. Several processes may do so at once; the lock file comes last and says that all is there.
 fn make(root: &Path) -> Result<()> {
     let filled = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
-    if filled && !root.join("format").exists() && !root.join("blobs").exists() {
+    if filled && !fsx::there(&root.join("format"))? && !fsx::there(&root.join("blobs"))? {
         return Err(StoreError::NotAStore { root: root.to_owned(), why: "it is not empty and has no file `format`" });
     }
     let folder = |path: &Path| {
@@ -257,7 +257,7 @@ fn make(root: &Path) -> Result<()> {
         folder(&root.join(name))?;
     }
     let format = root.join("format");
-    if !format.exists() {
+    if !fsx::there(&format)? {
         let text = format!("{{\"version\":{FORMAT}}}\n");
         let mut file = tempfile::NamedTempFile::new_in(root.join("tmp")).map_err(io("make a file in", root))?;
         std::io::Write::write_all(&mut file, text.as_bytes()).map_err(io("write", &format))?;

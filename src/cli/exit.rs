@@ -11,7 +11,7 @@ pub const USAGE: u8 = 2;
 pub const STEP: u8 = 3;
 /// A `--require…` was not met.
 pub const REQUIRED: u8 = 4;
-/// The store or the host is at fault.
+/// The store or the host is at fault, or `pipe` itself.
 pub const FAULT: u8 = 5;
 /// Ctrl-C.
 pub const INTERRUPTED: u8 = 130;

@@ -27,6 +27,7 @@ pub mod log;
 pub mod lsp;
 pub mod output;
 pub mod pack;
+pub mod panic;
 pub mod plan;
 pub mod progress;
 pub mod rebuild;
@@ -189,6 +190,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
         }
     };
+    if !matches!(cli.command, Command::Lsp(_)) {
+        panic::install();
+    }
     let code = match cli.command {
         Command::Init(arguments) => init::main(&cli.global, &arguments),
         Command::Run(arguments) => run::main(&cli.global, &arguments),

@@ -33,7 +33,7 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     let outputs = |id: StepId| job.inputs.get(&id).cloned();
     let secrets = Secrets::of(site, run)?;
     let layout = Layout::of(run, &Known { site, outputs: &outputs }, &secrets.seen(site.sandbox))
-        .map_err(|clash| broken(clash.to_string()))?;
+        .map_err(|error| broken(error.to_string()))?;
 
     let workdir = site.store.workdir()?;
     let root = workdir.path().to_owned();

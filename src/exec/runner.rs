@@ -186,6 +186,9 @@ impl<'a> Runner<'a> {
             } else {
                 self.waits = false;
             }
+            if !self.arriving.is_empty() {
+                continue;
+            }
             if self.work.is_empty() && self.commits.is_empty() && !self.waits {
                 break;
             }
@@ -255,13 +258,11 @@ impl<'a> Runner<'a> {
         if !matches!(self.states[id.0], State::Waiting) {
             return Ok(());
         }
-        let reads = self.site.plan.reads(id);
-        let compares = matches!(self.site.step(id).action, Action::Compare(_));
-        if !compares && let Some(outcome) = reads.iter().find_map(|read| self.blocked_by(*read)) {
-            self.announce(id, &outcome, 0.0);
-            self.set(id, State::Done(outcome));
+        if let Some(outcome) = self.blocked(id) {
+            self.end(id, outcome);
             return Ok(());
         }
+        let reads = self.site.plan.reads(id);
         let cells: BTreeMap<StepId, String> = reads.iter().map(|read| (*read, self.cell_state(*read))).collect();
         let world = match world::world(self.site, id, &|cell| cells.get(&cell).cloned().unwrap_or_default()) {
             Ok(world) => world,
@@ -323,6 +324,13 @@ impl<'a> Runner<'a> {
         self.set(id, State::Done(outcome));
     }
 
+    /// What the end of those that a step reads means for it, where it means that it can't run. A comparison takes what
+    /// there is.
+    fn blocked(&self, id: StepId) -> Option<Outcome> {
+        let compares = matches!(self.site.step(id).action, Action::Compare(_));
+        if compares { None } else { self.site.plan.reads(id).into_iter().find_map(|read| self.blocked_by(read)) }
+    }
+
     /// What a step's end means for one that reads it, where it means that this one can't run.
     fn blocked_by(&self, read: StepId) -> Option<Outcome> {
         match &self.states[read.0] {
@@ -363,6 +371,12 @@ impl<'a> Runner<'a> {
             return;
         }
         while let Some((id, demand)) = self.ready.next(self.pools.free()) {
+            // What it reads was there when it became ready, and its record could not be written since.
+            if let Some(outcome) = self.blocked(id) {
+                self.ready.remove(id, &demand, self.ways[id.0]);
+                self.finish(id, outcome);
+                continue;
+            }
             match self.pools.take(demand, self.work.is_empty()) {
                 Ok(grant) => {
                     self.ready.remove(id, &demand, self.ways[id.0]);
@@ -376,6 +390,10 @@ impl<'a> Runner<'a> {
             && self.commits.is_empty()
             && let Some(&id) = self.cells.first()
         {
+            if let Some(outcome) = self.blocked(id) {
+                self.cells.remove(&id);
+                return self.finish(id, outcome);
+            }
             match self.pools.take_machine(&self.site.step(id).name) {
                 Ok(grant) => {
                     self.cells.remove(&id);
@@ -460,7 +478,7 @@ impl<'a> Runner<'a> {
         for id in steps {
             let Some(seconds) = self.unsaid.remove(&id) else { continue };
             if let Err(message) = written {
-                // Its readers were told already that it is done, and have what it made.
+                // Readers that run already have what it made; those that have not begun don't begin any more.
                 let failure = Failure { message: message.clone(), ..Failure::default() };
                 self.states[id.0] = State::Done(Outcome::Failed(failure));
                 self.stopped_by = self.stopped_by.or(self.site.fail_fast.then_some(id));

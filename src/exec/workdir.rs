@@ -24,14 +24,20 @@ pub struct Layout {
     names: Vec<(Input, String)>,
 }
 
-/// Two inputs want the same name below `in/`.
+/// The inputs can't be laid out.
 #[derive(Debug, thiserror::Error)]
-#[error("two inputs are called `{0}` below `in/`; rename one of the files, or give one another name with `as=`")]
-pub struct Clash(String);
+pub enum LayoutError {
+    /// Two inputs want the same name below `in/`.
+    #[error("two inputs are called `{0}` below `in/`; rename one of the files, or give one another name with `as=`")]
+    Clash(String),
+    /// Without it the step would do something else than its key says.
+    #[error("what belongs at `{0}` is not known, so the step was not started; run again")]
+    Unknown(String),
+}
 
 impl Layout {
     /// The layout of a `run` step whose inputs are all known, and whose secrets lie in `secrets` as it sees them.
-    pub fn of(run: &Run, contents: &dyn Contents, secrets: &Path) -> Result<Layout, Clash> {
+    pub fn of(run: &Run, contents: &dyn Contents, secrets: &Path) -> Result<Layout, LayoutError> {
         let mut layout = Layout::default();
         for (input, at) in places(run) {
             if let Input::Secret { name } = input {
@@ -46,16 +52,15 @@ impl Layout {
         Ok(layout)
     }
 
-    fn place(&mut self, input: &Input, at: String, contents: &dyn Contents) -> Result<(), Clash> {
+    fn place(&mut self, input: &Input, at: String, contents: &dyn Contents) -> Result<(), LayoutError> {
         if self.names.iter().any(|(other, name)| *name == at && other != input) {
-            return Err(Clash(at.trim_start_matches("in/").to_owned()));
+            return Err(LayoutError::Clash(at.trim_start_matches("in/").to_owned()));
         }
         match input {
             Input::Embedded { bytes, .. } => self.files.push((at.clone(), bytes)),
             other => {
-                if let Some(entry) = contents.entry(other) {
-                    self.mounts.push((at.clone(), entry));
-                }
+                let entry = contents.entry(other).ok_or_else(|| LayoutError::Unknown(at.clone()))?;
+                self.mounts.push((at.clone(), entry));
             }
         }
         self.names.push((input.clone(), at));
