@@ -213,6 +213,28 @@ fn the_workflow_builds_nothing_the_second_time() {
     assert_eq!(second.ran(), Vec::<String>::new());
     let report = |job: &str| fs::read(place.path().join(job).join("out/gate/report.md")).expect("a report");
     assert!(report("first") == report("second"), "the same results give the same bytes");
+    // Whoever wonders where they are from is told the pack, its machine, and when; here all of that is like ours.
+    let came = |said: &str, what: &str| {
+        let line =
+            said.lines().find(|line| line.trim().starts_with("from ")).unwrap_or_else(|| panic!("{what}: {said}"));
+        let told = ["pack ", " of Hosted, ", ", written 2", ", imported 2"].iter().all(|word| line.contains(word));
+        assert!(told, "{what}: {line}");
+    };
+    let said = second.sh("pipe why \"$PIPELINE\" engine").expect(0).out;
+    came(&said, "why engine");
+    assert!(said.contains(", on a machine like this one\n"), "{said}");
+    came(&second.sh("pipe why \"$PIPELINE\" 'speed[model=one,device=cpu]'").expect(0).out, "why a cell");
+    came(&second.sh("pipe why \"$PIPELINE\" engine --run last").expect(0).out, "why of a run");
+    came(&second.sh("pipe show engine").expect(0).out, "show engine");
+    came(&second.sh("pipe show 'speed[model=one,device=cpu]'").expect(0).out, "show a cell");
+    let shown: serde_json::Value =
+        serde_json::from_str(&second.sh("pipe show engine --format json").expect(0).out).expect("JSON");
+    assert!(
+        shown["result"]["origin"]["machine"].as_str().is_some_and(|line| line.starts_with("Hosted, ")),
+        "{shown:#}"
+    );
+    let said = first.sh("pipe why \"$PIPELINE\" engine").expect(0).out;
+    assert!(said.contains(", on this machine\n") && !said.contains("from "), "made here: {said}");
 
     // Another machine, as hosted ones are: it measures, and still builds nothing.
     let third = Job::new(&place, "third", "other.json");
@@ -225,6 +247,7 @@ fn the_workflow_builds_nothing_the_second_time() {
     assert_eq!(third.ran(), ["report", "speed[model=one,device=cpu]", "speed[model=two,device=cpu]"]);
     let said = third.sh("pipe why \"$PIPELINE\" engine").expect(0).out;
     assert!(said.contains("from    pack ") && said.contains(" of Hosted, "), "{said}");
+    assert!(said.contains(", on another machine: Hosted, "), "{said}");
 
     // What is missing is built, and said to be; a gate that fails is the job's failure, with its report.
     third.sh("rm -rf \"$PIPE_STORE\"; echo more >> bench/note.txt").expect(0);
