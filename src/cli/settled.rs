@@ -22,14 +22,23 @@ pub fn settled<T>(global: &Global, target: &Target, then: impl FnOnce(&Settled) 
     let store = Store::open(&path).ok()?;
     let bytes = store.advice(&name)?;
     let settled = Settled::read(&bytes)?;
-    settled.holds(&store, &env::all(), &disk).then(|| then(&settled))
+    let logs = store.log_stamps();
+    if !settled.holds(&store, &env::all(), &disk) {
+        return None;
+    }
+    let told = then(&settled);
+    // Else whoever comes next looks through the same additions again; not keeping it costs no more than that.
+    if let Some(bytes) = logs.and_then(|logs| settled.moved_on(logs)) {
+        let _ = store.advise(&name, &bytes);
+    }
+    Some(told)
 }
 
 /// Keeps what a run found, for the next. `logs` are the store's stamps from before this one looked at anything.
 pub fn keep(global: &Global, target: &Target, site: &Site, done: &Done, logs: Option<LogStamps>) {
     let kept = || {
         let name = question(global, target, &load::disk().ok()?)?;
-        Some((name, settle(site, &done.outcomes, logs?)?))
+        Some((name, settle(site, done, logs?)?))
     };
     if let Some((name, bytes)) = kept() {
         // A store that cannot take it costs time alone.
