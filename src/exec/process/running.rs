@@ -14,7 +14,7 @@ use super::log::Log;
 use super::supervisors::{Process, Supervisor, Supervisors};
 use super::{Cancel, Exit, Launcher, ProcessError, ProcessSpec, Status};
 use crate::exec::sandbox;
-use crate::exec::supervisor::wire::{self, Ended, Notice, Order, Streams};
+use crate::exec::supervisor::wire::{self, Ended, Notice, Order, Over, Streams};
 use crate::record::StepUsage;
 
 /// How long a program has to end by itself once it was asked to.
@@ -223,8 +223,9 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 }
 
 fn status(ended: &Ended, stopped: Option<Status>) -> Status {
-    match (ended.over_memory, stopped, ended.signal, ended.code) {
-        (true, ..) => Status::OverMemory,
+    match (ended.over, stopped, ended.signal, ended.code) {
+        (Some(Over::Memory), ..) => Status::OverMemory,
+        (Some(Over::Processes), ..) => Status::OverProcesses,
         // What ended well in the same moment has ended well.
         (_, Some(asked), _, code) if code != Some(0) => asked,
         (_, _, Some(signal), _) => Status::Signal(signal),
