@@ -6,6 +6,7 @@
 use pipe_cache::{Digest, LogStamps, Store};
 
 use super::{Global, Level, Target, env, load};
+use crate::exec::process::strays;
 use crate::exec::runner::Done;
 use crate::exec::settled::{Settled, settle};
 use crate::exec::site::Site;
@@ -20,6 +21,7 @@ pub fn settled<T>(global: &Global, target: &Target, then: impl FnOnce(&Settled) 
     // A store is made and complained about on the long way.
     let path = load::store_path(global).ok().filter(|path| path.join("format").exists())?;
     let store = Store::open(&path).ok()?;
+    strays::sweep(&store);
     let bytes = store.advice(&name)?;
     let settled = Settled::read(&bytes)?;
     let logs = store.log_stamps();

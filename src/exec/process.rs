@@ -7,6 +7,7 @@
 pub mod log;
 pub mod redact;
 mod running;
+pub mod strays;
 pub mod supervisors;
 
 use std::collections::BTreeMap;

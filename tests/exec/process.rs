@@ -324,6 +324,30 @@ fn a_killed_supervisor_is_an_error_and_leaves_nothing() {
     }
 }
 
+#[test]
+fn what_left_its_session_ends_when_the_supervisor_is_killed() {
+    for level in levels() {
+        let bed = Bed::new();
+        let sleep = odd_sleep();
+        // Its parent is gone, it has a session and a folder of its own, and it starts one more.
+        let stray = format!("(cd /; setsid sh -c 'sleep {sleep} & sleep {sleep}' &); sleep {sleep}; :");
+        let error = block(async {
+            let engine = process::start_engine(&bed.launcher, bed.script(level, &stray), Cancel::new()).await.unwrap();
+            let supervisor = supervisor_of(&sleep).await;
+            let all = || {
+                family::descendants(supervisor).iter().filter(|pid| command_line(**pid).starts_with("sleep")).count()
+            };
+            while all() < 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+            engine.wait().await.unwrap_err()
+        });
+        assert!(error.to_string().contains("supervisor"), "{error}");
+        assert!(eventually(Duration::from_secs(2), || alive(&sleep).is_empty()), "{level:?}: {:?}", alive(&sleep));
+    }
+}
+
 /// The child of this process from which `sleep MARK` descends. That it sleeps says that the sandbox stands:
 /// `bwrap` ties itself to its parent before it lets its child run, and names the program long before that.
 async fn supervisor_of(mark: &str) -> Pid {
