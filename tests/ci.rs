@@ -118,6 +118,41 @@ fn workflow() -> Workflow {
     Workflow { commands, env }
 }
 
+/// What a job of the GitLab example runs, as one script, the variables that it has, and what it does with the cache.
+struct GitLab {
+    script: String,
+    env: Vec<(String, String)>,
+    cache: String,
+}
+
+fn gitlab(job: &str) -> GitLab {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci/gitlab.yml");
+    let text = fs::read_to_string(path).expect("a file");
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    // The lines below a key, as far as they lie deeper.
+    let below = |text: &str, key: &str| -> Option<String> {
+        let lines: Vec<&str> = text.lines().collect();
+        let at = lines.iter().position(|line| line.trim() == format!("{key}:"))?;
+        let deeper =
+            lines[at + 1..].iter().take_while(|line| line.trim().is_empty() || indent(line) > indent(lines[at]));
+        Some(deeper.map(|line| format!("{line}\n")).collect())
+    };
+    let own = below(&text, job).expect(job);
+    assert!(own.contains("extends: .benchmark"), "{own}");
+    let base = below(&text, ".benchmark").expect("the common part");
+    let list = |text: &str, key: &str| -> Option<Vec<String>> {
+        Some(below(text, key)?.lines().filter_map(|line| line.trim().strip_prefix("- ").map(str::to_owned)).collect())
+    };
+    let mut commands = list(&base, "before_script").expect("what comes before");
+    commands.extend(list(&own, "script").or_else(|| list(&base, "script")).expect("a script"));
+    let variables = below(&base, "variables").expect("variables");
+    let pairs = variables.lines().filter_map(|line| line.trim().split_once(": "));
+    let env: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    assert_eq!(env.len(), 2, "{env:?}");
+    let cache = own.lines().find(|line| line.trim().starts_with("cache: ")).expect("a cache").trim().to_owned();
+    GitLab { script: commands.join("\n"), env, cache }
+}
+
 /// A machine of the CI service: a clone of the repository, an empty store, and `pipe` in the path.
 struct Job {
     folder: PathBuf,
@@ -138,6 +173,7 @@ impl Job {
             ("PATH", format!("{}:{path}", bin.display())),
             ("HOME", std::env::var("HOME").unwrap_or_default()),
             ("PIPE_STORE", at(&format!("{name}.store"))),
+            ("PIPE_RUNTIME", at(&format!("{name}.runtime"))),
             ("PIPE_SIMULATED_HOST", at(host)),
             ("CI", "true".to_owned()),
             ("GITHUB_ACTIONS", "true".to_owned()),
@@ -151,6 +187,16 @@ impl Job {
         let script = format!("git clone -q origin {name}");
         sh(place.path(), &script, &[("PATH", &path), ("HOME", "/nonexistent")]).expect(0);
         Job { folder, env }
+    }
+
+    /// A machine of GitLab's, with the variables of its job.
+    fn of_gitlab(place: &Place, name: &str, source: &str, job: &GitLab) -> Job {
+        let mut machine = Job::new(place, name, "hosted.json");
+        machine
+            .env
+            .retain(|(name, _)| !name.starts_with("GITHUB_") && !["PIPELINE", "REPORT"].contains(&name.as_str()));
+        machine.env.extend(job.env.iter().cloned());
+        machine.with("GITLAB_CI", "true").with("CI_PIPELINE_SOURCE", source)
     }
 
     fn with(mut self, name: &str, value: &str) -> Job {
@@ -213,6 +259,28 @@ fn the_workflow_builds_nothing_the_second_time() {
     assert_eq!(second.ran(), Vec::<String>::new());
     let report = |job: &str| fs::read(place.path().join(job).join("out/gate/report.md")).expect("a report");
     assert!(report("first") == report("second"), "the same results give the same bytes");
+    // Whoever wonders where they are from is told the pack, its machine, and when; here all of that is like ours.
+    let came = |said: &str, what: &str| {
+        let line =
+            said.lines().find(|line| line.trim().starts_with("from ")).unwrap_or_else(|| panic!("{what}: {said}"));
+        let told = ["pack ", " of Hosted, ", ", written 2", ", imported 2"].iter().all(|word| line.contains(word));
+        assert!(told, "{what}: {line}");
+    };
+    let said = second.sh("pipe why \"$PIPELINE\" engine").expect(0).out;
+    came(&said, "why engine");
+    assert!(said.contains(", on a machine like this one\n"), "{said}");
+    came(&second.sh("pipe why \"$PIPELINE\" 'speed[model=one,device=cpu]'").expect(0).out, "why a cell");
+    came(&second.sh("pipe why \"$PIPELINE\" engine --run last").expect(0).out, "why of a run");
+    came(&second.sh("pipe show engine").expect(0).out, "show engine");
+    came(&second.sh("pipe show 'speed[model=one,device=cpu]'").expect(0).out, "show a cell");
+    let shown: serde_json::Value =
+        serde_json::from_str(&second.sh("pipe show engine --format json").expect(0).out).expect("JSON");
+    assert!(
+        shown["result"]["origin"]["machine"].as_str().is_some_and(|line| line.starts_with("Hosted, ")),
+        "{shown:#}"
+    );
+    let said = first.sh("pipe why \"$PIPELINE\" engine").expect(0).out;
+    assert!(said.contains(", on this machine\n") && !said.contains("from "), "made here: {said}");
 
     // Another machine, as hosted ones are: it measures, and still builds nothing.
     let third = Job::new(&place, "third", "other.json");
@@ -225,6 +293,7 @@ fn the_workflow_builds_nothing_the_second_time() {
     assert_eq!(third.ran(), ["report", "speed[model=one,device=cpu]", "speed[model=two,device=cpu]"]);
     let said = third.sh("pipe why \"$PIPELINE\" engine").expect(0).out;
     assert!(said.contains("from    pack ") && said.contains(" of Hosted, "), "{said}");
+    assert!(said.contains(", on another machine: Hosted, "), "{said}");
 
     // What is missing is built, and said to be; a gate that fails is the job's failure, with its report.
     third.sh("rm -rf \"$PIPE_STORE\"; echo more >> bench/note.txt").expect(0);
@@ -235,6 +304,39 @@ fn the_workflow_builds_nothing_the_second_time() {
     third.step("run what is missing").expect(1);
     third.step("show the report").expect(0);
     assert!(fs::read_to_string(place.path().join("third.summary")).expect("a summary").contains("**fail**"));
+}
+
+#[test]
+fn the_gitlab_job_builds_nothing_the_second_time() {
+    let place = repository();
+    let (branch, request) = (gitlab("benchmark"), gitlab("benchmark:merge-request"));
+    assert!(branch.cache.contains("paths: [packs], policy: pull-push"), "{}", branch.cache);
+    assert!(request.cache.contains("paths: [packs], policy: pull }"), "{}", request.cache);
+    let first = Job::of_gitlab(&place, "first", "push", &branch);
+    let said = first.sh(&branch.script).expect(0);
+    assert!(said.err.lines().any(|line| line.starts_with("5 ran, 0 cached")), "{}", said.err);
+    assert!(said.out.contains("packs/ci.pipepack: "), "{}", said.out);
+
+    // The next job has the pack of the cache, and nothing else.
+    for (name, source, job) in [("second", "push", &branch), ("third", "merge_request_event", &request)] {
+        let next = Job::of_gitlab(&place, name, source, job);
+        sh(place.path(), &format!("cp -r first/packs {name}"), &[("PATH", "/usr/bin:/bin")]).expect(0);
+        let said = next.sh(&job.script).expect(0);
+        assert!(said.err.lines().any(|line| line.starts_with("0 ran, ")), "{name}: {}", said.err);
+        next.sh("pipe run \"$PIPELINE\" --require-cached").expect(0);
+        let report = |job: &str| fs::read(place.path().join(job).join("out/gate/report.md")).expect("a report");
+        assert!(report("first") == report(name), "{name}: the same results give the same bytes");
+    }
+    // A merge request doesn't even ask for a pack, and would get none.
+    assert!(!request.script.contains("store export"), "{}", request.script);
+    let third = Job::of_gitlab(&place, "fourth", "merge_request_event", &request);
+    let said = third.sh("pipe store export \"$PIPELINE\" --to packs/ci.pipepack").expect(5);
+    assert!(said.err.contains("no pack is written"), "{}", said.err);
+    // `expect` in the pipeline fails the job, and the report that it keeps says why.
+    third.sh("sed -i 's/min=0.001/min=1000/' bench/gate.kdl").expect(0);
+    third.sh(&request.script).expect(1);
+    let report = fs::read_to_string(third.folder.join("out/gate/report.md")).expect("a report");
+    assert!(report.contains("**fail**"), "{report}");
 }
 
 #[test]

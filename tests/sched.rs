@@ -227,6 +227,26 @@ step "clock" { run "sh" "-c" "cat $0 > out/a; printf 'made at %s' $(date +%s%N) 
 }
 
 #[test]
+fn a_second_making_says_how_long_it_took() {
+    let place = Place::new();
+    place.write(
+        "p.kdl",
+        "pipeline \"p\"\nstep \"s\" { run \"sh\" \"-c\" \"sleep 0.2; echo > out/x\"; output \"x\"; }\n",
+    );
+    let said = place.pipe(&["run", "p.kdl", "--check", "--events", "events.jsonl"]).expect(0);
+    let events = std::fs::read_to_string(place.path().join("events.jsonl")).expect("events");
+    let finished = |name: &str| {
+        let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        events.into_iter().find(|event| event["event"] == "finished" && event["step"] == name).expect(name)
+    };
+    for name in ["s", "s (again)"] {
+        let seconds = finished(name)["seconds"].as_f64().expect("a number");
+        assert!((0.2..60.0).contains(&seconds), "{name}: {seconds}");
+    }
+    assert!(!said.err.contains("(again) 0 ms"), "{}", said.err);
+}
+
+#[test]
 fn few_open_files_mean_fewer_steps_at_a_time() {
     let text = r#"
 pipeline "p"

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{Place, Said, ran};
+use pipe_cache::{Kind, Store};
 
 /// Steps of a graph, each a shell without a child that reads its inputs and writes a number.
 struct Graph {
@@ -220,6 +221,43 @@ fn whatever_moves_is_noticed_on_the_short_way() {
     fs::create_dir(&empty).expect("a folder");
     let said = place.pipe_with(&[("PATH", &empty.to_string_lossy())], &with_level(&["plan", "p.kdl"]));
     assert!(!said.out.contains("20 cached"), "the tools are gone: {}", said.out);
+}
+
+#[test]
+fn what_other_pipelines_add_is_no_reason_for_the_long_way() {
+    let place = Place::new();
+    Graph::layered(&place, 20, true);
+    run(&place);
+    // The long way keeps the resolved pipeline where it is missing, and the short one never asks for it.
+    let plans: Vec<PathBuf> =
+        advice(&place).into_iter().map(|(name, _)| place.path().join("store/advice").join(name)).collect();
+    settle(&place);
+    plans.iter().for_each(|plan| fs::remove_file(plan).expect("removed"));
+    let short = |what: &str| {
+        assert!(says(&run(&place), 0), "{what}");
+        assert!(plans.iter().all(|plan| !plan.exists()), "{what}: the long way was taken");
+    };
+    short("nothing moved");
+    for word in ["one", "two"] {
+        let text =
+            format!("pipeline \"q\"\nstep \"q\" {{ run \"sh\" \"-c\" \"echo {word} > out/x\"; output \"x\"; }}\n");
+        place.write("q.kdl", &text);
+        assert!(says(&place.pipe(&with_level(&["run", "q.kdl"])).expect(0), 1));
+        short("another pipeline ran just now");
+        std::thread::sleep(Duration::from_millis(150));
+        let before = advice(&place);
+        short("it ran a while ago");
+        assert_ne!(advice(&place), before, "what was looked through is not looked through again");
+        let before = advice(&place);
+        short("nothing moved since");
+        assert_eq!(advice(&place), before);
+    }
+    let store = Store::open(&place.path().join("store")).expect("the store");
+    let key = store.keys(Kind::Record).expect("keys")[0];
+    let record = store.last(Kind::Record, &key).expect("read").expect("a record");
+    store.append(Kind::Record, &key, &record).expect("appended");
+    assert!(says(&run(&place), 0));
+    assert!(plans.iter().all(|plan| plan.exists()), "a record that this run asks for went unnoticed");
 }
 
 #[test]

@@ -178,6 +178,45 @@ fn a_killed_run_leaves_nothing_and_the_next_goes_on() {
     assert!(scratch.len() <= 2, "scratch of killed runs is swept: {scratch:?}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stray_of_a_run_that_was_killed_with_all_its_supervisors_ends_with_the_next() {
+    use pipe::exec::supervisor::family::descendants;
+    let levels: &[&str] = if common::has_sandbox() { &["off", "fs"] } else { &[] };
+    for level in levels {
+        let place = Place::new();
+        let stray = "(setsid sh -c 'echo $$ > $TMPDIR/../out/stray; sleep 1000; :' &); sleep 1000; :";
+        place.write(
+            "p.kdl",
+            &format!("pipeline \"p\"\nstep \"s\" {{ run \"sh\" \"-c\" \"{stray}\"; output \"x\"; }}\n"),
+        );
+        let mut child = start(&place, &["run", "p.kdl", "--sandbox", level]);
+        let pid = Pid::from_raw(child.id().cast_signed()).expect("a process");
+        let command = |pid: &Pid| fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        let is = |pid: &Pid, word: &str| String::from_utf8_lossy(&command(pid)).contains(word);
+        let until = Instant::now() + Duration::from_secs(30);
+        let family = loop {
+            let family = descendants(pid);
+            if family.iter().filter(|pid| is(pid, "sleep\u{0}1000")).count() == 2 {
+                break family;
+            }
+            assert!(Instant::now() < until, "nothing ran");
+            std::thread::park_timeout(Duration::from_millis(10));
+        };
+        // None of them sees that another one ends.
+        let ours: Vec<Pid> = family.iter().copied().filter(|pid| is(pid, "__sup")).chain([pid]).collect();
+        for signal in [Signal::STOP, Signal::KILL] {
+            ours.iter().for_each(|pid| kill_process(*pid, signal).expect("a signal"));
+        }
+        child.wait().expect("pipe ends");
+        let left =
+            || leftovers(place.path()).into_iter().filter(|line| line.contains("sleep 1000")).collect::<Vec<_>>();
+        assert!(!left().is_empty(), "{level}: the stray is gone already, and this shows nothing");
+        place.pipe(&["plan", "p.kdl", "--sandbox", level]).expect(0);
+        wait_until_none_is_left(place.path(), Duration::from_secs(2));
+    }
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_fault() {
     let place = place("reader");

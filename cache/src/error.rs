@@ -161,6 +161,9 @@ pub enum Fault {
     /// A size that nobody wrote.
     #[error("it is {0} GiB long and holds almost nothing; reading it would take very long: write it without the hole")]
     Hole(u64),
+    /// A set-user or set-group bit, which gives whoever runs a file another's rights.
+    #[error("it has the set-user or set-group bit, and nothing in a store has: take it away with `chmod u-s,g-s`")]
+    SetId,
     /// A hard link to a file that belongs to somebody else.
     #[error("it is a hard link to a file of another user; copy the file instead")]
     ForeignLink,

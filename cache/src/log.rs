@@ -140,6 +140,22 @@ impl Log {
         Ok(state.places.iter().filter(|place| place.header.kind == kind).map(|place| place.header.key).collect())
     }
 
+    /// The keys of the frames in a stretch, from their heads alone; `None` where it is not whole frames from end to end.
+    pub(crate) fn keys_between(&self, from: u64, to: u64) -> Option<Vec<Digest>> {
+        if from == to {
+            return Some(Vec::new());
+        }
+        let file = options().write(false).open(&self.path).ok()?;
+        let (mut scan, mut keys) = (Scan::new(&file, from, to), Vec::new());
+        while let Some(found) = scan.next().ok()? {
+            match found {
+                Found::Frame(_, header) => keys.push(header.key),
+                Found::Damage(..) => return None,
+            }
+        }
+        (scan.end() == to).then_some(keys)
+    }
+
     /// How many frames there are.
     pub(crate) fn len(&self) -> Result<usize> {
         Ok(self.fresh()?.places.len())

@@ -145,6 +145,9 @@ pub(crate) fn regular(stat: &rustix::fs::Stat, path: &str, strict: bool) -> Resu
     if strict && linked && stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(unstorable(path, Fault::ForeignLink));
     }
+    if strict && Mode::from_raw_mode(stat.st_mode).intersects(Mode::SUID | Mode::SGID) {
+        return Err(unstorable(path, Fault::SetId));
+    }
     let stamp = Stamp::of(stat);
     let written = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512);
     if strict && stamp.size >= MOST_HOLE && written < stamp.size / 64 {

@@ -74,6 +74,16 @@ impl Store {
         Stamp::at(self.records.path()) == logs.records && Stamp::at(self.pack.path()) == logs.pack
     }
 
+    /// True where the logs did no more than grow since, and no record that came is under a key that `asked` names. Only
+    /// the heads of what came are read. Damage to what was there before shows in no stamp of a log that has grown; it
+    /// does when that is read.
+    pub fn only_added_since(&self, logs: &LogStamps, asked: impl Fn(&Digest) -> bool) -> bool {
+        let (records, pack) = (Stamp::at(self.records.path()), Stamp::at(self.pack.path()));
+        let (Some(from), Some(to)) = (grown(logs.records, records), records) else { return false };
+        grown(logs.pack, pack).is_some()
+            && self.records.keys_between(from, to.size).is_some_and(|keys| !keys.iter().any(asked))
+    }
+
     /// The digest of a file as the stat cache has it, with the stamp that stands for it. The file is not read.
     pub fn seen_file(&self, path: &Path) -> Option<(Stamp, Digest)> {
         let found = rustix::fs::lstat(path).ok()?;
@@ -154,6 +164,19 @@ impl Store {
     /// Whether a blob of this size is here, unread.
     pub fn has_blob(&self, digest: &Digest, size: u64) -> bool {
         self.contains(&Entry::File { digest: *digest, size, executable: false })
+    }
+}
+
+/// Where a log that was only appended to has grown from; `None` where something else happened to it.
+fn grown(then: Option<Stamp>, now: Option<Stamp>) -> Option<u64> {
+    match (then, now) {
+        (None, _) => Some(0),
+        (Some(then), Some(now)) if then == now => Some(then.size),
+        (Some(then), Some(now)) => {
+            let same_file = (then.dev, then.ino) == (now.dev, now.ino);
+            (same_file && now.size > then.size).then_some(then.size)
+        }
+        (Some(_), None) => None,
     }
 }
 
@@ -262,5 +285,36 @@ mod tests {
         assert!(!bed.store.unchanged_since(&logs));
         fs::remove_file(bed.store.root().join("records.log")).expect("removed");
         assert!(!bed.store.unchanged_since(&logs));
+        assert!(!bed.store.only_added_since(&logs, |_| false), "gone");
+    }
+
+    #[test]
+    fn what_is_added_under_other_keys_is_told_from_all_else() {
+        let bed = Bed::new();
+        let (ours, theirs) = (Digest::of(b"ours"), Digest::of(b"theirs"));
+        bed.store.append(crate::Kind::Record, &ours, b"one").expect("appended");
+        std::thread::sleep(Duration::from_millis(120));
+        let logs = bed.store.log_stamps().expect("nothing moves");
+        let only_theirs = || bed.store.only_added_since(&logs, |key| *key == ours);
+        assert!(only_theirs(), "nothing came");
+        bed.store.put_tree(&bed.path()).expect("stored");
+        bed.store.append(crate::Kind::Record, &theirs, b"two").expect("appended");
+        assert!(only_theirs() && !bed.store.unchanged_since(&logs));
+        let log = bed.store.root().join("records.log");
+        let whole = fs::read(&log).expect("read");
+        // Half a frame, what is no frame, and a log that is shorter than it was.
+        fs::write(&log, &whole[..whole.len() - 1]).expect("written");
+        assert!(!only_theirs(), "half a frame");
+        fs::write(&log, [&whole[..], b"no frame"].concat()).expect("written");
+        assert!(!only_theirs(), "no frame");
+        fs::write(&log, &whole[..8]).expect("written");
+        assert!(!only_theirs(), "shorter");
+        fs::write(&log, &whole).expect("written");
+        assert!(only_theirs());
+        bed.store.append(crate::Kind::Record, &ours, b"three").expect("appended");
+        assert!(!only_theirs(), "ours");
+        fs::remove_file(bed.store.root().join("small.pack")).expect("removed");
+        fs::write(&log, &whole).expect("written");
+        assert!(only_theirs(), "there was no pack then");
     }
 }

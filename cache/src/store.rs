@@ -70,6 +70,7 @@ pub struct Store {
     /// Folders with new names that are not yet durable.
     pub(crate) unsynced: Mutex<HashSet<PathBuf>>,
     session: OnceLock<Session>,
+    swept: Vec<PathBuf>,
 }
 
 /// The scratch folder of this process, and the lock that says that it is in use. The folder goes first.
@@ -93,7 +94,7 @@ impl Store {
         crate::lock::retry(|| lock.lock_shared()).map_err(locking(&root))?;
         check_format(&root)?;
         let warnings = Arc::new(Warnings::default());
-        let store = Self {
+        let mut store = Self {
             pack: Log::new(root.join("small.pack"), warnings.clone()),
             records: Log::new(root.join("records.log"), warnings.clone()),
             stats: StatCache::new(root.join("stat.cache")),
@@ -106,10 +107,16 @@ impl Store {
             whole: Mutex::default(),
             unsynced: Mutex::default(),
             session: OnceLock::new(),
+            swept: Vec::new(),
             root,
         };
-        store.sweep()?;
+        store.swept = store.sweep()?;
         Ok(store)
+    }
+
+    /// The scratch folders of killed processes that opening this store removed: what those had started may still run.
+    pub fn swept(&self) -> &[PathBuf] {
+        &self.swept
     }
 
     /// The folder of the store.
@@ -190,20 +197,23 @@ impl Store {
         self.pack.sync()
     }
 
-    fn sweep(&self) -> Result<()> {
+    fn sweep(&self) -> Result<Vec<PathBuf>> {
         let tmp = self.root.join("tmp");
+        let mut swept = Vec::new();
         for entry in std::fs::read_dir(&tmp).map_err(io("list", &tmp))? {
             let path = entry.map_err(io("list", &tmp))?.path();
             if path.extension().is_some_and(|extension| extension == "lock") {
                 if let TryLock::Locked(_lock) = KeyLock::attempt(&path)? {
                     self.discard(&path.with_extension(""));
+                    swept.push(path.with_extension(""));
                 }
             } else if !fsx::there(&path.with_extension("lock"))? {
                 // A session makes its lock first and removes it last, so this belongs to nobody.
                 self.discard(&path);
+                swept.push(path);
             }
         }
-        Ok(())
+        Ok(swept)
     }
 
     /// Removes what a killed process left. What cannot be removed takes room, and is no reason not to work.

@@ -108,7 +108,7 @@ fn loops_are_kept_as_links_and_not_followed() {
 }
 
 #[test]
-fn setuid_and_other_modes_are_stripped() {
+fn setuid_is_refused_and_other_modes_are_stripped() {
     let (folder, store) = store();
     let out = folder.path().join("out");
     fs::create_dir(&out).unwrap();
@@ -119,7 +119,16 @@ fn setuid_and_other_modes_are_stripped() {
         fs::set_permissions(out.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     fs::set_permissions(&out, fs::Permissions::from_mode(0o2555)).unwrap();
-    let entry = store.take_tree(&out).unwrap();
+    // What a person names is theirs, and copied without them; a step has no business to leave them.
+    let entry = store.put_tree(&out).unwrap();
+    for name in ["big", "small"] {
+        let refused = store.take_tree(&out).unwrap_err();
+        assert!(matches!(&refused, StoreError::Unstorable { path, fault: Fault::SetId } if path == name), "{refused}");
+        let refused = store.take_file(&out.join(name)).unwrap_err();
+        assert!(matches!(&refused, StoreError::Unstorable { fault: Fault::SetId, .. }), "{refused}");
+        fs::set_permissions(out.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    assert_eq!(store.take_tree(&out).unwrap(), entry);
     let checkout = store.checkout(&entry).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
     assert_eq!(mode(&checkout), 0o555);

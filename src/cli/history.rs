@@ -5,6 +5,7 @@ use pipe_cache::{Digest, Kind, Store, StoreError};
 use super::output::note;
 use super::{exit, explain};
 use crate::exec::history::{self, Run};
+use crate::exec::share::Origin;
 use crate::key::Manifest;
 use crate::record::{Session, StepRecord};
 
@@ -109,6 +110,12 @@ fn digits(name: &str) -> bool {
 /// `run 0123456789ab of 2026-11-21 15:04:05`.
 pub fn run_line(run: &Run) -> String {
     format!("run {} of {}", run.id.short(), when(run.record.started))
+}
+
+/// `pack 0123456789ab of my desk (Apple M2, …), written 2026-11-21 15:04:05, imported …`.
+pub fn came(origin: &Origin) -> String {
+    let (written, imported) = (when(origin.written), when(origin.imported));
+    format!("pack {} of {}, written {written}, imported {imported}", origin.pack.short(), origin.from())
 }
 
 /// The key that a step had in the newest run with a step of that name.

@@ -9,6 +9,7 @@ use super::explain_code::more;
 use super::{Global, Level, Target, When, env, exit, simulate};
 use crate::cli::output::{To, colour, note, width};
 use crate::diag::{Diagnostics, suggest};
+use crate::exec::process::strays;
 use crate::exec::share::accept::MachinePattern;
 use crate::exec::site::{Asked, Site};
 use crate::exec::survey::{Survey, survey};
@@ -265,10 +266,12 @@ pub fn patterns(texts: &[String], flag: &str) -> Result<Vec<CellPattern>, Code> 
 /// Opens the store that the flags and the environment name.
 pub fn store(global: &Global) -> Result<Store, Code> {
     let path = store_path(global)?;
-    Store::open(&path).map_err(|error| {
+    let store = Store::open(&path).map_err(|error| {
         note(&format!("pipe: {error}"));
         exit::FAULT
-    })
+    })?;
+    strays::sweep(&store);
+    Ok(store)
 }
 
 /// `--store`, else `PIPE_STORE`, else the user's cache folder.

@@ -6,6 +6,7 @@
 use pipe_cache::{Digest, LogStamps, Store};
 
 use super::{Global, Level, Target, env, load};
+use crate::exec::process::strays;
 use crate::exec::runner::Done;
 use crate::exec::settled::{Settled, settle};
 use crate::exec::site::Site;
@@ -20,16 +21,26 @@ pub fn settled<T>(global: &Global, target: &Target, then: impl FnOnce(&Settled) 
     // A store is made and complained about on the long way.
     let path = load::store_path(global).ok().filter(|path| path.join("format").exists())?;
     let store = Store::open(&path).ok()?;
+    strays::sweep(&store);
     let bytes = store.advice(&name)?;
     let settled = Settled::read(&bytes)?;
-    settled.holds(&store, &env::all(), &disk).then(|| then(&settled))
+    let logs = store.log_stamps();
+    if !settled.holds(&store, &env::all(), &disk) {
+        return None;
+    }
+    let told = then(&settled);
+    // Else whoever comes next looks through the same additions again; not keeping it costs no more than that.
+    if let Some(bytes) = logs.and_then(|logs| settled.moved_on(logs)) {
+        let _ = store.advise(&name, &bytes);
+    }
+    Some(told)
 }
 
 /// Keeps what a run found, for the next. `logs` are the store's stamps from before this one looked at anything.
 pub fn keep(global: &Global, target: &Target, site: &Site, done: &Done, logs: Option<LogStamps>) {
     let kept = || {
         let name = question(global, target, &load::disk().ok()?)?;
-        Some((name, settle(site, &done.outcomes, logs?)?))
+        Some((name, settle(site, done, logs?)?))
     };
     if let Some((name, bytes)) = kept() {
         // A store that cannot take it costs time alone.

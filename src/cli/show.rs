@@ -11,7 +11,7 @@ use super::progress::time;
 use super::{Global, exit, load, runs};
 use crate::exec::history::Run;
 use crate::exec::process::log::harmless;
-use crate::exec::share;
+use crate::exec::share::{self, Origin};
 use crate::measure::stats::median;
 use crate::record::{RunRecord, Sandbox, Session, StepRecord};
 use crate::report::units::columns;
@@ -142,16 +142,14 @@ fn of_key(store: &Store, key: &Digest, past: &Past) -> Result<String, StoreError
     if let Some(record) = &past.record {
         out.push_str(&result(store, record)?);
         if let Some(origin) = share::origin_of_record(store, key)? {
-            let (when, imported) = (history::when(origin.written), history::when(origin.imported));
-            let from = origin.from();
-            out.push_str(&format!(
-                "from    pack {} of {from}, written {when}, imported {imported}\n",
-                origin.pack.short()
-            ));
+            out.push_str(&format!("from    {}\n", history::came(&origin)));
         }
     }
     for session in &past.sessions {
         out.push_str(&samples(session));
+        if let Some(origin) = share::origin_of_session(store, session)? {
+            out.push_str(&format!("        from {}\n", history::came(&origin)));
+        }
     }
     if let Some(log) = newest_log(past) {
         out.push_str(&log_tail(store, key, log)?);
@@ -277,6 +275,17 @@ fn log_tail(store: &Store, key: &Digest, log: &Entry) -> Result<String, StoreErr
     Ok(out)
 }
 
+/// The pack that something came in.
+fn origin(origin: &Origin) -> Value {
+    json!({
+        "pack": origin.pack.to_string(),
+        "name": origin.name,
+        "machine": origin.machine,
+        "written": origin.written,
+        "imported": origin.imported,
+    })
+}
+
 fn key_json(store: &Store, key: &Digest, past: &Past) -> Result<Value, StoreError> {
     let leaves = past.manifest.as_ref().map(|manifest| {
         let leaves = manifest.leaves().iter();
@@ -296,10 +305,11 @@ fn key_json(store: &Store, key: &Digest, past: &Past) -> Result<Value, StoreErro
             "system_seconds": record.usage.system_ns as f64 / 1e9,
             "peak_resident_bytes": record.usage.peak_resident,
             "peak_tree_bytes": record.usage.peak_tree,
+            "origin": share::origin_of_record(store, key)?.as_ref().map(origin),
         }))
     });
-    let sessions = past.sessions.iter().map(|session| {
-        json!({
+    let sessions = past.sessions.iter().map(|session| -> Result<Value, StoreError> {
+        Ok(json!({
             "started": session.started,
             "machine": session.facts.machine.line(),
             "sandbox": session.sandbox.name(),
@@ -308,7 +318,8 @@ fn key_json(store: &Store, key: &Digest, past: &Past) -> Result<Value, StoreErro
             "peak_resident_bytes": session.usage.as_ref().and_then(|usage| usage.peak_resident),
             "cautions": session.cautions.iter().map(|caution| caution.code.name()).collect::<Vec<_>>(),
             "fault": session.fault.as_ref().map(|fault| &fault.message),
-        })
+            "origin": share::origin_of_session(store, session)?.as_ref().map(origin),
+        }))
     });
     Ok(json!({
         "schema": "pipe-show/1",
@@ -316,7 +327,7 @@ fn key_json(store: &Store, key: &Digest, past: &Past) -> Result<Value, StoreErro
         "key": key.to_string(),
         "steps": past.names,
         "result": record.transpose()?,
-        "sessions": sessions.collect::<Vec<_>>(),
+        "sessions": sessions.collect::<Result<Vec<_>, _>>()?,
         "log": newest_log(past).map(ToString::to_string),
         "manifest": leaves,
     }))

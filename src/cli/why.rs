@@ -265,17 +265,17 @@ pub fn hit(site: &Site, runs: &[Run], key: &Digest, product: &Product) -> Result
     match product {
         Product::Output(_) | Product::Compared(_) => {
             lines.extend(why_past::made(site, runs, key)?);
-            if let Some(origin) = share::origin_of_record(&site.store, key)? {
-                lines.push(("from", format!("pack {} of {}", origin.pack.short(), origin.from())));
-            }
         }
         Product::Sessions(sessions) => {
             let samples: usize = sessions.iter().map(|session| session.samples.len()).sum();
-            lines.push(("samples", format!("{samples} in {} session(s) on this machine", sessions.len())));
+            lines.push(("samples", format!("{samples} in {} session(s) of this machine", sessions.len())));
             for session in sessions {
                 let when = past::when(session.started);
                 let line = format!("{} at {when}, sandbox {}", session.samples.len(), session.sandbox.name());
                 lines.push(("session", line));
+                if let Some(origin) = share::origin_of_session(&site.store, session)? {
+                    lines.push(("from", past::came(&origin)));
+                }
                 for caution in &session.cautions {
                     lines.push(("caution", format!("{}: {}", caution.code.name(), caution.seen)));
                 }

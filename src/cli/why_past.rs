@@ -8,8 +8,8 @@ use super::cause::{Comparison, Side};
 use super::history as past;
 use super::why::{Hit, Told, unknown};
 use crate::exec::history::{self, Run};
-use crate::exec::lookup;
 use crate::exec::site::Site;
+use crate::exec::{lookup, share};
 use crate::host::Machine;
 use crate::record::RunRecord;
 
@@ -189,11 +189,15 @@ fn was(state: &str) -> String {
 /// Which run made a result, when and where, and how long it took.
 pub fn made(site: &Site, runs: &[Run], key: &Digest) -> Result<Vec<(&'static str, String)>, StoreError> {
     let Some(record) = lookup::step_record(site, key)? else { return Ok(Vec::new()) };
+    let origin = share::origin_of_record(&site.store, key)?;
     let by = runs.iter().find(|run| run.record.steps.values().any(|step| step.key == *key && step.state == "ran"));
     let by = match by {
         None => "by a run that the store does not remember".to_owned(),
         Some(run) => {
             let place = match &run.record.machine {
+                Some(machine) if *machine == site.facts.machine && origin.is_some() => {
+                    ", on a machine like this one".to_owned()
+                }
                 Some(machine) if *machine == site.facts.machine => ", on this machine".to_owned(),
                 Some(machine) => format!(", on another machine: {}", machine.line()),
                 None => String::new(),
@@ -202,7 +206,9 @@ pub fn made(site: &Site, runs: &[Run], key: &Digest) -> Result<Vec<(&'static str
         }
     };
     let seconds = super::progress::time(record.usage.wall_ns as f64 / 1e9);
-    Ok(vec![("made", by), ("took", format!("{seconds}, sandbox {}", record.sandbox.name()))])
+    let took = format!("{seconds}, sandbox {}", record.sandbox.name());
+    let from = origin.map(|origin| ("from", past::came(&origin)));
+    Ok([("made", by), ("took", took)].into_iter().chain(from).collect())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 pub mod log;
 pub mod redact;
 mod running;
+pub mod strays;
 pub mod supervisors;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use tokio::net::unix::pipe;
 
 use self::running::Running;
 use self::supervisors::Supervisors;
+use super::supervisor::bounds;
 use super::supervisor::wire::Secrets;
 use crate::record::{Sandbox, StepUsage};
 
@@ -69,6 +71,8 @@ pub struct ProcessSpec {
     pub timeout: Option<Duration>,
     /// Private memory that all processes of the step may hold together.
     pub memory: Option<u64>,
+    /// So many processes and threads it may be at a time, with all that it started.
+    pub processes: u32,
     /// Files with secrets.
     pub secrets: Option<Secrets>,
     /// What is kept out of the log.
@@ -97,6 +101,7 @@ impl ProcessSpec {
             sandbox,
             timeout: None,
             memory: None,
+            processes: bounds::most_processes(),
             secrets: None,
             hidden: redact::Redactor::default(),
             log: log.into(),
@@ -114,6 +119,8 @@ pub enum Status {
     Cancelled,
     /// Killed for holding more than [`ProcessSpec::memory`].
     OverMemory,
+    /// Killed for being more than [`ProcessSpec::processes`].
+    OverProcesses,
 }
 
 impl fmt::Display for Status {
@@ -127,6 +134,9 @@ impl fmt::Display for Status {
             Status::TimedOut => f.write_str("its time limit"),
             Status::Cancelled => f.write_str("an interruption"),
             Status::OverMemory => f.write_str("its memory limit"),
+            Status::OverProcesses => {
+                write!(f, "its limit of {} processes and threads at once", bounds::most_processes())
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -110,7 +111,7 @@ pub async fn check(
     let mut waiting: Vec<(StepId, Entry)> = steps.iter().rev().filter_map(|id| Some((*id, output(id)?))).collect();
     let mut verdicts = BTreeMap::new();
     let mut works = FuturesUnordered::new();
-    let mut held: BTreeMap<StepId, Grant> = BTreeMap::new();
+    let mut held: BTreeMap<StepId, (Grant, Instant)> = BTreeMap::new();
     loop {
         let mut waits = false;
         while let Some((id, first)) = waiting.last().filter(|_| !cancel.is_cancelled()).cloned() {
@@ -133,7 +134,7 @@ pub async fn check(
             let desk = Desk::default();
             let job = Job { site, id, manifest, key, inputs, gpus, cancel, progress, desk };
             listener.hear(&started(site, id));
-            held.insert(id, grant);
+            held.insert(id, (grant, Instant::now()));
             works.push(async move { (id, again(&job, first).await) });
         }
         if works.is_empty() && !waits {
@@ -141,10 +142,12 @@ pub async fn check(
         }
         tokio::select! {
             Some((id, verdict)) = works.next() => {
-                if let Some(grant) = held.remove(&id) {
+                let mut seconds = 0.0;
+                if let Some((grant, since)) = held.remove(&id) {
                     pools.give(grant);
+                    seconds = since.elapsed().as_secs_f64();
                 }
-                listener.hear(&finished(site, id, &verdict));
+                listener.hear(&finished(site, id, &verdict, seconds));
                 verdicts.insert(id, verdict);
             }
             Some(event) = heard.recv() => listener.hear(&event),
@@ -163,14 +166,14 @@ fn started(site: &Site, id: StepId) -> Event {
     Event::Started { step: name(site, id), class: "check" }
 }
 
-fn finished(site: &Site, id: StepId, verdict: &Verdict) -> Event {
+fn finished(site: &Site, id: StepId, verdict: &Verdict, seconds: f64) -> Event {
     let (outcome, detail) = match verdict {
         Verdict::Same => (OutcomeKind::Ran, None),
         Verdict::Differs(difference) => (OutcomeKind::Failed, Some(format!("`{}` differs", difference.path))),
         Verdict::Failed(failure) => (OutcomeKind::Failed, Some(failure.message.clone())),
         Verdict::Open => (OutcomeKind::Cancelled, None),
     };
-    Event::Finished { step: name(site, id), outcome, seconds: 0.0, key: None, detail }
+    Event::Finished { step: name(site, id), outcome, seconds, key: None, detail }
 }
 
 async fn again(job: &Job<'_>, first: Entry) -> Verdict {

@@ -85,6 +85,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
         confine,
         network: spec.network,
         memory: spec.memory,
+        processes: spec.processes,
         secrets: spec.secrets.clone(),
         streams: Streams::Log,
     };
@@ -107,6 +108,7 @@ pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start
                 confine: Confine::Namespaces,
                 network: spec.network,
                 memory: spec.memory,
+                processes: spec.processes,
                 secrets: spec.secrets.clone(),
                 streams: Streams::Log,
             })

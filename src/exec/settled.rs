@@ -5,8 +5,12 @@
 //!   beside stamps of all that this follows from: files that resolving read, inputs, exports, tools, the store's logs.
 //! - Who comes next asks the same question ([`Settled`] is kept under it), and holds each stamp against the disk. One
 //!   that differs, whatever the reason, and the run goes the long way, which knows no short cuts.
-//! - Only what a stamp can speak for is settled. A pipeline that measures, compares, reads this machine's Python
-//!   packages or libraries, or lacks anything here, goes the long way each time.
+//! - Other pipelines add to the store's logs. What they added is no reason to look further unless it lies under a key
+//!   that this run asked for.
+//! - Only what a stamp can speak for is settled. A pipeline that reads this machine's Python packages or libraries, or
+//!   lacks anything here, goes the long way each time: what it found follows from what probes answered, and they leave
+//!   no file to look at. So does one that measures or compares: its cells follow from the machine's facts and the container
+//!   runtime's answer, and it prints a table, which is made from the samples anew for each width and colour.
 //!
 //! What one build wrote, no other build reads, so the shape is no format.
 
@@ -18,12 +22,16 @@ use pipe_cache::{Digest, Lies, LogStamps, Stamp, Store};
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Outcome, Product};
+use super::runner::Done;
 use super::site::Site;
 use super::world;
 use crate::host::tools::{self, Found};
 use crate::pipeline::{Action, Pipeline, StepId};
 use crate::resolve::kept::Testimony;
 use crate::resolve::{Disk, FileKind, Files};
+
+/// So many bytes of a key.
+const BEGIN: usize = 8;
 
 /// The interpreter whose version resolving asks for.
 const PYTHON: &str = "python3";
@@ -32,6 +40,8 @@ const PYTHON: &str = "python3";
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Settled<'a> {
     logs: LogStamps,
+    /// The first bytes of the keys that were looked up, sorted: another key that begins like one only costs time.
+    keys: &'a [u8],
     /// `None`: there is none.
     python: Option<Found>,
     tools: Vec<Found>,
@@ -62,7 +72,8 @@ pub struct Stood<'a> {
 
 /// Writes down what a run found; `None` where anything happened or may happen unseen. `logs` are the store's stamps
 /// from before the run looked at anything.
-pub fn settle(site: &Site, outcomes: &BTreeMap<StepId, Outcome>, logs: LogStamps) -> Option<Vec<u8>> {
+pub fn settle(site: &Site, done: &Done, logs: LogStamps) -> Option<Vec<u8>> {
+    let outcomes = &done.outcomes;
     let still = outcomes.values().all(|outcome| matches!(outcome, Outcome::Cached(_) | Outcome::NotNeeded));
     let testimony = site.asked.testimony.as_ref()?;
     if !still || !can_settle(&site.pipeline) {
@@ -82,8 +93,14 @@ pub fn settle(site: &Site, outcomes: &BTreeMap<StepId, Outcome>, logs: LogStamps
         let wheel = matches!(step.action, Action::FetchWheel(_));
         Some(Stood { id: u32::try_from(id.0).ok()?, name: &step.name, cached, wheel })
     };
+    let mut keys = Vec::new();
+    for (id, _) in outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Cached(_))) {
+        keys.push(begin(&done.manifests.get(id)?.0));
+    }
+    keys.sort_unstable();
     let settled = Settled {
         logs,
+        keys: keys.as_flattened(),
         python,
         tools,
         testimony: testimony.clone(),
@@ -99,6 +116,10 @@ pub fn settle(site: &Site, outcomes: &BTreeMap<StepId, Outcome>, logs: LogStamps
     // What came while the run looked around was not looked at.
     let bytes = site.store.unchanged_since(&logs).then(|| postcard::to_stdvec(&settled))?;
     bytes.ok()
+}
+
+fn begin(key: &Digest) -> [u8; BEGIN] {
+    *key.as_bytes().first_chunk().unwrap_or(&[0; BEGIN])
 }
 
 /// Whether stamps of files can speak for all that the steps of a pipeline depend on.
@@ -160,7 +181,7 @@ impl<'a> Settled<'a> {
     pub fn holds(&self, store: &Store, env: &BTreeMap<String, String>, disk: &Disk) -> bool {
         let env = world::tool_env(env);
         let glance = Glance::new(disk, &self.sources);
-        store.unchanged_since(&self.logs)
+        (store.unchanged_since(&self.logs) || store.only_added_since(&self.logs, |key| self.asked_for(key)))
             && self.python.as_ref().map_or_else(|| tools::is_missing(PYTHON, &env), |found| found.is_current(&env))
             && self.tools.iter().all(|found| found.is_current(&env))
             && self
@@ -170,6 +191,17 @@ impl<'a> Settled<'a> {
             && self.testimony.holds(&glance)
             && self.exports.iter().all(|(path, stamp)| Stamp::at(Path::new(path)) == Some(*stamp))
             && self.blobs.iter().all(|(digest, size)| store.has_blob(&Digest::from_bytes(*digest), *size))
+    }
+
+    fn asked_for(&self, key: &Digest) -> bool {
+        self.keys.as_chunks().0.binary_search(&begin(key)).is_ok()
+    }
+
+    /// The same, to be kept for logs that have grown: `now` are their stamps from before it was seen to hold. `None` where
+    /// they are as they were.
+    pub fn moved_on(self, now: LogStamps) -> Option<Vec<u8>> {
+        let grown = self.logs != now;
+        grown.then(|| postcard::to_stdvec(&Settled { logs: now, ..self }).ok()).flatten()
     }
 
     /// How many steps were cached.

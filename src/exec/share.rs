@@ -20,8 +20,10 @@ pub mod identity;
 use pipe_cache::{Digest, Entry, Kind, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
+use super::lookup::session_key;
 use super::site::Site;
 use crate::pipeline::StepId;
+use crate::record::Session;
 
 /// The version of [`PackNote`], [`Origin`], [`MachineName`] and [`CellNote`].
 pub const FORMAT: u32 = 1;
@@ -104,6 +106,17 @@ pub fn origin(store: &Store, kind: Kind, key: &Digest, payload: &[u8]) -> Result
 pub fn origin_of_record(store: &Store, key: &Digest) -> Result<Option<Origin>, StoreError> {
     match store.last(Kind::Record, key)? {
         Some(payload) => origin(store, Kind::Record, key, &payload),
+        None => Ok(None),
+    }
+}
+
+/// Where one of a question's sessions came from; `None` for one that was measured here.
+pub fn origin_of_session(store: &Store, session: &Session) -> Result<Option<Origin>, StoreError> {
+    let key = session_key(&session.question, &session.machine);
+    // Found by what it says: its bytes, which the note is kept under, were written by whichever version measured it.
+    let is_it = |bytes: &Vec<u8>| serde_json::from_slice::<Session>(bytes).is_ok_and(|other| other == *session);
+    match store.all(Kind::Session, &key)?.iter().find(|bytes| is_it(bytes)) {
+        Some(payload) => origin(store, Kind::Session, &key, payload),
         None => Ok(None),
     }
 }

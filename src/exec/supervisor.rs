@@ -14,6 +14,7 @@
 //! knows nothing of sandboxes beyond [`wire::Confine`], of timeouts or of steps. Its stderr is where children print,
 //! and its stdout a file of `pipe`'s with the number of the child's process group, for a `pipe` that loses it.
 
+pub mod bounds;
 pub mod confine;
 pub mod family;
 #[cfg(target_os = "linux")]
@@ -38,7 +39,7 @@ use rustix::process::{Pid, Signal};
 
 use self::memory::Looks;
 use self::reap::{Next, Reaped};
-use self::wire::{Confine, Ended, Inbox, Notice, Order, Start, Streams};
+use self::wire::{Confine, Ended, Inbox, Notice, Order, Over, Start, Streams};
 
 /// How long to try to kill what will not die before giving up on it.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
@@ -70,6 +71,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 /// Serves the socket on stdin until it closes.
 fn serve() -> io::Result<()> {
     keep_descriptors_from_children()?;
+    bounds::put_on();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let nothing = File::open("/dev/null")?;
     #[cfg(target_os = "linux")]
@@ -142,7 +144,7 @@ fn spawn(start: &Start, descriptors: Option<[OwnedFd; 2]>, nothing: &File) -> Re
         pid,
         since,
         namespaces: start.confine == Confine::Namespaces,
-        looks: Looks::new(start.memory, start.streams == Streams::Log, since),
+        looks: Looks::new(start.memory, start.processes, start.streams == Streams::Log, since),
         #[cfg(target_os = "linux")]
         ending: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
             .map_err(|error| format!("the process could not be watched: {error}"))?,
@@ -158,13 +160,13 @@ struct Stopping {
 /// Waits until the child and all its descendants are gone; `None` where `pipe` went first.
 fn watch(mut child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result<Option<Ended>> {
     let mut stopping: Option<Stopping> = None;
-    let mut over_memory = false;
+    let mut over = None;
     let mut used = Used::default();
     loop {
         if let Some(reaped) = reap_until(child.pid, &mut used)? {
             let wall = child.since.elapsed();
             let survived = !end_all(None, &mut used)?;
-            return Ok(Some(Ended { survived, ..ended(&child, reaped, wall, used, over_memory) }));
+            return Ok(Some(Ended { survived, ..ended(&child, reaped, wall, used, over) }));
         }
         // Before anything is waited for: one may have come together with the order to start.
         while let Some(order) = inbox.next_order()? {
@@ -178,8 +180,8 @@ fn watch(mut child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result
             family::signal_all(Some(child.pid), Signal::KILL);
             stop.killed = true;
         }
-        if child.looks.look(now) && !over_memory {
-            over_memory = true;
+        if let (Some(what), None) = (child.looks.look(now), over) {
+            over = Some(what);
             family::signal_all(Some(child.pid), Signal::KILL);
         }
         let waiting = [
@@ -274,7 +276,7 @@ fn end_all(child: Option<Pid>, used: &mut Used) -> io::Result<bool> {
     }
 }
 
-fn ended(child: &Child, reaped: Reaped, wall: Duration, used: Used, over_memory: bool) -> Ended {
+fn ended(child: &Child, reaped: Reaped, wall: Duration, used: Used, over: Option<Over>) -> Ended {
     // The namespace's first process reports a signal as a shell does.
     let inner = reaped.code.filter(|code| child.namespaces && (129..=192).contains(code)).map(|code| code - 128);
     Ended {
@@ -286,7 +288,7 @@ fn ended(child: &Child, reaped: Reaped, wall: Duration, used: Used, over_memory:
         peak_resident: used.peak_resident,
         // No process held more than all of them did.
         peak_tree: child.looks.most().map(|most| most.max(used.peak_resident)),
-        over_memory,
+        over,
         survived: false,
     }
 }

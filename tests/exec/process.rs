@@ -210,6 +210,42 @@ fn a_memory_limit_ends_the_step() {
 }
 
 #[test]
+fn a_fork_bomb_ends_and_its_neighbour_does_not() {
+    for level in levels() {
+        let (bed, sleep) = (Bed::new(), odd_sleep());
+        // Each starts two more, and in the end there would be 1,000; those at the ends leave their group.
+        let bomb = format!("b() {{ [ $1 = 0 ] && exec setsid sleep {sleep}; b $(($1-1)) & b $(($1-1)) & wait; }}; b 9");
+        let bomb = ProcessSpec { processes: 100, ..bed.script(level, &bomb) };
+        let neighbour = ProcessSpec {
+            workdir: bed.root.path().join("neighbour"),
+            log: bed.root.path().join("neighbour.log"),
+            ..bed.script(level, "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; echo well")
+        };
+        block(async {
+            let run = |spec| process::run(&bed.launcher, spec, Cancel::new());
+            let (bomb, neighbour) = tokio::join!(run(bomb), run(neighbour));
+            assert_eq!(bomb.unwrap().status, Status::OverProcesses, "{level:?}");
+            assert_eq!(neighbour.unwrap().status, Status::Code(0), "{level:?}");
+        });
+        assert_eq!(std::fs::read_to_string(bed.root.path().join("neighbour.log")).unwrap(), "well\n");
+        assert_eq!(alive(&sleep), Vec::<String>::new(), "{level:?}");
+        // Many are no harm where they are no bomb.
+        let many = "perl -e 'for (1..150) { fork or do { sleep 1; exit } } 1 while wait > 0'";
+        assert_eq!(bed.run(bed.script(level, many)).unwrap().status, Status::Code(0), "{level:?}");
+    }
+}
+
+#[test]
+fn no_core_file_is_left_and_the_system_ends_a_step_first() {
+    for level in levels() {
+        let bed = Bed::new();
+        let log = bed.log_of(level, "ulimit -c; ulimit -Hc; cat /proc/self/oom_score_adj; cd out; kill -SEGV $$");
+        assert_eq!(log, "0\n0\n500\nsignal 11 (SIGSEGV)\n", "{level:?}");
+        assert_eq!(std::fs::read_dir(bed.workdir().join("out")).unwrap().count(), 0, "{level:?}");
+    }
+}
+
+#[test]
 fn the_environment_is_what_was_declared() {
     for level in levels() {
         let bed = Bed::new();
@@ -280,6 +316,30 @@ fn a_killed_supervisor_is_an_error_and_leaves_nothing() {
                     .await;
             let engine = engine.unwrap();
             let supervisor = supervisor_of(&sleep).await;
+            rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+            engine.wait().await.unwrap_err()
+        });
+        assert!(error.to_string().contains("supervisor"), "{error}");
+        assert!(eventually(Duration::from_secs(2), || alive(&sleep).is_empty()), "{level:?}: {:?}", alive(&sleep));
+    }
+}
+
+#[test]
+fn what_left_its_session_ends_when_the_supervisor_is_killed() {
+    for level in levels() {
+        let bed = Bed::new();
+        let sleep = odd_sleep();
+        // Its parent is gone, it has a session and a folder of its own, and it starts one more.
+        let stray = format!("(cd /; setsid sh -c 'sleep {sleep} & sleep {sleep}' &); sleep {sleep}; :");
+        let error = block(async {
+            let engine = process::start_engine(&bed.launcher, bed.script(level, &stray), Cancel::new()).await.unwrap();
+            let supervisor = supervisor_of(&sleep).await;
+            let all = || {
+                family::descendants(supervisor).iter().filter(|pid| command_line(**pid).starts_with("sleep")).count()
+            };
+            while all() < 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
             engine.wait().await.unwrap_err()
         });

@@ -11,10 +11,11 @@ use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
 use super::log::Log;
+use super::strays;
 use super::supervisors::{Process, Supervisor, Supervisors};
 use super::{Cancel, Exit, Launcher, ProcessError, ProcessSpec, Status};
 use crate::exec::sandbox;
-use crate::exec::supervisor::wire::{self, Ended, Notice, Order, Streams};
+use crate::exec::supervisor::wire::{self, Ended, Notice, Order, Over, Streams};
 use crate::record::StepUsage;
 
 /// How long a program has to end by itself once it was asked to.
@@ -51,7 +52,8 @@ impl Running {
         let Supervisor { socket, log: reader, process } = launcher.supervisors.take(&launcher.exe).map_err(failed)?;
         let socket = UnixStream::from_std(socket).map_err(failed)?;
         let reader = pipe::Receiver::from_owned_fd_unchecked(reader).map_err(failed)?;
-        let mut talk = Talk { socket, process, received: Vec::new(), exe: launcher.exe.clone(), program: spec.program };
+        let (exe, workdir) = (launcher.exe.clone(), spec.workdir);
+        let mut talk = Talk { socket, process, received: Vec::new(), exe, program: spec.program, workdir };
         let over = Cancel::new();
         let log = tokio::spawn(follow(log, reader, over.clone()));
         talk.order(&Order::Start(Box::new(start)), streams).await?;
@@ -169,6 +171,7 @@ struct Talk {
     received: Vec<u8>,
     exe: PathBuf,
     program: PathBuf,
+    workdir: PathBuf,
 }
 
 impl Talk {
@@ -204,9 +207,10 @@ impl Talk {
         }
     }
 
-    /// Ends the group of a child whose supervisor does not answer.
+    /// Ends the group of a child whose supervisor does not answer, and what has left it.
     fn lost(&mut self) -> ProcessError {
         self.process.kill();
+        strays::end(&self.workdir);
         ProcessError::Lost { program: self.program.clone() }
     }
 
@@ -223,8 +227,9 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 }
 
 fn status(ended: &Ended, stopped: Option<Status>) -> Status {
-    match (ended.over_memory, stopped, ended.signal, ended.code) {
-        (true, ..) => Status::OverMemory,
+    match (ended.over, stopped, ended.signal, ended.code) {
+        (Some(Over::Memory), ..) => Status::OverMemory,
+        (Some(Over::Processes), ..) => Status::OverProcesses,
         // What ended well in the same moment has ended well.
         (_, Some(asked), _, code) if code != Some(0) => asked,
         (_, _, Some(signal), _) => Status::Signal(signal),

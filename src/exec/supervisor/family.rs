@@ -72,31 +72,38 @@ pub fn private_memory() -> u64 {
     descendants(rustix::process::getpid()).into_iter().map(private_memory_of).sum()
 }
 
-/// Memory that all descendants of this process hold, in bytes, each page that several share counted once: the sum of
-/// their proportional sets (`Pss`). `None` where the system does not tell.
-pub fn memory() -> Option<u64> {
-    let sets = children(rustix::process::getpid()).into_iter().filter_map(proportional_set);
+/// Memory that processes hold, in bytes, each page that several share counted once: the sum of their proportional sets
+/// (`Pss`). `None` where the system does not tell.
+pub fn memory(family: &[Pid]) -> Option<u64> {
+    let sets = family.iter().copied().filter_map(proportional_set);
     sets.reduce(|sum, set| sum + set)
 }
 
-/// All descendants as each process names its children: much faster than listing all processes of the machine, and
-/// good enough for a look. Where the kernel does not say, all processes are listed.
-fn children(root: Pid) -> Vec<Pid> {
+/// All descendants of this process as each names its children: much faster than listing all processes of the machine,
+/// and good enough for a look. Where the kernel does not say, all processes are listed. `None` where they have more than
+/// `most` threads together, which is all that is counted then.
+pub fn below(most: usize) -> Option<Vec<Pid>> {
+    let root = rustix::process::getpid();
     let mut found = vec![root];
-    let mut at = 0;
+    let (mut at, mut tasks) = (0, 0);
     while at < found.len() {
         let pid = found[at].as_raw_nonzero();
         at += 1;
         let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
         for thread in threads.flatten() {
+            tasks += 1;
             match std::fs::read_to_string(thread.path().join("children")) {
                 Ok(list) => found.extend(list.split(' ').filter_map(|pid| Pid::from_raw(pid.parse().ok()?))),
-                Err(_) if at == 1 => return descendants(root),
+                Err(_) if at == 1 => return Some(descendants(root)).filter(|found| found.len() <= most),
                 Err(_) => {}
             }
         }
+        // This process itself is not its own descendant.
+        if tasks.max(found.len()) - 1 > most {
+            return None;
+        }
     }
-    found.split_off(1)
+    Some(found.split_off(1))
 }
 
 fn proportional_set(pid: Pid) -> Option<u64> {

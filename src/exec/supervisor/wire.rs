@@ -41,6 +41,8 @@ pub struct Start {
     pub network: bool,
     /// Memory that all processes of the child may hold together, by their private pages.
     pub memory: Option<u64>,
+    /// So many processes and threads the child and all that it started may be at a time.
+    pub processes: u32,
     pub secrets: Option<Secrets>,
     pub streams: Streams,
 }
@@ -118,10 +120,19 @@ pub struct Ended {
     pub peak_resident: u64,
     /// The most that all processes held together whenever they were looked at; `None` where they never were.
     pub peak_tree: Option<u64>,
-    /// The child was killed because its processes held more than [`Start::memory`].
-    pub over_memory: bool,
+    /// The child was killed for this.
+    pub over: Option<Over>,
     /// Some process could not be ended. This supervisor is of no more use.
     pub survived: bool,
+}
+
+/// What the processes of a child had more of than they may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Over {
+    /// Than [`Start::memory`].
+    Memory,
+    /// Than [`Start::processes`].
+    Processes,
 }
 
 /// The most bytes of one message: arguments and environment of a process are limited to less.
@@ -215,6 +226,7 @@ mod tests {
             confine: Confine::Landlock(Rules { read: vec!["/usr".into()], ..Rules::default() }),
             network: true,
             memory: Some(1),
+            processes: 1,
             secrets: Some(Secrets { folder: "/x".into(), files: vec![("A".into(), b"\xff".to_vec())] }),
             streams: Streams::Sent,
         }));
