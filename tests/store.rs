@@ -166,7 +166,7 @@ fn a_run_that_meets_damage_makes_it_again_itself() {
         let (said, steps) = run_off(&place, 0);
         assert_eq!((steps, given("a"), given("d")), (vec![name.to_owned()], "a".repeat(9000), "d".repeat(9000)));
         assert_eq!(given("words"), "words of mine\n");
-        assert!(said.err.contains("1 step(s) run to make it again"), "{}", said.err);
+        assert!(said.err.contains("1 step(s) make it again"), "{}", said.err);
     }
     assert_eq!(run_off(&place, 0).1, Vec::<String>::new());
 }

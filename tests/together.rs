@@ -1,7 +1,6 @@
 //! Several `pipe`s on one machine and one store: they take no more than the machine has, make nothing twice, and say on
 //! whom they wait.
 
-#[expect(dead_code, reason = "these runs are started, and not waited for")]
 mod common;
 
 use std::fs;

@@ -194,8 +194,9 @@ async fn rounds(
     if let Some(which) = arguments.require_cached {
         require_cached(site, &survey, which)?;
     }
-    let runs = planned(site, &survey, None, listeners);
-    let text = format!("content of the store was damaged or gone: {runs} step(s) run to make it again");
+    planned(site, &survey, None, listeners);
+    let makes = survey.standings.values().filter(|standing| matches!(standing, Standing::Runs(_))).count();
+    let text = format!("content of the store was damaged or gone: {makes} step(s) make it again");
     listeners.hear(&Event::Warning { text });
     let second = runner::run(site, survey, Round::Second, cancel.clone(), listeners).await.map_err(fault)?;
     let given = results::export(global, site, &second);
@@ -305,18 +306,16 @@ fn announce(site: &Site, survey: &Survey, listeners: &mut Vec<Box<dyn Listener>>
     })
 }
 
-/// Tells listeners of the plan; gives back how many steps may run.
-fn planned(site: &Site, survey: &Survey, download_bytes: Option<u64>, listeners: &mut Vec<Box<dyn Listener>>) -> usize {
+/// Tells listeners of the plan.
+fn planned(site: &Site, survey: &Survey, download_bytes: Option<u64>, listeners: &mut Vec<Box<dyn Listener>>) {
     let count = |f: fn(&Standing) -> bool| survey.standings.values().filter(|standing| f(standing)).count();
-    let runs = count(|s| matches!(s, Standing::Runs(_) | Standing::Depends(_)));
     listeners.hear(&Event::Planned {
         pipeline: site.pipeline.name.clone(),
         cached: count(|s| matches!(s, Standing::Cached(_))),
-        runs,
+        runs: count(|s| matches!(s, Standing::Runs(_) | Standing::Depends(_))),
         unavailable: count(|s| matches!(s, Standing::Unavailable(_))),
         download_bytes,
     });
-    runs
 }
 
 /// Names what was edited while steps ran; what ran nothing had no time for that.
