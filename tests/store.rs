@@ -208,6 +208,28 @@ fn what_fails_by_itself_is_not_tried_again_because_of_damage() {
 }
 
 #[test]
+fn an_input_folder_whose_files_a_collection_took_is_taken_in_again() {
+    let place = Place::new();
+    let large = "of the user\n".repeat(1000);
+    place.write("src/large", &large);
+    let text = |last: &str| {
+        let command = format!("cat in/src/large > out/x; echo {last} >> out/x");
+        format!(
+            "pipeline \"p\"\nstep \"s\" {{ run \"sh\" \"-c\" \"{command}\"; input (file)\"src\" as=\"src\"; tools \"cat\"; output \"x\"; }}\n"
+        )
+    };
+    place.write("p.kdl", &text("one"));
+    run_off(&place, 0);
+    // While another process has the store open, and after a power cut, the pack still holds the folder.
+    let input = blobs(&place).into_iter().find(|path| fs::read_to_string(path).is_ok_and(|text| text == large));
+    fs::remove_file(input.expect("the input is in the store")).expect("removed");
+    place.write("p.kdl", &text("two"));
+    let (said, steps) = run_off(&place, 0);
+    assert_eq!(steps, ["s"]);
+    assert!(!said.err.contains("damaged or gone"), "{}", said.err);
+}
+
+#[test]
 fn formats_that_are_not_this_one_are_refused() {
     let place = Place::new();
     place.pipe(&["store", "size"]).expect(0);
