@@ -4,9 +4,10 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use common::Place;
+use common::{Place, Said};
 
 /// `big` makes so many bytes quickly, `slow` takes its time for so many.
 fn steps(place: &Place, sizes: [u32; 2]) {
@@ -99,6 +100,133 @@ fn damage_is_told_and_mended() {
     assert_eq!(ran(&place), "0 ran, 2 cached, 0");
     place.pipe(&["store", "gc"]).expect(0);
     assert!(!place.pipe(&["store", "size"]).expect(0).out.contains("note-"));
+}
+
+/// `a` makes more than fits into a record, `b` reads it, `c` reads `d`, which is as large, and `b`; `words` is small.
+fn chain(place: &Place, last: &str) {
+    let large = |name: &str| {
+        let command = format!("head -c 9000 /dev/zero | tr '\\0' {name} > out/x");
+        format!("step \"{name}\" export=\"{name}\" {{ run \"sh\" \"-c\" #\"{command}\"#; output \"x\"; }}\n")
+    };
+    let text = format!(
+        "pipeline \"p\"\n{}{}\
+         step \"b\" {{ run \"sh\" \"-c\" \"head -c 5 $1 > out/x; echo $0 >> out/x\" \"{last}\" (step)\"a/x\"; output \"x\"; }}\n\
+         step \"c\" {{ run \"sh\" \"-c\" \"head -c 5 $0 | cat - $1 > out/x\" (step)\"d/x\" (step)\"b/x\"; output \"x\"; }}\n\
+         step \"words\" export=\"words\" {{ run \"sh\" \"-c\" \"echo words of mine > out/x\"; output \"x\"; }}\n",
+        large("a"),
+        large("d")
+    );
+    place.write("p.kdl", &text);
+}
+
+/// Changes a byte of the first place that holds this text, in one of the files.
+fn flip(files: &[PathBuf], text: &[u8]) {
+    for path in files {
+        let mut bytes = fs::read(path).expect("a file of the store");
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text) {
+            bytes[at] ^= 1;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("a mode");
+            fs::write(path, bytes).expect("damage");
+            return;
+        }
+    }
+    panic!("nothing in the store holds it");
+}
+
+/// What a run says, and the steps that ran in it.
+fn run_off(place: &Place, code: i32) -> (Said, Vec<String>) {
+    let level: &[&str] = if common::has_sandbox() { &["--sandbox", "off"] } else { &[] };
+    // One after the other: what fails beside damage is taken to have failed of it.
+    let words: Vec<&str> = ["run", "p.kdl", "--events", "events", "--jobs", "1"].iter().chain(level).copied().collect();
+    let said = place.pipe(&words).expect(code);
+    let mut steps = common::ran(&place.path().join("events"));
+    steps.sort();
+    (said, steps)
+}
+
+#[test]
+fn a_run_that_meets_damage_makes_it_again_itself() {
+    let place = Place::new();
+    chain(&place, "one");
+    assert_eq!(run_off(&place, 0).1, ["a", "b", "c", "d", "words"]);
+    let given = |name: &str| fs::read_to_string(place.path().join(format!("out/p/{name}/x"))).expect("an export");
+    // A step reads what is damaged.
+    flip(&blobs(&place), &[b'a'; 9000]);
+    chain(&place, "two");
+    let (said, steps) = run_off(&place, 0);
+    assert_eq!(steps, ["a", "b", "c"]);
+    let told = said.err.matches("content of the store was damaged or gone: ").count();
+    assert!(told == 1 && said.err.contains("b tried again (2)") && !said.err.contains('✗'), "{}", said.err);
+    assert!(said.err.contains("3 ran, 2 cached, 0 unavailable"), "{}", said.err);
+    // What is damaged is to be given back: content of its own, and some in the pack.
+    for (name, text) in [("d", &[b'd'; 9000][..]), ("words", b"words of mine")] {
+        fs::remove_dir_all(place.path().join("out")).expect("removed");
+        let pack = place.path().join("store/small.pack");
+        flip(&if name == "words" { vec![pack] } else { blobs(&place) }, text);
+        let (said, steps) = run_off(&place, 0);
+        assert_eq!((steps, given("a"), given("d")), (vec![name.to_owned()], "a".repeat(9000), "d".repeat(9000)));
+        assert_eq!(given("words"), "words of mine\n");
+        assert!(said.err.contains("1 step(s) make it again"), "{}", said.err);
+    }
+    assert_eq!(run_off(&place, 0).1, Vec::<String>::new());
+}
+
+#[test]
+fn damage_that_is_met_twice_in_a_row_is_a_failure_with_its_cause() {
+    let place = Place::new();
+    chain(&place, "one");
+    run_off(&place, 0);
+    fs::remove_dir_all(place.path().join("out")).expect("removed");
+    // `c` reads `d` only when `b` is there, and `b` only after `a` was made again.
+    let text = fs::read_to_string(place.path().join("p.kdl")).expect("a file").replace(" export=\"d\"", "");
+    place.write("p.kdl", &text.replace("\"one\"", "\"two\""));
+    flip(&blobs(&place), &[b'a'; 9000]);
+    flip(&blobs(&place), &[b'd'; 9000]);
+    let (said, steps) = run_off(&place, 3);
+    assert_eq!(steps, ["a", "b"]);
+    assert_eq!(said.err.matches("content of the store was damaged or gone: ").count(), 1, "{}", said.err);
+    assert!(said.err.contains("✗ c failed: ") && said.err.contains("was damaged and put aside"), "{}", said.err);
+    assert_eq!(run_off(&place, 0).1, ["c", "d"], "what was done is not done again");
+}
+
+#[test]
+fn what_fails_by_itself_is_not_tried_again_because_of_damage() {
+    let place = Place::new();
+    let tries = place.path().join("tries");
+    chain(&place, "one");
+    run_off(&place, 0);
+    flip(&blobs(&place), &[b'a'; 9000]);
+    chain(&place, "two");
+    let text = fs::read_to_string(place.path().join("p.kdl")).expect("a file");
+    let bad =
+        format!("step \"bad\" {{ run \"sh\" \"-c\" \"echo try >> {}; exit 1\"; output \"x\"; }}\n", tries.display());
+    place.write("p.kdl", &(text + &bad));
+    let (said, steps) = run_off(&place, 3);
+    assert_eq!(steps, ["a", "b", "c"], "{}", said.err);
+    assert_eq!(fs::read_to_string(&tries).expect("tries"), "try\n");
+    assert!(said.err.contains("✗ bad failed: it ended with"), "{}", said.err);
+}
+
+#[test]
+fn an_input_folder_whose_files_a_collection_took_is_taken_in_again() {
+    let place = Place::new();
+    let large = "of the user\n".repeat(1000);
+    place.write("src/large", &large);
+    let text = |last: &str| {
+        let command = format!("cat in/src/large > out/x; echo {last} >> out/x");
+        format!(
+            "pipeline \"p\"\nstep \"s\" {{ run \"sh\" \"-c\" \"{command}\"; input (file)\"src\" as=\"src\"; tools \"cat\"; output \"x\"; }}\n"
+        )
+    };
+    place.write("p.kdl", &text("one"));
+    run_off(&place, 0);
+    // While another process has the store open, and after a power cut, the pack still holds the folder.
+    let input = blobs(&place).into_iter().find(|path| fs::read_to_string(path).is_ok_and(|text| text == large));
+    fs::remove_file(input.expect("the input is in the store")).expect("removed");
+    place.write("p.kdl", &text("two"));
+    let (said, steps) = run_off(&place, 0);
+    assert_eq!(steps, ["s"]);
+    assert!(!said.err.contains("damaged or gone"), "{}", said.err);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Several `pipe`s on one machine and one store: they take no more than the machine has, make nothing twice, and say on
 //! whom they wait.
 
-#[expect(dead_code, reason = "these runs are started, and not waited for")]
 mod common;
 
 use std::fs;
@@ -96,6 +95,33 @@ fn a_run_waits_for_room_says_on_whom_and_a_killed_one_leaves_none_taken() {
     first.wait().expect("its end");
     ends_well(&place, "two", &mut second);
     assert_eq!(ran(&place.path().join("two.jsonl")), ["small"]);
+}
+
+#[test]
+fn a_collection_does_not_wait_for_a_run_that_waits_for_room() {
+    let place = Place::new();
+    place.write("one.kdl", &held("one", place.path(), &format!("needs cpu={}", cores())));
+    let two = |last: &str| {
+        let first = "step \"first\" { run \"sh\" \"-c\" \"echo first > out/x\"; output \"x\"; }";
+        let small =
+            "step \"small\" { run \"sh\" \"-c\" \"echo $0 > out/x\" \"LAST\" (step)\"first/x\"; output \"x\"; }";
+        format!("pipeline \"two\"\n{first}\n{}\n", small.replace("LAST", last))
+    };
+    place.write("two.kdl", &two("before"));
+    let flags = |file: &'static str| -> Vec<&str> { ["run", file].into_iter().chain(off()).collect() };
+    place.pipe(&flags("two.kdl")).expect(0);
+    let mut first = start(&place, "one", &flags("one.kdl"));
+    wait_for(&place, "one", "…  one-step");
+    place.write("two.kdl", &two("after"));
+    let mut second = start(&place, "two", &flags("two.kdl"));
+    // It has looked at what `first` made, and would keep every collection out until `one` is over.
+    wait_for(&place, "two", "small waits: another pipe uses this machine");
+    let words: Vec<&str> = ["store", "gc", "--keep-runs", "0"].to_vec();
+    place.pipe(&words).expect(0);
+    place.write("go", "");
+    ends_well(&place, "one", &mut first);
+    ends_well(&place, "two", &mut second);
+    assert_eq!(ran(&place.path().join("two.jsonl")), ["small"], "what it looked at is held by its lease");
 }
 
 #[test]

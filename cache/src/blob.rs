@@ -349,6 +349,7 @@ impl Store {
     /// Error for content that a caller needs and the store lacks. What was taken for whole may not be.
     pub(crate) fn missing(&self, digest: &Digest) -> StoreError {
         held(&self.whole).clear();
+        self.warnings.lost();
         StoreError::Missing { digest: *digest }
     }
 }

@@ -114,7 +114,7 @@ pub enum StoreError {
         other: Box<Entry>,
     },
     /// Content that ought to be in the store is not there, or is damaged.
-    #[error("{digest} is missing from the store, or damaged: run again to make it anew")]
+    #[error("{digest} is missing from the store, or was damaged and put aside; a run makes it again")]
     Missing {
         /// The content.
         digest: Digest,

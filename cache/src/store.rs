@@ -129,6 +129,12 @@ impl Store {
         self.warnings.take()
     }
 
+    /// How often, so far, content was found damaged or was not where a caller counted on it: who fails while this grows may
+    /// do better once that content is made again.
+    pub fn losses(&self) -> u64 {
+        self.warnings.losses()
+    }
+
     /// Free bytes on the store's disk.
     pub fn free_space(&self) -> Result<u64> {
         let disk = rustix::fs::statvfs(&self.root).map_err(io("inspect the disk of", &self.root))?;
@@ -141,6 +147,12 @@ impl Store {
         self.records.sync()?;
         self.stats.save();
         Ok(())
+    }
+
+    /// For a process that is about to wait for another one: from now on its lease speaks for it, so that a collection does
+    /// not wait for it, while all others wait for the collection. Where there is no room for a lease, nothing changes.
+    pub fn settle(&self) {
+        let _ = self.scratch();
     }
 
     /// A scratch folder on the store's disk, removed when dropped or, after a kill, by the next `open`.

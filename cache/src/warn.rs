@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Digest;
 
@@ -74,17 +75,32 @@ impl fmt::Display for Warning {
 
 /// Where warnings gather until somebody asks.
 #[derive(Debug, Default)]
-pub(crate) struct Warnings(Mutex<Vec<Warning>>);
+pub(crate) struct Warnings {
+    all: Mutex<Vec<Warning>>,
+    /// How often content was found damaged, or not to be where it was counted on.
+    losses: AtomicU64,
+}
 
 impl Warnings {
     pub(crate) fn add(&self, warning: Warning) {
-        let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if matches!(warning, Warning::Corrupt { .. } | Warning::DamagedLog { .. }) {
+            self.lost();
+        }
+        let mut all = self.all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !all.contains(&warning) {
             all.push(warning);
         }
     }
 
+    pub(crate) fn lost(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn take(&self) -> Vec<Warning> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        std::mem::take(&mut *self.all.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }

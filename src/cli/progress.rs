@@ -49,7 +49,14 @@ impl Terminal {
 impl Listener for Terminal {
     fn hear(&mut self, event: &Event) {
         match event {
-            Event::Planned { runs, .. } => self.wait_for(*runs),
+            Event::Planned { runs, .. } => {
+                // A second plan is made when nothing of the first is under way.
+                for (_, bar) in std::mem::take(&mut self.running) {
+                    bar.finish_and_clear();
+                    self.bars.remove(&bar);
+                }
+                self.wait_for(*runs);
+            }
             Event::Started { step, .. } => {
                 self.wait_for(self.waiting.saturating_sub(1));
                 let bar = self.bars.insert_before(&self.foot, ProgressBar::new_spinner());

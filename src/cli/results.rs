@@ -206,6 +206,8 @@ fn give_back(site: &Site, entry: &Entry, place: &Path) -> Result<(), StoreError>
         return Ok(());
     }
     std::fs::create_dir_all(folder).map_err(wrong)?;
+    // Who has the turn may wait for a collection, which must not wait for us.
+    site.store.settle();
     // Two runs that give back the same take turns. A file system without such locks has to do without.
     let turn = std::fs::File::open(folder).map_err(wrong)?;
     let _ = turn.lock();

@@ -13,11 +13,11 @@ use crate::event::{Event, Listener};
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
 use crate::exec::rebuild::{Verdict, check};
-use crate::exec::runner::{self, Done};
+use crate::exec::runner::{self, Done, Round};
 use crate::exec::settled::Settled;
 use crate::exec::site::Site;
 use crate::exec::survey::{Survey, survey_with_manifests};
-use crate::exec::{edited, files};
+use crate::exec::{again, edited, files};
 use crate::pipeline::{Action, CellPattern, StepId};
 
 /// The flags of `pipe run`.
@@ -107,7 +107,7 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     }
     let mut listeners = listeners(global, arguments, &site, &survey)?;
     announce(&site, &survey, &mut listeners)?;
-    let (done, verdicts) = work(&site, survey, &twice, &mut listeners)?;
+    let Worked { done, given, verdicts } = work(global, arguments, &site, survey, &twice, &mut listeners)?;
     warn_of_edits(&site, &done, &mut listeners);
     for warning in site.store.warnings() {
         listeners.hear(&Event::Warning { text: warning.to_string() });
@@ -120,7 +120,7 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
             exit::FAULT
         })?;
     }
-    let mut code = conclude(global, arguments, &site, &done, &required).unwrap_or_else(|code| code);
+    let mut code = conclude(global, arguments, &site, &done, given, &required).unwrap_or_else(|code| code);
     if !arguments.check.is_empty() && !done.interrupted {
         code = code.max(rebuild::conclude(&site, &verdicts));
     }
@@ -136,13 +136,23 @@ fn fault(error: pipe_cache::StoreError) -> u8 {
     exit::FAULT
 }
 
-/// Runs what is missing, and some steps `twice`, until done or Ctrl-C.
+/// What came of a run.
+struct Worked {
+    done: Done,
+    /// Whether all that is exported is in its place.
+    given: Result<(), String>,
+    verdicts: BTreeMap<StepId, Verdict>,
+}
+
+/// Runs what is missing and gives back what is exported, and builds some steps `twice`, until done or Ctrl-C.
 fn work(
+    global: &Global,
+    arguments: &Arguments,
     site: &Site,
     survey: Survey,
     twice: &BTreeSet<StepId>,
     listeners: &mut Vec<Box<dyn Listener>>,
-) -> Result<(Done, BTreeMap<StepId, Verdict>), u8> {
+) -> Result<Worked, u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         note(&format!("pipe: the runner can't start: {error}"));
         exit::FAULT
@@ -150,17 +160,47 @@ fn work(
     let cancel = Cancel::new();
     let done = runtime.block_on(async {
         tokio::spawn(cancel_on_signal(cancel.clone()));
-        let mut done = runner::run(site, survey, cancel.clone(), listeners).await?;
+        let (mut done, given) = rounds(global, arguments, site, survey, &cancel, listeners).await?;
         let verdicts = match twice.is_empty() || done.interrupted {
             true => BTreeMap::new(),
             false => check(site, &done, twice, &cancel, listeners).await,
         };
         done.interrupted |= cancel.is_cancelled();
-        Ok((done, verdicts))
+        Ok(Worked { done, given, verdicts })
     });
     // A wheel that is being unpacked when Ctrl-C comes is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    done.map_err(fault)
+    done
+}
+
+/// One round, and a second where content that the first counted on turned out to be damaged or gone.
+async fn rounds(
+    global: &Global,
+    arguments: &Arguments,
+    site: &Site,
+    survey: Survey,
+    cancel: &Cancel,
+    listeners: &mut Vec<Box<dyn Listener>>,
+) -> Result<(Done, Result<(), String>), u8> {
+    let first = runner::run(site, survey, Round::First, cancel.clone(), listeners).await.map_err(fault)?;
+    let losses = site.store.losses();
+    let given = results::export(global, site, &first);
+    let lost = given.is_err() && site.store.losses() > losses || again::lost(site, &first).map_err(fault)?;
+    if !lost || cancel.is_cancelled() {
+        return Ok((first, given));
+    }
+    again::forget(site, &first);
+    let survey = survey_with_manifests(site).map_err(fault)?;
+    if let Some(which) = arguments.require_cached {
+        require_cached(site, &survey, which)?;
+    }
+    planned(site, &survey, None, listeners);
+    let makes = survey.standings.values().filter(|standing| matches!(standing, Standing::Runs(_))).count();
+    let text = format!("content of the store was damaged or gone: {makes} step(s) make it again");
+    listeners.hear(&Event::Warning { text });
+    let second = runner::run(site, survey, Round::Second, cancel.clone(), listeners).await.map_err(fault)?;
+    let given = results::export(global, site, &second);
+    Ok((second.after(first), given))
 }
 
 /// Ctrl-C, a hang-up and a polite kill end the run; a second Ctrl-C does not wait for anything.
@@ -248,15 +288,8 @@ fn require_cached(site: &Site, survey: &Survey, which: Cached) -> Result<(), u8>
 
 /// Says what is ahead: steps, downloads, disk, how long it took before. Refuses where the disk is too small.
 fn announce(site: &Site, survey: &Survey, listeners: &mut Vec<Box<dyn Listener>>) -> Result<(), u8> {
-    let count = |f: fn(&Standing) -> bool| survey.standings.values().filter(|standing| f(standing)).count();
     let estimate = estimate::estimate(site, survey);
-    listeners.hear(&Event::Planned {
-        pipeline: site.pipeline.name.clone(),
-        cached: count(|s| matches!(s, Standing::Cached(_))),
-        runs: count(|s| matches!(s, Standing::Runs(_) | Standing::Depends(_))),
-        unavailable: count(|s| matches!(s, Standing::Unavailable(_))),
-        download_bytes: estimate.download,
-    });
+    planned(site, survey, estimate.download, listeners);
     if estimate.runs == 0 {
         // A table names what is unavailable by itself.
         let table = site.pipeline.steps.iter().any(|step| matches!(step.action, Action::Compare(_)));
@@ -271,6 +304,18 @@ fn announce(site: &Site, survey: &Survey, listeners: &mut Vec<Box<dyn Listener>>
         note(&format!("pipe: {message}"));
         exit::FAULT
     })
+}
+
+/// Tells listeners of the plan.
+fn planned(site: &Site, survey: &Survey, download_bytes: Option<u64>, listeners: &mut Vec<Box<dyn Listener>>) {
+    let count = |f: fn(&Standing) -> bool| survey.standings.values().filter(|standing| f(standing)).count();
+    listeners.hear(&Event::Planned {
+        pipeline: site.pipeline.name.clone(),
+        cached: count(|s| matches!(s, Standing::Cached(_))),
+        runs: count(|s| matches!(s, Standing::Runs(_) | Standing::Depends(_))),
+        unavailable: count(|s| matches!(s, Standing::Unavailable(_))),
+        download_bytes,
+    });
 }
 
 /// Names what was edited while steps ran; what ran nothing had no time for that.
@@ -304,6 +349,7 @@ fn conclude(
     arguments: &Arguments,
     site: &Site,
     done: &Done,
+    given: Result<(), String>,
     required: &[CellPattern],
 ) -> Result<u8, u8> {
     let mut code = exit::DONE;
@@ -322,7 +368,7 @@ fn conclude(
             code = code.max(exit::JUDGED);
         }
     }
-    results::export(global, site, done).map_err(|message| {
+    given.map_err(|message| {
         note(&format!("pipe: {message}"));
         exit::FAULT
     })?;

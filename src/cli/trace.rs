@@ -190,6 +190,9 @@ impl Listener for Trace {
             Event::Planned { pipeline, .. } => {
                 let name = format!("pipe run: {pipeline}");
                 self.write(&json!({"ph": "M", "pid": PID, "name": "process_name", "args": {"name": name}}));
+                // A second plan is made when nothing of the first is under way: what it tries again has failed before.
+                let open: Vec<String> = self.steps.keys().cloned().collect();
+                open.iter().for_each(|step| self.end(step, OutcomeKind::Failed, None, None));
             }
             Event::Started { step, class } => self.begin(step, class),
             Event::Progress { step, text } => self.phase(step, Some(text.clone())),

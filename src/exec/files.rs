@@ -93,7 +93,8 @@ fn folder(site: &Site, path: &Path, filter: &Filter) -> Result<Entry, Lack> {
     let keeps = |path: &str, is_folder: bool| matcher.keeps(path, is_folder);
     let store = &site.store;
     let taken = store.hash_part(path, &keeps).and_then(|entry| {
-        if site.asked.only_kept || store.contains(&entry) { Ok(entry) } else { store.put_part(path, &keeps) }
+        // A collection may have taken files and left the folder, which lies in the pack.
+        if site.asked.only_kept || store.complete(&entry) { Ok(entry) } else { store.put_part(path, &keeps) }
     });
     taken.map_err(|error| {
         let leave = |inner: &str| format!("mend it, or leave it out: `ignore \"/{inner}\"` where the folder is named");

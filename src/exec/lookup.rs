@@ -122,7 +122,7 @@ fn find_sessions(site: &Site, measure: &Measure, question: &Digest) -> Result<Re
     if set.is_empty() {
         return Ok(Err(Miss::Unknown));
     }
-    if site.remeasure {
+    if site.remeasure && !site.asked.measured.borrow().contains(question) {
         return Ok(Err(Miss::Unfit(Why::Forced)));
     }
     for session in &set {

@@ -17,6 +17,7 @@
 //! | `pools`, `slots` | room on the machine, shared with the other processes of this user |
 //! | `priority` | which ready step starts first |
 //! | `runner` | the loop that owns all state: ready steps, slots, events |
+//! | `again` | a second round for a run that met damage |
 //! | `commits` | records of finished steps, made durable together |
 //! | `rebuild` | builds a step a second time, and compares |
 //! | `work` | one step of class fetch or build, from its manifest to its record |
@@ -31,6 +32,7 @@
 //!
 //! Nothing here prints, reads the environment or picks exit codes: events are the only way out.
 
+pub mod again;
 pub mod builtin;
 pub mod commits;
 pub mod contained;

@@ -42,6 +42,14 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How often a run looks whether other processes have left it room.
 pub const LOOK: Duration = Duration::from_millis(20);
 
+/// Which look at what is missing a run follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    First,
+    /// Content that the first one counted on was damaged or gone, and is made again; there is no third.
+    Second,
+}
+
 /// What became of every step.
 pub struct Done {
     pub outcomes: BTreeMap<StepId, Outcome>,
@@ -51,6 +59,8 @@ pub struct Done {
     pub interrupted: bool,
     /// The failure after which nothing more was started, where it left something to start.
     pub stopped_by: Option<StepId>,
+    /// Steps that failed while content turned out to be damaged or gone: a second round may do better.
+    pub lost: BTreeSet<StepId>,
     pub seconds: f64,
 }
 
@@ -68,15 +78,27 @@ enum State {
     Running {
         since: Instant,
         grant: Grant,
+        /// What the store had lost by then.
+        losses: u64,
     },
     Done(Outcome),
 }
 
 /// Runs what the survey, which has the manifests, found missing.
-pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn Listener) -> Result<Done, StoreError> {
+pub async fn run(
+    site: &Site,
+    survey: Survey,
+    round: Round,
+    cancel: Cancel,
+    listener: &mut dyn Listener,
+) -> Result<Done, StoreError> {
     let (progress, heard) = unbounded_channel();
     let steps = site.pipeline.steps.len();
     let works = survey.standings.values().any(|s| matches!(s, Standing::Runs(_) | Standing::Depends(_)));
+    if works {
+        // What runs may wait for room that others hold, and they for a collection.
+        site.store.settle();
+    }
     let (pools, warnings) = if works { Pools::open(site) } else { (Pools::alone(site), Vec::new()) };
     for text in warnings {
         listener.hear(&Event::Warning { text });
@@ -99,6 +121,8 @@ pub async fn run(site: &Site, survey: Survey, cancel: Cancel, listener: &mut dyn
         makers: BTreeMap::new(),
         followers: BTreeMap::new(),
         stopped_by: None,
+        round,
+        lost: BTreeSet::new(),
         commits: Commits::new(&site.store),
         unsaid: BTreeMap::new(),
         cancel,
@@ -138,6 +162,8 @@ struct Runner<'a> {
     /// Steps with the same key as one that is being made.
     followers: BTreeMap<StepId, Vec<StepId>>,
     stopped_by: Option<StepId>,
+    round: Round,
+    lost: BTreeSet<StepId>,
     commits: Commits,
     /// Steps that have ended well and whose records are still being written, with how long they took.
     unsaid: BTreeMap<StepId, f64>,
@@ -221,7 +247,8 @@ impl<'a> Runner<'a> {
             })
             .collect();
         let seconds = self.started.elapsed().as_secs_f64();
-        Ok(Done { outcomes, manifests: self.manifests, whys: self.whys, interrupted, stopped_by, seconds })
+        let (manifests, whys, lost) = (self.manifests, self.whys, self.lost);
+        Ok(Done { outcomes, manifests, whys, interrupted, stopped_by, lost, seconds })
     }
 
     /// The only place where a state changes.
@@ -297,6 +324,10 @@ impl<'a> Runner<'a> {
                 Some(&maker) => {
                     self.followers.entry(maker).or_default().push(id);
                     self.set(id, State::Follows);
+                }
+                // It failed in the first round, by a fault of its own.
+                None if let Some(failure) = self.site.asked.failed.borrow().get(&key) => {
+                    self.set(id, State::Done(Outcome::Failed(failure.clone())));
                 }
                 None => {
                     if let Miss::Unfit(why) = miss {
@@ -437,7 +468,7 @@ impl<'a> Runner<'a> {
             _ => Box::pin(async move { (id, work::work(job).await) }),
         };
         self.work.push(future);
-        self.set(id, State::Running { since: Instant::now(), grant });
+        self.set(id, State::Running { since: Instant::now(), grant, losses: site.store.losses() });
     }
 
     /// The sample sets of cells, for a comparison.
@@ -454,16 +485,20 @@ impl<'a> Runner<'a> {
     }
 
     fn finish(&mut self, id: StepId, outcome: Outcome) {
-        let seconds = match &self.states[id.0] {
-            State::Running { since, .. } => since.elapsed().as_secs_f64(),
-            _ => 0.0,
+        let (seconds, losses) = match &self.states[id.0] {
+            State::Running { since, losses, .. } => (since.elapsed().as_secs_f64(), *losses),
+            _ => (0.0, u64::MAX),
         };
+        let lost = matches!(outcome, Outcome::Failed(_)) && self.site.store.losses() > losses;
+        if lost && self.round == Round::First {
+            self.lost.insert(id);
+        }
         if matches!(outcome, Outcome::Ran(_)) && self.commits.holds(id) {
             self.unsaid.insert(id, seconds);
         } else {
             self.announce(id, &outcome, seconds);
         }
-        if self.site.fail_fast && matches!(outcome, Outcome::Failed(_)) {
+        if self.site.fail_fast && matches!(outcome, Outcome::Failed(_)) && !self.lost.contains(&id) {
             self.stopped_by.get_or_insert(id);
         }
         for follower in self.followers.remove(&id).unwrap_or_default() {
@@ -493,6 +528,11 @@ impl<'a> Runner<'a> {
         let (kind, detail) = match outcome {
             Outcome::Cached(_) => (OutcomeKind::Cached, None),
             Outcome::Ran(_) => (OutcomeKind::Ran, None),
+            Outcome::Failed(failure) if self.lost.contains(&id) => {
+                let (step, cause) = (self.site.step(id).name.clone(), failure.message.clone());
+                return self.listener.hear(&Event::Retried { step, attempt: 2, cause });
+            }
+            Outcome::Skipped { because } if self.lost.contains(because) => return,
             Outcome::Failed(failure) => (OutcomeKind::Failed, Some(failure.message.clone())),
             Outcome::Unavailable(lack) => (OutcomeKind::Unavailable, Some(lack.reason.clone())),
             Outcome::Skipped { because } => {

@@ -9,7 +9,7 @@ use pipe_cache::{Digest, Entry, Store};
 
 use super::lookup::LastRun;
 use super::nearest::Index;
-use super::outcome::Lack;
+use super::outcome::{Failure, Lack};
 use super::process::supervisors::Supervisors;
 use super::sandbox::Bubblewrap;
 use super::share::accept::MachinePattern;
@@ -74,6 +74,10 @@ pub struct Asked {
     pub nearest: OnceCell<Index>,
     /// Supervisors that this run has started and that run nothing now.
     pub supervisors: Supervisors,
+    /// What failed in the first round of this run for another reason than lost content, by key: once is enough.
+    pub failed: RefCell<BTreeMap<Digest, Failure>>,
+    /// What the first round has measured, by question: `remeasure` asks for no more.
+    pub measured: RefCell<BTreeSet<Digest>>,
     /// The store could not be read where somebody asked for content: no answer, and above all not "it is missing".
     pub fault: RefCell<Option<pipe_cache::StoreError>>,
 }

@@ -20,7 +20,7 @@ pub enum TreeError {
     #[error("`{pattern}` looks for a file in a folder, and its input is a file")]
     NoFolder { pattern: String },
     /// The store lost a tree since the step that made it ran.
-    #[error("the tree `{0}` is not in the store any more; run again to make it anew")]
+    #[error("the tree `{0}` is not in the store any more; a run makes it again")]
     Gone(String),
     /// A library of the host is missing.
     #[error(transparent)]

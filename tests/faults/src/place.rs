@@ -118,6 +118,8 @@ impl Place {
             .env("HOME", self.root.join("home"))
             .env("TMPDIR", self.root.join("tmp"))
             .env("PIPE_STORE", &self.store)
+            // Cases run beside one another, and beside whatever else this machine does: none waits for another's steps.
+            .env("PIPE_RUNTIME", self.root.join("runtime"))
             .stdin(Stdio::null())
             .process_group(0);
         command
@@ -261,6 +263,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// The number of `pipe`'s process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal to the whole process group; false where there is none left.
     pub fn signal_group(&self, signal: Signal) -> bool {
         Pid::from_raw(self.child.id().cast_signed())

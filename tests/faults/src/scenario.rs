@@ -1,5 +1,6 @@
 //! The scenarios: each breaks one thing in many ways, and leaves the judging to the checker.
 
+mod boxed;
 pub mod crowd;
 pub mod damage;
 pub mod disks;

@@ -1,14 +1,17 @@
 //! Signals at random times, to `pipe` alone, while steps run that don't want to end: they ignore what is polite, leave
-//! their session, and have children that nobody waits for. Two seconds later nothing may be left.
+//! their session, and have children that nobody waits for. Two seconds later nothing may be left. Where there is a
+//! container runtime, each fifth case has an engine in a container, which may take ten.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::boxed;
 use crate::checker::{self, Ended};
 use crate::leftovers;
-use crate::place::Place;
+use crate::place::{Place, Running};
 use crate::random::Random;
 use crate::sweep::{Asked, Tally, sweep};
 use crate::verdict::{Bad, Rule};
@@ -59,6 +62,14 @@ const SIGNALS: [&[Signal]; 6] = [
 pub fn run(asked: &Asked) -> Result<Tally, String> {
     let strict = super::syscalls::has("bwrap");
     let (interrupted, slowest) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (boxes, slowest_box) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let home = Place::new(asked, "interrupt-engine")?;
+    let engine = boxed::engine(home.root());
+    if let Err(lack) = &engine
+        && std::env::var("PIPE_TEST_REQUIRE").is_ok_and(|value| value == "all")
+    {
+        return Ok(Tally::skipped(lack));
+    }
     let mut tally = sweep("interrupt", asked, asked.size(500, 50), |index| {
         let mut random = Random::of_case(asked.seed, index);
         let mut place = Place::new(asked, &format!("interrupt-{index}"))?;
@@ -66,6 +77,12 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
         let file = place.root().join("stubborn.kdl");
         std::fs::write(&file, STUBBORN).map_err(|error| error.to_string())?;
         let signals = *random.pick(&SIGNALS);
+        if let (Ok(engine), 4) = (&engine, index % 5) {
+            let (what, bad, took) = in_a_box(&place, engine, signals, &mut random)?;
+            boxes.fetch_add(usize::from(took.is_some()), Ordering::Relaxed);
+            slowest_box.fetch_max(took.unwrap_or_default().as_millis() as usize, Ordering::Relaxed);
+            return Ok(vec![(what, bad)]);
+        }
         let at = Duration::from_micros(random.next() % 700_000);
         let file = file.to_string_lossy().into_owned();
         let words = ["run", &file, "--sandbox", place.sandbox, "--color", "never", "--jobs", "8"];
@@ -73,34 +90,78 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
         let mut running = place.start("stopped", place.command(&words).env("PATH", &path))?;
         std::thread::sleep(at);
         interrupted.fetch_add(usize::from(!running.is_over()), Ordering::Relaxed);
-        for (n, signal) in signals.iter().enumerate() {
-            if n > 0 {
-                std::thread::sleep(Duration::from_micros(random.next() % 150_000));
-            }
-            running.signal(*signal);
-        }
+        send(&running, signals, &mut random);
         let began = std::time::Instant::now();
         let ended = running.wait(Duration::from_secs(20))?;
         let rest = Duration::from_secs(2).saturating_sub(began.elapsed()).max(Duration::from_millis(50));
         let mut bad = leftovers::wait(&place.mark(), rest);
         slowest.fetch_max(began.elapsed().as_millis() as usize, Ordering::Relaxed);
         bad.extend(said(&ended, signals));
-        bad.extend(place.sound()?);
-        // The next run needs nothing done first.
-        std::fs::write(&file, QUICK).map_err(|error| error.to_string())?;
-        let next = place.start("next", place.command(&words).env("PATH", &path))?.wait(Duration::from_secs(60))?;
-        bad.extend(checker::words(&next));
-        if next.code != Some(0) {
-            bad.push(Bad::new(Rule::NextRun, format!("the next run ends with {:?}", next.code)));
-        }
-        bad.extend(checker::scratch(&place.store));
-        bad.extend(leftovers::wait(&place.mark(), Duration::from_secs(2)));
+        bad.extend(next(&place, &words, &path)?);
         let what = format!("{signals:?} to `pipe` after {:.1} ms, sandbox {}", at.as_secs_f64() * 1e3, place.sandbox);
         Ok(vec![(what, bad)])
     });
     let (interrupted, slowest) = (interrupted.into_inner(), slowest.into_inner());
     tally.notes.push(format!("{interrupted} signals met a live run; after at most {slowest} ms nothing was left"));
+    let (boxes, slowest) = (boxes.into_inner(), slowest_box.into_inner());
+    tally.notes.push(match engine {
+        Ok(_) => format!("{boxes} met a container; after at most {slowest} ms none was left"),
+        Err(lack) => format!("no containers: {lack}"),
+    });
     Ok(tally)
+}
+
+fn send(running: &Running, signals: &[Signal], random: &mut Random) {
+    for (n, signal) in signals.iter().enumerate() {
+        if n > 0 {
+            std::thread::sleep(Duration::from_micros(random.next() % 150_000));
+        }
+        running.signal(*signal);
+    }
+}
+
+/// One case with a container; gives back how long it was there, if it was.
+fn in_a_box(
+    place: &Place,
+    engine: &Path,
+    signals: &[Signal],
+    random: &mut Random,
+) -> Result<(String, Vec<Bad>, Option<Duration>), String> {
+    boxed::write(place, engine).map_err(|error| error.to_string())?;
+    let file = place.root().join("stubborn.kdl").to_string_lossy().into_owned();
+    let words = ["run", &file, "--sandbox", place.sandbox, "--color", "never"];
+    let path = tools(place)?;
+    let mut running = place.start("stopped", place.command(&words).env("PATH", &path))?;
+    let is_up = boxed::approach(&mut running, random);
+    let pid = running.id();
+    if running.is_over() {
+        let ended = running.wait(Duration::from_secs(1))?;
+        return Err(format!("the engine did not wait to be stopped:\n{}", checker::indented(&ended.err)));
+    }
+    send(&running, signals, random);
+    let ended = running.wait(Duration::from_secs(30))?;
+    let (mut bad, took) = boxed::gone(pid);
+    bad.extend(leftovers::wait(&place.mark(), Duration::from_secs(10)));
+    bad.extend(said(&ended, signals));
+    bad.extend(next(place, &words, &path)?);
+    // Whoever was killed may have made one just then.
+    bad.extend(boxed::gone(pid).0);
+    let what = format!("{signals:?} to `pipe` with {} container", if is_up { "a" } else { "no" });
+    Ok((what, bad, is_up.then_some(took)))
+}
+
+/// The next run needs nothing done first, and leaves nothing.
+fn next(place: &Place, words: &[&str], path: &Path) -> Result<Vec<Bad>, String> {
+    let mut bad = place.sound()?;
+    std::fs::write(place.root().join("stubborn.kdl"), QUICK).map_err(|error| error.to_string())?;
+    let next = place.start("next", place.command(words).env("PATH", path))?.wait(Duration::from_secs(60))?;
+    bad.extend(checker::words(&next));
+    if next.code != Some(0) {
+        bad.push(Bad::new(Rule::NextRun, format!("the next run ends with {:?}", next.code)));
+    }
+    bad.extend(checker::scratch(&place.store));
+    bad.extend(leftovers::wait(&place.mark(), Duration::from_secs(2)));
+    Ok(bad)
 }
 
 /// A search path with no other tools than these: what asks others for their versions is under no supervisor, and would
