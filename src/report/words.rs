@@ -1,7 +1,9 @@
 //! The sentences that several formats share, so that a figure is explained the same way everywhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use pipe_cache::Digest;
 
 use super::columns::{is_inference, noun};
 use super::units;
@@ -11,7 +13,7 @@ use crate::measure::metric::Metric;
 use crate::measure::ratio::Verdict;
 use crate::measure::recommend::{Aim, Recommendation, recommend};
 use crate::measure::summary::{Figure, Measured, Percentile, PercentileValue};
-use crate::record::{CautionCode, Work};
+use crate::record::{CautionCode, Turns, Work};
 
 /// `llm-6gb · decode`.
 pub fn title(comparison: &Comparison) -> String {
@@ -38,6 +40,7 @@ pub fn method(comparison: &Comparison) -> Vec<String> {
         return vec!["Nothing was measured.".to_owned()];
     }
     let mut lines = vec![workload(&setups), sampling(comparison, &setups)];
+    lines.extend(turns(comparison));
     lines.extend(places(comparison, &setups));
     lines.extend(parity_rule(comparison));
     if comparison.baseline.is_some() {
@@ -116,6 +119,56 @@ fn sampling(comparison: &Comparison, setups: &[&Setup]) -> String {
         "Warm-up and sampling rules differ between cells".to_owned()
     };
     format!("{rule}; taken: {} a cell, in a process of its own.", range(&taken, noun))
+}
+
+/// Who was measured in turn with whom, and how.
+fn turns(comparison: &Comparison) -> Vec<String> {
+    let label = |question: &Digest| {
+        let row = comparison.rows.iter().find(|row| row.question.as_ref() == Some(question));
+        row.map_or_else(|| "a cell of another comparison".to_owned(), |row| row.label.clone())
+    };
+    // Each group once, by what its cells saw of each other: the same seed is the same cells.
+    let mut groups: BTreeMap<(u64, BTreeSet<Digest>), Vec<&Turns>> = BTreeMap::new();
+    let mut alone = BTreeSet::new();
+    for row in comparison.measured() {
+        for session in row.sessions.iter().filter(|session| session.fault.is_none()) {
+            // Older versions knew no turns.
+            match session.turns.as_ref().filter(|turns| !turns.with.is_empty()) {
+                Some(turns) => {
+                    let cells = turns.with.iter().chain([&session.question]).copied().collect();
+                    groups.entry((turns.seed, cells)).or_default().push(turns);
+                }
+                None => drop(alone.insert(row.label.clone())),
+            }
+        }
+    }
+    let mut lines = Vec::new();
+    for ((_, cells), turns) in groups {
+        let cells: BTreeSet<String> = cells.iter().map(label).collect();
+        let sizes: Vec<u64> = turns.iter().flat_map(|turns| &turns.blocks).map(|block| u64::from(block.samples)).collect();
+        let rounds = turns.iter().flat_map(|turns| &turns.blocks).map(|block| block.round + 1).max().unwrap_or(0);
+        let idle = match turns.iter().filter(|turns| turns.stopped).count() {
+            0 => "waited for its turn",
+            n if n == turns.len() => "was stopped meanwhile",
+            _ => "was stopped meanwhile, or waited for its turn",
+        };
+        let settled = match turns.iter().any(|turns| turns.settling > 0) {
+            true => "; a block begins with passes that are not recorded",
+            false => "",
+        };
+        lines.push(format!(
+            "Measured in turn, in {} rounds of blocks of {} in an order drawn at random and then run backwards: {}. \
+             Who was idle {idle}{settled}.",
+            units::count(rounds.into()),
+            range(&sizes, noun(comparison)),
+            cells.into_iter().collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if !alone.is_empty() {
+        let alone: Vec<String> = alone.into_iter().collect();
+        lines.push(format!("Measured alone, with no other cell beside: {}.", alone.join(", ")));
+    }
+    lines
 }
 
 fn places(comparison: &Comparison, setups: &[&Setup]) -> Option<String> {
