@@ -123,52 +123,55 @@ fn sampling(comparison: &Comparison, setups: &[&Setup]) -> String {
 
 /// Who was measured in turn with whom, and how.
 fn turns(comparison: &Comparison) -> Vec<String> {
-    let label = |question: &Digest| {
-        let row = comparison.rows.iter().find(|row| row.question.as_ref() == Some(question));
-        row.map_or_else(|| "a cell of another comparison".to_owned(), |row| row.label.clone())
-    };
-    // Each group once, by what its cells saw of each other: the same seed is the same cells.
-    let mut groups: BTreeMap<(u64, BTreeSet<Digest>), Vec<&Turns>> = BTreeMap::new();
-    let mut alone = BTreeSet::new();
+    // Each group once, by what its cells saw of each other.
+    let mut groups: BTreeMap<BTreeSet<Digest>, Vec<&Turns>> = BTreeMap::new();
+    let mut alone: Vec<&str> = Vec::new();
     for row in comparison.measured() {
         for session in row.sessions.iter().filter(|session| session.fault.is_none()) {
             // Older versions knew no turns.
             match session.turns.as_ref().filter(|turns| !turns.with.is_empty()) {
                 Some(turns) => {
                     let cells = turns.with.iter().chain([&session.question]).copied().collect();
-                    groups.entry((turns.seed, cells)).or_default().push(turns);
+                    groups.entry(cells).or_default().push(turns);
                 }
-                None => drop(alone.insert(row.label.clone())),
+                None => alone.push(&row.label),
             }
         }
     }
-    let mut lines = Vec::new();
-    for ((_, cells), turns) in groups {
-        let cells: BTreeSet<String> = cells.iter().map(label).collect();
-        let sizes: Vec<u64> = turns.iter().flat_map(|turns| &turns.blocks).map(|block| u64::from(block.samples)).collect();
-        let rounds = turns.iter().flat_map(|turns| &turns.blocks).map(|block| block.round + 1).max().unwrap_or(0);
-        let idle = match turns.iter().filter(|turns| turns.stopped).count() {
-            0 => "waited for its turn",
-            n if n == turns.len() => "was stopped meanwhile",
-            _ => "was stopped meanwhile, or waited for its turn",
-        };
-        let settled = match turns.iter().any(|turns| turns.settling > 0) {
-            true => "; a block begins with passes that are not recorded",
-            false => "",
-        };
-        lines.push(format!(
-            "Measured in turn, in {} rounds of blocks of {} in an order drawn at random and then run backwards: {}. \
-             Who was idle {idle}{settled}.",
-            units::count(rounds.into()),
-            range(&sizes, noun(comparison)),
-            cells.into_iter().collect::<Vec<_>>().join(", ")
-        ));
-    }
+    let mut lines: Vec<String> = groups.iter().map(|(cells, turns)| group(comparison, cells, turns)).collect();
+    lines.sort();
+    alone.dedup();
     if !alone.is_empty() {
-        let alone: Vec<String> = alone.into_iter().collect();
         lines.push(format!("Measured alone, with no other cell beside: {}.", alone.join(", ")));
     }
     lines
+}
+
+fn group(comparison: &Comparison, cells: &BTreeSet<Digest>, turns: &[&Turns]) -> String {
+    let here = comparison.rows.iter().filter(|row| row.question.is_some_and(|question| cells.contains(&question)));
+    let mut names: Vec<String> = here.map(|row| row.label.clone()).collect();
+    if names.len() < cells.len() {
+        names.push(format!("{} of another comparison", cells.len() - names.len()));
+    }
+    let blocks = || turns.iter().flat_map(|turns| &turns.blocks);
+    let sizes: Vec<u64> = blocks().map(|block| u64::from(block.samples)).collect();
+    let rounds = u64::from(blocks().map(|block| block.round + 1).max().unwrap_or(0));
+    let idle = match turns.iter().filter(|turns| turns.stopped).count() {
+        0 => "waited",
+        n if n == turns.len() => "were stopped",
+        _ => "were stopped, or waited",
+    };
+    let settled = match turns.iter().any(|turns| turns.settling > 0) {
+        true => ", and the passes after a rest, before each block, are not recorded",
+        false => "",
+    };
+    format!(
+        "Measured in turn: {}; in {} of blocks of {}, in a random order that each second round reverses; idle engines \
+         {idle}{settled}.",
+        names.join(", "),
+        range(&[rounds], "round"),
+        range(&sizes, noun(comparison)),
+    )
 }
 
 fn places(comparison: &Comparison, setups: &[&Setup]) -> Option<String> {
