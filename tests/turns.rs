@@ -149,7 +149,11 @@ fn one_that_fails_ends_alone() {
         format!("{}: {}", event["outcome"].as_str().unwrap_or(""), event["detail"].as_str().unwrap_or(""))
     };
     assert_eq!((ended("one"), ended("two")), ("ran: ".to_owned(), "ran: ".to_owned()));
-    assert!(ended("crashes").starts_with("failed: the engine ended during `measure` with signal 6"), "{}", ended("crashes"));
+    assert!(
+        ended("crashes").starts_with("failed: the engine ended during `measure` with signal 6"),
+        "{}",
+        ended("crashes")
+    );
     assert!(ended("babbles").starts_with("failed: the engine spoke no protocol"), "{}", ended("babbles"));
     assert!(ended("hangs").starts_with("failed: the engine gave no answer to `outputs`"), "{}", ended("hangs"));
     assert!(ended("absent").starts_with("unavailable: simulated: there is no such device"), "{}", ended("absent"));

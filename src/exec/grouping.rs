@@ -58,15 +58,14 @@ pub fn need(site: &Site, measure: &Measure, question: &pipe_cache::Digest, model
     let on_gpu = measure.device.value == pipe_engine::message::Device::Cuda;
     // All sessions, also those that no longer count: a peak is a peak.
     let machine = lookup::machine_key(site, measure).ok().flatten();
-    let kept = machine.and_then(|machine| {
-        site.store.all(Kind::Session, &lookup::session_key(question, &machine)).ok()
-    });
+    let kept = machine.and_then(|machine| site.store.all(Kind::Session, &lookup::session_key(question, &machine)).ok());
     let sessions = kept.into_iter().flatten().filter_map(|bytes| serde_json::from_slice::<Session>(&bytes).ok());
     let peaks: Vec<_> = sessions.filter_map(|session| session.usage).collect();
     let most = |of: fn(&pipe_engine::message::Usage) -> Option<u64>| peaks.iter().filter_map(of).max();
     // Weights as they are read, as they are laid out for the arithmetic, and what a pass needs.
     let expected = || model.map(|model| BARE + 3 * size(site, model));
-    let memory = most(|usage| usage.peak_resident).map(|peak| peak + peak / 4).or_else(expected).or(limit).unwrap_or(BARE);
+    let memory =
+        most(|usage| usage.peak_resident).map(|peak| peak + peak / 4).or_else(expected).or(limit).unwrap_or(BARE);
     let device = most(|usage| usage.peak_device).map(|peak| peak + peak / 4).or_else(expected).unwrap_or(BARE);
     Room { memory: memory.min(limit.unwrap_or(u64::MAX)), device: if on_gpu { device } else { 0 } }
 }

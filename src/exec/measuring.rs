@@ -78,7 +78,7 @@ pub async fn measure(members: Vec<Member<'_>>) -> Vec<Ended> {
             let (id, seconds) = (arm.job().id, Some(arm.seconds()));
             match arm.ended() {
                 Ok(outcome) => ended.extend(outcome.map(|outcome| Ended { id, outcome, seconds })),
-                Err(again) => groups.push_back(vec![again]),
+                Err(again) => groups.push_back(vec![*again]),
             }
         }
     }

@@ -73,9 +73,11 @@ impl Engine {
                     contained::Asked { image: job.entry(&image.value)?, cpus: cpus.value, memory: memory.value };
                 let workdir = job.site.store.workdir()?;
                 let (log, out) = (workdir.path().join("log"), workdir.path().join(OUT));
-                std::fs::create_dir(&out).map_err(|error| failed(format!("`{}` can't be made: {error}", out.display())))?;
+                std::fs::create_dir(&out)
+                    .map_err(|error| failed(format!("`{}` can't be made: {error}", out.display())))?;
                 let (mut container, started) = contained::start(job, asked, container, &log).await?;
-                let link = container.take_link().ok_or_else(|| failed("the container's streams are gone".to_owned()))?;
+                let link =
+                    container.take_link().ok_or_else(|| failed("the container's streams are gone".to_owned()))?;
                 let talk = Talk::new(link.0, link.1, started, limits);
                 Ok(Engine { talk, held: Held::Container(container), log, out, _workdir: workdir })
             }

@@ -191,8 +191,14 @@ mod tests {
     #[test]
     fn several_looks_add_up_and_what_lies_between_does_not_count() {
         let mut seen = Counters::default();
-        seen.add(&Counters { busy: 100, swapped_in: 5, ..Counters::default() }, &Counters { busy: 150, swapped_in: 5, ..Counters::default() });
-        seen.add(&Counters { busy: 900, swapped_in: 9, ..Counters::default() }, &Counters { busy: 950, swapped_in: 8, ..Counters::default() });
+        seen.add(
+            &Counters { busy: 100, swapped_in: 5, ..Counters::default() },
+            &Counters { busy: 150, swapped_in: 5, ..Counters::default() },
+        );
+        seen.add(
+            &Counters { busy: 900, swapped_in: 9, ..Counters::default() },
+            &Counters { busy: 950, swapped_in: 8, ..Counters::default() },
+        );
         assert_eq!(seen, Counters { busy: 100, ..Counters::default() });
     }
 

@@ -159,7 +159,7 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
     Session {
         format: FORMAT,
         fresh: false,
-        question: key(&format!("{engine} {place} cpu")),
+        question: key(&format!("engine={engine},place={place},device=cpu")),
         machine: facts.machine.key(runtime.as_ref()),
         facts,
         runtime,
@@ -179,7 +179,7 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
         }),
         warmed: Some(Warmed { samples: warm, steady: true }),
         samples,
-        turns: Some(turns(&format!("{engine} {place} cpu"), count)),
+        turns: Some(turns(engine, place, count)),
         work: Work::Sequence { prompt_tokens: 64, new_tokens: 32 },
         usage: Some(Usage {
             peak_resident: Some(resident),
@@ -195,8 +195,9 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
 }
 
 /// Ten blocks, in turn with the other cells of the matrix that can be measured here.
-fn turns(own: &str, count: u64) -> Turns {
-    let all = ["torch native cpu", "torch container cpu", "onnx native cpu", "onnx container cpu"];
+fn turns(engine: &str, place: &str, count: u64) -> Turns {
+    let all = [("torch", "native"), ("torch", "container"), ("onnx", "native"), ("onnx", "container")];
+    let others = all.into_iter().filter(|cell| *cell != (engine, place));
     let blocks = (0..10_u32).map(|round| Block {
         round,
         place: 0,
@@ -206,7 +207,7 @@ fn turns(own: &str, count: u64) -> Turns {
     });
     Turns {
         seed: 7,
-        with: all.into_iter().filter(|name| *name != own).map(key).collect(),
+        with: others.map(|(engine, place)| key(&format!("engine={engine},place={place},device=cpu"))).collect(),
         stopped: true,
         settling: 0,
         blocks: blocks.collect(),

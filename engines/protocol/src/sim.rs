@@ -67,7 +67,8 @@ impl Heat {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(named(error)),
         };
-        let slower = u128::from(self.milli) * u128::from(worked) / u128::from(worked.saturating_add(self.half_ns).max(1));
+        let slower =
+            u128::from(self.milli) * u128::from(worked) / u128::from(worked.saturating_add(self.half_ns).max(1));
         let time = cold + u64::try_from(u128::from(cold) * slower / 1000).unwrap_or(u64::MAX - cold);
         std::fs::write(&self.file, worked.saturating_add(time).to_string()).map_err(named)?;
         Ok(time)

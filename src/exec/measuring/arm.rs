@@ -272,7 +272,12 @@ impl<'a> Arm<'a> {
         let session = self.try_finish().await;
         self.watch.off();
         match session {
-            Ok(session) => self.keep(session),
+            Ok(session) => {
+                if !session.turns.as_ref().is_some_and(|turns| turns.with.is_empty()) {
+                    self.job.say(format!("done with {} samples; others go on", session.samples.len()));
+                }
+                self.keep(session);
+            }
             Err(broken) => self.give_up(broken).await,
         }
     }
@@ -360,10 +365,9 @@ impl<'a> Arm<'a> {
                     Ok((fault, left)) => match (fault.to_record(), learned.hello) {
                         // Memory that ran out where the engine could still say so is a result of this machine; not of a
                         // baseline that has one already, and was not alone.
-                        (Some(_), Some(_)) if !self.beside && self.together => End::Crowded(Failure {
-                            message: fault.to_string(),
-                            ..Failure::default()
-                        }),
+                        (Some(_), Some(_)) if !self.beside && self.together => {
+                            End::Crowded(Failure { message: fault.to_string(), ..Failure::default() })
+                        }
                         (Some(fault), Some(hello)) if !self.beside => {
                             let mut session = self.session(Some(hello), left);
                             session.start_ns = learned.start_ns.unwrap_or(0);
@@ -421,16 +425,15 @@ impl<'a> Arm<'a> {
 
     /// The cell once more, where it is to be tried again, alone; else how it ended. Of one that was only there for the
     /// others there is no outcome unless it has a session.
-    pub fn ended(self) -> Result<Option<Outcome>, Arm<'a>> {
+    pub fn ended(self) -> Result<Option<Outcome>, Box<Arm<'a>>> {
         let Arm { job, asked, beside, earlier, tried, end, .. } = self;
         Ok(match end {
-            Some(Ok(session)) => {
-                Some(Outcome::Ran(Product::Sessions(earlier.into_iter().chain([session]).collect())))
-            }
+            Some(Ok(session)) => Some(Outcome::Ran(Product::Sessions(earlier.into_iter().chain([session]).collect()))),
             Some(Err(End::Failed(failure))) if beside => {
                 let baseline = &job.site.step(job.id).name;
                 let text = format!(
-                    "the baseline `{baseline}` was to be measured beside, and could not be: {}", failure.message
+                    "the baseline `{baseline}` was to be measured beside, and could not be: {}",
+                    failure.message
                 );
                 let _ = job.progress.send(Event::Warning { text });
                 None
@@ -440,11 +443,11 @@ impl<'a> Arm<'a> {
             {
                 let step = job.site.step(job.id).name.clone();
                 let _ = job.progress.send(Event::Retried { step, attempt: tried + 2, cause: failure.message });
-                return Err(Arm { tried: tried + 1, ..Arm::new(job, asked, earlier, beside) });
+                return Err(Box::new(Arm { tried: tried + 1, ..Arm::new(job, asked, earlier, beside) }));
             }
             _ if beside => None,
             Some(Err(End::Crowded(_))) if !job.cancel.is_cancelled() => {
-                return Err(Arm { tried, ..Arm::new(job, asked, earlier, beside) });
+                return Err(Box::new(Arm { tried, ..Arm::new(job, asked, earlier, beside) }));
             }
             Some(Err(End::Failed(failure) | End::Crowded(failure))) => Some(Outcome::Failed(failure)),
             Some(Err(End::Unavailable(lack))) => Some(Outcome::Unavailable(lack)),
