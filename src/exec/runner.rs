@@ -374,7 +374,7 @@ impl<'a> Runner<'a> {
             // What it reads was there when it became ready, and its record could not be written since.
             if let Some(outcome) = self.blocked(id) {
                 self.ready.remove(id, &demand, self.ways[id.0]);
-                self.finish(id, outcome);
+                self.finish(Ended { id, outcome, seconds: None });
                 continue;
             }
             match self.pools.take(demand, self.work.is_empty()) {
@@ -392,7 +392,7 @@ impl<'a> Runner<'a> {
         {
             if let Some(outcome) = self.blocked(id) {
                 self.cells.remove(&id);
-                return self.finish(id, outcome);
+                return self.finish(Ended { id, outcome, seconds: None });
             }
             match self.pools.take_machine(&self.site.step(id).name) {
                 Ok(grant) => self.start_group(id, grant),
@@ -456,14 +456,20 @@ impl<'a> Runner<'a> {
             Some(compare) => compare.of.contains(id),
             None => site.step(*id).group == site.step(first).group && site.step(*id).cell.is_some(),
         };
-        (compare, self.cells.iter().copied().filter(belongs).collect())
+        let mates = self.cells.iter().copied().filter(belongs).filter(|id| self.blocked(*id).is_none());
+        (compare, mates.collect())
     }
 
     /// The baseline of a comparison, where it waits to be measured or has samples and could be measured again.
     fn baseline(&self, compare: &Compare) -> Option<StepId> {
         let pattern = &compare.baseline.as_ref()?.value;
         let matching = |id: &&StepId| self.site.step(**id).cell.as_ref().is_some_and(|cell| pattern.matches(cell));
-        compare.of.iter().filter(matching).copied().find(|id| self.cells.contains(id) || self.could_run_again(*id))
+        compare
+            .of
+            .iter()
+            .filter(matching)
+            .copied()
+            .find(|id| (self.cells.contains(id) && self.blocked(*id).is_none()) || self.could_run_again(*id))
     }
 
     fn could_run_again(&self, id: StepId) -> bool {
