@@ -17,6 +17,9 @@ pub enum Event {
     Progress { step: String, text: String },
     /// A step waits for something other than its inputs: the measuring lock, another process. It may not have started.
     Waiting { step: String, on: String },
+    /// Cells are measured together, in blocks that take turns; `beside` has its samples, and is measured again as the
+    /// neighbour of the others.
+    InTurn { steps: Vec<String>, beside: Option<String> },
     /// A failed step is tried again.
     Retried { step: String, attempt: u32, cause: String },
     /// A step has come to its end.

@@ -82,6 +82,9 @@ pub struct Session {
     pub prepared: Option<Prepared>,
     pub warmed: Option<Warmed>,
     pub samples: Vec<Sample>,
+    /// The blocks in which they were taken; absent from sessions of older versions, which took one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Turns>,
     /// What one sample was, so that rates need no look at the pipeline.
     #[serde(flatten)]
     pub work: Work,
@@ -92,6 +95,34 @@ pub struct Session {
     /// Out of memory that the engine reported: a result of this machine.
     pub fault: Option<Fault>,
     pub log: Option<Entry>,
+}
+
+/// How a session's samples were taken: in blocks, in turn with those of the other cells of its group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turns {
+    /// What the order of the blocks was drawn from.
+    pub seed: u64,
+    /// The questions of the cells that took turns with this one.
+    pub with: Vec<Digest>,
+    /// Idle engines were stopped, so that they could do nothing; else they waited for a request.
+    pub stopped: bool,
+    /// Passes before each block that no sample was taken of.
+    pub settling: u32,
+    /// In the order in which they were taken.
+    pub blocks: Vec<Block>,
+}
+
+/// Samples that were taken in one go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Of its group, from 0.
+    pub round: u32,
+    /// In its round, from 0.
+    pub place: u32,
+    /// Its begin, from that of the group's first block.
+    pub at_ns: u64,
+    pub took_ns: u64,
+    pub samples: u32,
 }
 
 /// What one sample of a session is.

@@ -176,6 +176,10 @@ fn line(event: &Event, colour: bool) -> Option<String> {
         Event::Retried { step, attempt, cause } => {
             Some(format!("{}  {step} tried again ({attempt}): {}", paint("33", "↻"), one_line(cause)))
         }
+        Event::InTurn { steps, beside } => {
+            let beside = beside.as_ref().map(|name| format!(", and the baseline {name} beside")).unwrap_or_default();
+            Some(format!("…  measured in turn: {}{beside}", steps.join(", ")))
+        }
         Event::Warning { text } => Some(format!("{} {text}", paint("33", "warning:"))),
         _ => None,
     }

@@ -214,7 +214,7 @@ impl Listener for Trace {
                 self.end(step, *outcome, key.as_ref(), detail.as_ref());
             }
             Event::Warning { text } => self.point(WAITING, text, "g", Map::new()),
-            Event::Ended { .. } => {}
+            Event::InTurn { .. } | Event::Ended { .. } => {}
         }
     }
 }

@@ -1,27 +1,22 @@
-//! An engine in a container: the image into the runtime, the data in, the outputs out, nothing left behind.
+//! An engine in a container: the image into the runtime, the data in.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pipe_cache::{Digest, Entry};
-use pipe_engine::message::Sample;
 
-use super::container::{ContainerSpec, Hints, Owner, Runtime, RuntimeError};
-use super::engine::{self, Drive};
+use super::container::{Container, ContainerSpec, Hints, Owner, Runtime, RuntimeError};
 use super::image::Image;
-use super::measuring::store_outputs;
 use super::outcome::{Failure, Lack};
-use super::place::{MOMENT, Ran, TAIL, data_place, env};
-use super::work::{Job, Unmade, tail};
+use super::place::{data_place, env};
+use super::work::{Job, Unmade};
 use crate::host;
 use crate::pipeline::Measure;
 
 /// Where the image holds the model.
-const MODEL: &str = "/model";
-/// How long an engine that was told to finish may take.
-const END_LIMIT: Duration = Duration::from_secs(30);
+pub const MODEL: &str = "/model";
 
 /// What a container cell asks for.
 pub struct Asked {
@@ -65,15 +60,13 @@ pub fn ask(hints: &Hints) -> Result<host::Runtime, Lack> {
     asked.join().unwrap_or_else(|_| Err(Lack::final_("asking the container runtime was broken off")))
 }
 
-/// Starts the engine in a container, and drives it to its end.
-pub async fn run(
+/// Starts the engine in a container; gives back when that was, too.
+pub async fn start(
     job: &Job<'_>,
     asked: &Measure,
     container: Asked,
-    drive: impl Fn(Instant) -> Drive,
-    enough: impl Fn(&[Sample]) -> engine::Enough,
-    progress: impl FnMut(engine::Progress),
-) -> Result<Ran, Unmade> {
+    log: &Path,
+) -> Result<(Container, Instant), Unmade> {
     let site = job.site;
     let runtime = Runtime::connect(&hints(&site.env)).await?;
     // What a killed run left behind would disturb this measurement.
@@ -81,16 +74,7 @@ pub async fn run(
     let image = Image::read(&site.store, &container.image)
         .map_err(|error| Unmade::Failed(Failure { message: error.to_string(), ..Failure::default() }))?;
     job.say("loading the image");
-    let name = tokio::select! {
-        name = runtime.ensure_image(&image, Arc::clone(&site.store)) => name?,
-        () = job.cancel.cancelled() => return Err(Unmade::Cancelled),
-    };
-
-    let workdir = site.store.workdir()?;
-    let (log, out) = (workdir.path().join("log"), workdir.path().join("out"));
-    std::fs::create_dir(&out).map_err(|error| {
-        Unmade::Failed(Failure { message: format!("`{}` can't be made: {error}", out.display()), ..Failure::default() })
-    })?;
+    let name = runtime.ensure_image(&image, Arc::clone(&site.store)).await?;
     let spec = ContainerSpec {
         image: name,
         cpus: container.cpus,
@@ -100,49 +84,10 @@ pub async fn run(
         files: data(job, asked)?,
         owner: Owner::current(job.key.short()),
         exe: Some(site.exe.clone()),
-        log: log.clone(),
+        log: log.to_owned(),
     };
     let started = Instant::now();
-    let mut running = tokio::select! {
-        running = runtime.start(&spec) => running?,
-        () = job.cancel.cancelled() => {
-            runtime.reap().await?;
-            return Err(Unmade::Cancelled);
-        }
-    };
-    let Some((from, to)) = running.take_link() else {
-        return Err(Unmade::Failed(Failure {
-            message: "the container's streams are gone".to_owned(),
-            ..Failure::default()
-        }));
-    };
-    let mut plan = drive(started);
-    plan.prepare.model = MODEL.to_owned();
-    let collect = async |_: &_| running.fetch("out", &out).await.map_err(|error| error.to_string());
-    let driven = tokio::select! {
-        driven = engine::drive(from, to, &plan, enough, collect, progress) => Some(driven),
-        () = job.cancel.cancelled() => None,
-    };
-    let (result, outputs) = match driven {
-        None => {
-            running.stop().await;
-            return Err(Unmade::Cancelled);
-        }
-        Some(Ok(driven)) => {
-            running.wait(END_LIMIT).await;
-            (Ok(driven), Some(store_outputs(job, out).await?))
-        }
-        Some(Err(mut failure)) => {
-            let end = match failure.fault.is_ended() {
-                true => running.wait(MOMENT).await,
-                false => running.stop().await,
-            };
-            failure.fault = failure.fault.with_end(end, tail(&log, TAIL));
-            (Err(failure), None)
-        }
-    };
-    let log = site.store.put_file(&log, false).ok();
-    Ok(Ran { result, outputs, log })
+    Ok((runtime.start(&spec).await?, started))
 }
 
 /// What the workload reads, as the files that are put below the container's `in`.

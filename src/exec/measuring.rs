@@ -1,377 +1,148 @@
-//! One measurement: a fresh engine process, alone on the machine, from its manifest to its session.
+//! Measuring: cells that are compared take turns, each on a fresh engine of its own, and nothing else of ours runs.
 //!
-//! The samples of earlier sessions count: a tighter query measures only what is missing. What the engine saw of
-//! its place is held against what was asked for before a sample is believed.
+//! Approach:
+//! - The engines are started and warmed up one after the other, each while the others rest: a cold start has no company.
+//! - Then blocks of samples go round ([`turns`](crate::measure::turns)): the engine whose turn it is runs, and the
+//!   others are stopped where they are, or wait where they can't be.
+//! - A cell that has enough gives its outputs and its session is kept at once; one that fails ends alone.
+//! - One that may be tried again is alone then, so that its neighbours are no cause.
+//! - The samples of earlier sessions count: a tighter query measures only what is missing.
+//!
+//! Which cells make a group, and how many memory holds, is [`grouping`](super::grouping)'s business.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod arm;
+mod asked;
+mod lock;
 
-use pipe_cache::{Entry, Kind, StoreError};
-use pipe_engine::message::{self, Prepare, Prepared, Sample, Workload};
+use std::collections::VecDeque;
+use std::time::Instant;
 
-use super::engine::{self, Drive, Driven, EngineFault};
+use futures_util::future::join_all;
+use pipe_cache::Digest;
+
+use self::arm::{Arm, of_store};
 use super::lookup;
-use super::outcome::{Failure, Lack, Outcome, Product};
-use super::place::{self, Ran};
-use super::work::{Job, Unmade};
-use crate::event::Event;
-use crate::host::SIMULATED;
-use crate::host::load::Reading;
-use crate::measure::enough::{Enough, enough};
-use crate::pipeline::{self, Measure, Place};
-use crate::record::{Caution, CautionCode, FORMAT, Session, Work};
+use super::outcome::{Failure, Outcome};
+use super::place::Engine;
+use super::process::Cancel;
+use super::work::Job;
+use crate::measure::turns::Turns;
+use crate::pipeline::{Measure, StepId};
+use crate::record::Session;
 
-/// Samples of the first block, before anything is known of their time.
-const FIRST_BLOCK: u32 = 3;
+/// A cell that is to be measured.
+pub struct Member<'a> {
+    pub job: Job<'a>,
+    pub asked: &'a Measure,
+    /// The sample set of a baseline that is measured again for the sake of the others.
+    pub beside: Option<Vec<Session>>,
+}
 
-/// Measures a cell, or finds that another process just did.
-pub async fn measure(job: Job<'_>, asked: &Measure) -> Outcome {
-    let _machine = match alone_on_the_machine(&job).await {
+/// How a cell ended.
+pub struct Ended {
+    pub id: StepId,
+    pub outcome: Outcome,
+    /// How long it was at work, where that is known better than by its start and its end.
+    pub seconds: Option<f64>,
+}
+
+/// Measures cells in turn, or finds that another process just did. Of a baseline that was there for the others nothing
+/// is said where it gave no session.
+pub async fn measure(members: Vec<Member<'_>>) -> Vec<Ended> {
+    let Some(first) = members.first() else { return Vec::new() };
+    let cancel = first.job.cancel.clone();
+    let without = |outcome: Outcome| {
+        let asked = members.iter().filter(|member| member.beside.is_none());
+        asked.map(|member| Ended { id: member.job.id, outcome: outcome.clone(), seconds: None }).collect()
+    };
+    let _machine = match lock::alone_on_the_machine(&first.job).await {
         Ok(Some(lock)) => lock,
-        Ok(None) => return Outcome::Cancelled,
-        Err(error) => return failed(format!("the machine's measuring lock can't be taken: {error}")),
+        Ok(None) => return without(Outcome::Cancelled),
+        Err(error) => {
+            let message = format!("the machine's measuring lock can't be taken: {error}");
+            return without(Outcome::Failed(Failure { message, ..Failure::default() }));
+        }
     };
-    match lookup::lookup(job.site, job.id, &job.manifest, &job.key) {
-        Ok(Ok(product)) => return Outcome::Cached(product),
+    let (mut arms, mut ended) = (Vec::new(), Vec::new());
+    for Member { job, asked, beside } in members {
+        let id = job.id;
+        match beside.map_or_else(|| missing(&job, asked), |sessions| Ok((sessions, true))) {
+            Ok((earlier, beside)) => arms.push(Arm::new(job, asked, earlier, beside)),
+            Err(outcome) => ended.push(Ended { id, outcome, seconds: None }),
+        }
+    }
+    let mut groups = VecDeque::from([arms]);
+    while let Some(mut arms) = groups.pop_front() {
+        take_turns(&mut arms, &cancel).await;
+        for arm in arms {
+            let (id, seconds) = (arm.job().id, Some(arm.seconds()));
+            match arm.ended() {
+                Ok(outcome) => ended.extend(outcome.map(|outcome| Ended { id, outcome, seconds })),
+                Err(again) => groups.push_back(vec![*again]),
+            }
+        }
+    }
+    ended
+}
+
+/// The sessions that count of a cell that needs more; `Err` where none are missing any more.
+fn missing(job: &Job<'_>, asked: &Measure) -> Result<(Vec<Session>, bool), Outcome> {
+    match lookup::find(job.site, job.id, &job.key) {
+        Ok(Ok(product)) => return Err(Outcome::Cached(product)),
         Ok(Err(_)) => {}
-        Err(error) => return failed(error.to_string()),
+        Err(error) => return Err(Outcome::Failed(of_store(&error))),
     }
-    let earlier = match lookup::sessions(job.site, asked, &job.key) {
-        Ok(sessions) if !job.site.remeasure => sessions,
-        Ok(_) => Vec::new(),
-        Err(error) => return failed(error.to_string()),
-    };
-    let retries = job.site.step(job.id).limits.retries;
-    let mut tried = 0;
-    let ended = loop {
-        match session(&job, asked, &earlier).await {
-            Err(End::Failed(failure)) if tried < retries && !job.cancel.is_cancelled() => {
-                tried += 1;
-                let step = job.site.step(job.id).name.clone();
-                let _ = job.progress.send(Event::Retried { step, attempt: tried + 1, cause: failure.message });
+    match lookup::sessions(job.site, asked, &job.key) {
+        Ok(sessions) if !job.site.remeasure => Ok((sessions, false)),
+        Ok(_) => Ok((Vec::new(), false)),
+        Err(error) => Err(Outcome::Failed(of_store(&error))),
+    }
+}
+
+/// Runs all of them to their ends, or stops them.
+async fn take_turns(arms: &mut [Arm<'_>], cancel: &Cancel) {
+    tokio::select! {
+        () = go_round(arms) => {}
+        () = cancel.cancelled() => {}
+    }
+    // Nothing runs any more but what was stopped in the middle of its work.
+    join_all(arms.iter_mut().filter_map(Arm::take_engine).map(Engine::stop)).await;
+}
+
+async fn go_round(arms: &mut [Arm<'_>]) {
+    let together = arms.len() > 1;
+    for arm in arms.iter_mut() {
+        arm.start(together).await;
+        if together {
+            arm.rest().await;
+        }
+    }
+    let questions: Vec<Digest> = arms.iter().filter(|arm| arm.is_on()).map(|arm| arm.job().key).collect();
+    let seed = seed(&questions);
+    arms.iter_mut().for_each(|arm| arm.joins(seed, &questions));
+    let mut turns = Turns::new(arms.iter().map(Arm::role).collect(), seed);
+    let begun = Instant::now();
+    while let Some(turn) = turns.next_turn() {
+        let arm = &mut arms[turn.arm];
+        if arm.block(turn, begun).await {
+            if together {
+                arm.rest().await;
             }
-            ended => break ended,
+        } else {
+            turns.leave(turn.arm);
+            arm.finish().await;
         }
-    };
-    match ended {
-        Ok(session) => {
-            if let Err(error) = keep(&job, &session) {
-                return failed(error.to_string());
-            }
-            Outcome::Ran(Product::Sessions(earlier.into_iter().chain([session]).collect()))
-        }
-        Err(End::Unavailable(lack)) => Outcome::Unavailable(lack),
-        Err(End::Failed(failure)) => Outcome::Failed(failure),
-        Err(End::Cancelled) => Outcome::Cancelled,
+    }
+    // The baseline that stood beside.
+    for arm in arms.iter_mut() {
+        arm.finish().await;
     }
 }
 
-/// A measurement without a session.
-enum End {
-    Unavailable(Lack),
-    Failed(Failure),
-    Cancelled,
-}
-
-impl From<Unmade> for End {
-    fn from(unmade: Unmade) -> End {
-        match unmade {
-            Unmade::Failed(failure) | Unmade::Passing(failure) => End::Failed(failure),
-            Unmade::Cancelled => End::Cancelled,
-        }
-    }
-}
-
-impl From<StoreError> for End {
-    fn from(error: StoreError) -> End {
-        End::Failed(Failure { message: error.to_string(), ..Failure::default() })
-    }
-}
-
-fn failed(message: String) -> Outcome {
-    Outcome::Failed(Failure { message, ..Failure::default() })
-}
-
-/// Manifest first, session last.
-fn keep(job: &Job<'_>, session: &Session) -> Result<(), StoreError> {
-    let store = &job.site.store;
-    store.append(Kind::Manifest, &job.key, job.manifest.text().as_bytes())?;
-    let key = lookup::session_key(&session.question, &session.machine);
-    store.append(Kind::Session, &key, &serde_json::to_vec(session).unwrap_or_default())
-}
-
-async fn session(job: &Job<'_>, asked: &Measure, earlier: &[Session]) -> Result<Session, End> {
-    let runtime = match asked.place {
-        Place::Native => None,
-        Place::Container { .. } => Some(super::world::runtime(job.site).map_err(End::Unavailable)?),
-    };
-    let machine = job.site.facts.machine.key(runtime.as_ref());
-    let before: Vec<Sample> = earlier.iter().flat_map(|session| session.samples.iter().cloned()).collect();
-    let started = now();
-    let reading = Reading::now();
-
-    let drive = |engine_started: Instant| Drive {
-        started: engine_started,
-        prepare: prepare(asked),
-        warm_up: message::WarmUp { min: asked.warm_up.min, max: asked.warm_up.max },
-        first_block: FIRST_BLOCK,
-        max_time: asked.sampling.max_time,
-        pace: asked.sampling.min_time / asked.sampling.max_samples.max(1),
-        outputs_folder: Some("out".to_owned()),
-        limits: limits(job.site.step(job.id).limits.timeout),
-    };
-    let judge = |new: &[Sample]| {
-        let all: Vec<Sample> = before.iter().chain(new).cloned().collect();
-        match enough(&all, &asked.sampling) {
-            Enough::Yes => engine::Enough::Yes,
-            Enough::More(more) => engine::Enough::More(more),
-            Enough::LimitReached => engine::Enough::LimitReached,
-        }
-    };
-    let progress = |progress: engine::Progress| match progress {
-        engine::Progress::Began(phase) => job.say(phase.to_string()),
-        engine::Progress::Measured { samples } => job.say(format!("{} samples", before.len() + samples)),
-    };
-    let ran = place::run(job, asked, drive, judge, progress).await?;
-    let Ran { result, outputs, log } = ran;
-
-    let mut session = Session {
-        format: FORMAT,
-        question: job.key,
-        machine,
-        fresh: earlier.is_empty(),
-        facts: job.site.facts.clone(),
-        runtime,
-        started,
-        sandbox: job.site.sandbox,
-        hello: message::Hello { protocol: 0, engine: String::new(), version: String::new(), simulated: false },
-        start_ns: 0,
-        prepared: None,
-        warmed: None,
-        samples: Vec::new(),
-        work: work(asked, None),
-        usage: None,
-        outputs,
-        cautions: Vec::new(),
-        fault: None,
-        log,
-    };
-    match result {
-        Ok(driven) => {
-            check_inside(job, asked, &driven.prepared).map_err(End::Failed)?;
-            let own = Duration::from_nanos(driven.usage.cpu_ns.unwrap_or(0));
-            session.work = work(asked, driven.prepared.items);
-            session.cautions = cautions(job, &driven, Reading::between(&reading, &Reading::now(), own));
-            fill(&mut session, driven);
-            Ok(session)
-        }
-        Err(failure) => {
-            if job.cancel.is_cancelled() {
-                return Err(End::Cancelled);
-            }
-            // Memory that ran out where the engine could still say so is a result of this machine.
-            if let (Some(fault), Some(hello)) = (failure.fault.to_record(), failure.hello) {
-                session.hello = hello;
-                session.start_ns = failure.start_ns.unwrap_or(0);
-                session.prepared = failure.prepared;
-                session.warmed = failure.warmed;
-                session.fault = Some(fault);
-                session.outputs = None;
-                return Ok(session);
-            }
-            Err(end(failure.fault))
-        }
-    }
-}
-
-/// A `timeout` of the step bounds each phase; without one, generous limits tell a hung engine from a slow one.
-fn limits(timeout: Option<Duration>) -> engine::Limits {
-    let limits = engine::Limits::default();
-    let Some(timeout) = timeout else { return limits };
-    engine::Limits {
-        hello: limits.hello.min(timeout),
-        prepare: limits.prepare.min(timeout),
-        warm_up: limits.warm_up.min(timeout),
-        measure: limits.measure.min(timeout),
-        outputs: limits.outputs.min(timeout),
-        finish: limits.finish.min(timeout),
-    }
-}
-
-fn end(fault: EngineFault) -> End {
-    match fault {
-        EngineFault::NoDevice(reason) => End::Unavailable(Lack::final_(reason)),
-        EngineFault::Crashed { ref log, .. } | EngineFault::Hung { ref log, .. } => {
-            let tail = log.clone();
-            let message =
-                fault.to_string().lines().next().unwrap_or_default().trim_end_matches("; it last said:").to_owned();
-            End::Failed(Failure { message, tail, ..Failure::default() })
-        }
-        other => End::Failed(Failure { message: other.to_string(), ..Failure::default() }),
-    }
-}
-
-fn fill(session: &mut Session, driven: Driven) {
-    session.hello = driven.hello;
-    session.start_ns = driven.start_ns;
-    session.prepared = Some(driven.prepared);
-    session.warmed = Some(driven.warmed);
-    session.samples = driven.samples;
-    session.usage = Some(driven.usage);
-}
-
-fn prepare(asked: &Measure) -> Prepare {
-    Prepare {
-        protocol: message::PROTOCOL,
-        device: asked.device.value,
-        dtype: asked.dtype.value,
-        threads: asked.threads.value,
-        reduced_precision: asked.reduced_precision.value,
-        model: place::MODEL.to_owned(),
-        cuda_libraries: asked.cuda_libraries.as_ref().map(|_| place::CUDA.to_owned()),
-        workload: match &asked.workload {
-            pipeline::Workload::Sequence { prompt_tokens, new_tokens, .. } => Workload::Llm {
-                tokens: place::TOKENS.to_owned(),
-                prompt_tokens: prompt_tokens.value,
-                new_tokens: new_tokens.value,
-            },
-            pipeline::Workload::Inference { .. } => Workload::Inference { inputs: place::INPUTS.to_owned() },
-        },
-    }
-}
-
-/// What one sample was: as the pipeline says, and else as the engine found it.
-fn work(asked: &Measure, found: Option<u32>) -> Work {
-    match &asked.workload {
-        pipeline::Workload::Sequence { prompt_tokens, new_tokens, .. } => {
-            Work::Sequence { prompt_tokens: prompt_tokens.value, new_tokens: new_tokens.value }
-        }
-        pipeline::Workload::Inference { items, .. } => {
-            Work::Inference { items: items.as_ref().map(|items| items.value).or(found) }
-        }
-    }
-}
-
-/// Holds what the engine saw against what was asked for: a figure from another place is no figure of this cell.
-fn check_inside(job: &Job<'_>, asked: &Measure, prepared: &Prepared) -> Result<(), Failure> {
-    let mut wrong = Vec::new();
-    if prepared.threads != asked.threads.value {
-        wrong.push(format!("it runs {} threads, and {} are asked for", prepared.threads, asked.threads.value));
-    }
-    if prepared.reduced_precision != asked.reduced_precision.value {
-        wrong.push(format!(
-            "reduced precision is {}, and {} is asked for",
-            prepared.reduced_precision, asked.reduced_precision.value
-        ));
-    }
-    let inside = &prepared.inside;
-    if inside.cpus < asked.threads.value {
-        wrong.push(format!("it may use {} processors for {} threads", inside.cpus, asked.threads.value));
-    }
-    if let Place::Container { cpus, memory, .. } = &asked.place {
-        if inside.cpus != cpus.value {
-            wrong.push(format!("it sees {} processors, and {} are asked for", inside.cpus, cpus.value));
-        }
-        if inside.memory_limit != Some(memory.value) {
-            let seen = inside.memory_limit.map_or("none".to_owned(), |limit| limit.to_string());
-            wrong.push(format!("its memory limit is {seen}, and {} bytes are asked for", memory.value));
-        }
-        if inside.root_writable {
-            wrong.push("it can write to `/`".to_owned());
-        }
-        if !inside.network_interfaces.is_empty() {
-            wrong.push(format!("it has a network: {}", inside.network_interfaces.join(", ")));
-        }
-        if inside.uid == 0 {
-            wrong.push("it runs as root".to_owned());
-        }
-    }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    Err(Failure {
-        message: format!("the engine of `{}` did not run as asked: {}", job.site.step(job.id).name, wrong.join("; ")),
-        help: Some("the container runtime or the sandbox does not keep these limits; see `pipe doctor`".to_owned()),
-        ..Failure::default()
-    })
-}
-
-fn cautions(job: &Job<'_>, driven: &Driven, mut cautions: Vec<Caution>) -> Vec<Caution> {
-    let mut add = |code: CautionCode, seen: String| cautions.push(Caution { code, seen });
-    if driven.hello.simulated {
-        add(CautionCode::Simulated, "the figures are invented by the engine of the tests".to_owned());
-    }
-    if job.site.facts.machine.virtualisation == SIMULATED {
-        add(CautionCode::Simulated, "the machine is made up by a test".to_owned());
-    }
-    if !driven.warmed.steady {
-        add(CautionCode::NotSteady, format!("not steady after {} warm-up samples", driven.warmed.samples.len()));
-    }
-    if !driven.enough {
-        add(CautionCode::FewSamples, format!("{} samples when the limit was reached", driven.samples.len()));
-    }
-    let (inside, machine) = (&driven.prepared.inside.architecture, &job.site.facts.machine.architecture);
-    if !inside.is_empty() && inside != machine {
-        add(CautionCode::Emulated, format!("the engine is built for {inside}, the machine is {machine}"));
-    }
-    cautions
-}
-
-/// The lock that one measurement holds on this machine, whichever user and store it belongs to.
-async fn alone_on_the_machine(job: &Job<'_>) -> std::io::Result<Option<File>> {
-    let path = Path::new("/tmp/pipe-measure.lock");
-    let mut file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path) {
-        Ok(file) => file,
-        // Another user made it, in a folder where only owners write: reading is enough to lock it.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => File::open(path)?,
-        Err(error) => return Err(error),
-    };
-    // Every user of the machine takes turns by it.
-    let _ = file.set_permissions(std::fs::Permissions::from_mode(0o666));
-    let mut said = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) => {
-                if !said {
-                    said = true;
-                    let mut holder = String::new();
-                    let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
-                    let step = job.site.step(job.id).name.clone();
-                    let on = format!("another measurement runs on this machine ({})", holder.trim());
-                    let _ = job.progress.send(Event::Waiting { step, on });
-                }
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(200)) => {}
-            () = job.cancel.cancelled() => return Ok(None),
-        }
-    }
-    // A note for who waits; the lock holds without it.
-    let note = format!("pid {}, {}\n", std::process::id(), job.site.step(job.id).name);
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(note.as_bytes()));
-    Ok(Some(file))
-}
-
-#[expect(clippy::disallowed_methods, reason = "a session remembers when it was; no key and no report does")]
-fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or(0)
-}
-
-/// Takes an output folder into the store.
-pub async fn store_outputs(job: &Job<'_>, folder: std::path::PathBuf) -> Result<Entry, Unmade> {
-    let store = Arc::clone(&job.site.store);
-    match tokio::task::spawn_blocking(move || store.take_tree(&folder)).await {
-        Ok(stored) => Ok(stored?),
-        Err(_) => Err(Unmade::Failed(Failure {
-            message: "storing the outputs was broken off".to_owned(),
-            ..Failure::default()
-        })),
-    }
+/// The order of the blocks follows from what is measured, so that a session can be repeated.
+fn seed(questions: &[Digest]) -> u64 {
+    let mut names: Vec<String> = questions.iter().map(Digest::to_string).collect();
+    names.sort();
+    let digest = Digest::derive("pipe 2026 turns v1", names.join(" ").as_bytes());
+    digest.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }

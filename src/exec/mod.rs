@@ -23,7 +23,8 @@
 //! | `work` | one step of class fetch or build, from its manifest to its record |
 //! | `program`, `workdir` | a process of the user's, and the folder that it sees |
 //! | `undeclared` | what a step reached for or left without declaring it |
-//! | `measuring` | one measurement, from its manifest to its session |
+//! | `grouping` | which cells are measured in turn, by the memory that they need |
+//! | `measuring` | cells that take turns on the machine, each from its manifest to its session |
 //! | `place`, `contained` | an engine that runs natively, or in a container |
 //! | `share` | results that travel in packs, and where those came from that were not made here |
 //! | `builtin` | steps that need no process of the user's |
@@ -40,6 +41,7 @@ pub mod container;
 pub mod edited;
 pub mod engine;
 pub mod files;
+pub mod grouping;
 pub mod history;
 pub mod image;
 pub mod lookup;

@@ -1,16 +1,18 @@
-//! Where an engine runs: natively in the sandbox, or in a container. Both see the same folders by the same names.
+//! Where an engine runs: natively in the sandbox, or in a container. Both see the same folders by the same names, and
+//! both can be made to rest while another engine has its turn.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipe_cache::Entry;
-use pipe_engine::message::{Device, Sample};
+use pipe_engine::message::Device;
 
-use super::engine::{self, Drive, Driven};
-use super::measuring::store_outputs;
+use super::container::Container;
+use super::engine::{EngineFault, Limits, Phase, Talk};
 use super::outcome::Failure;
-use super::process::{self, Mount, ProcessSpec, Status};
+use super::process::{self, EngineProcess, Mount, ProcessSpec, Status};
 use super::work::{Job, Unmade, tail};
 use super::{contained, sandbox, world};
 use crate::pipeline::{Measure, Place, Workload};
@@ -31,28 +33,145 @@ pub const TAIL: usize = 12;
 /// How long an engine that closed its link may take to end, so that it is known what ended it.
 pub const MOMENT: Duration = Duration::from_secs(2);
 
-/// What an engine's run gave.
-pub struct Ran {
-    pub result: Result<Driven, Box<engine::Failure>>,
+/// The folder for outputs, as the engine sees it.
+const OUT: &str = "out";
+
+/// How long a container's engine that was told to finish may take.
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+/// An engine that runs. Dropping it ends it.
+pub struct Engine {
+    pub talk: Talk,
+    held: Held,
+    /// What it prints on stderr.
+    log: PathBuf,
+    /// Its outputs, once they are here.
+    out: PathBuf,
+    /// Goes when this does.
+    _workdir: tempfile::TempDir,
+}
+
+enum Held {
+    Native(EngineProcess),
+    Container(Container),
+}
+
+/// What an engine left behind.
+#[derive(Default)]
+pub struct Left {
     pub outputs: Option<Entry>,
     pub log: Option<Entry>,
 }
 
-/// Starts the engine where the cell says, and drives it to its end.
-pub async fn run(
-    job: &Job<'_>,
-    asked: &Measure,
-    drive: impl Fn(Instant) -> Drive,
-    enough: impl Fn(&[Sample]) -> engine::Enough,
-    progress: impl FnMut(engine::Progress),
-) -> Result<Ran, Unmade> {
-    match &asked.place {
-        Place::Native => native(job, asked, drive, enough, progress).await,
-        Place::Container { image, cpus, memory } => {
-            let container =
-                contained::Asked { image: job.entry(&image.value)?, cpus: cpus.value, memory: memory.value };
-            contained::run(job, asked, container, drive, enough, progress).await
+impl Engine {
+    /// Starts an engine where the cell says.
+    pub async fn start(job: &Job<'_>, asked: &Measure, limits: Limits) -> Result<Engine, Unmade> {
+        match &asked.place {
+            Place::Native => native(job, asked, limits).await,
+            Place::Container { image, cpus, memory } => {
+                let container =
+                    contained::Asked { image: job.entry(&image.value)?, cpus: cpus.value, memory: memory.value };
+                let workdir = job.site.store.workdir()?;
+                let (log, out) = (workdir.path().join("log"), workdir.path().join(OUT));
+                std::fs::create_dir(&out)
+                    .map_err(|error| failed(format!("`{}` can't be made: {error}", out.display())))?;
+                let (mut container, started) = contained::start(job, asked, container, &log).await?;
+                let link =
+                    container.take_link().ok_or_else(|| failed("the container's streams are gone".to_owned()))?;
+                let talk = Talk::new(link.0, link.1, started, limits);
+                Ok(Engine { talk, held: Held::Container(container), log, out, _workdir: workdir })
+            }
         }
+    }
+
+    /// Stops it where it is, or lets it go on; false where it can't be stopped, and waits for its next request.
+    pub async fn rest(&mut self, rest: bool) -> bool {
+        match &mut self.held {
+            // One whose supervisor is gone is gone, too, as its next answer will tell.
+            Held::Native(engine) => engine.rest(rest).await.is_ok() && rest,
+            Held::Container(container) => container.rest(rest).await,
+        }
+    }
+
+    /// Has the outputs written, and brings them here.
+    pub async fn outputs(&mut self) -> Result<(), EngineFault> {
+        self.talk.outputs(OUT).await?;
+        match &self.held {
+            Held::Native(_) => Ok(()),
+            // What is in a container goes with it.
+            Held::Container(container) => container
+                .fetch(OUT, &self.out)
+                .await
+                .map_err(|error| EngineFault::Failed { phase: Phase::Outputs, message: error.to_string() }),
+        }
+    }
+
+    /// Waits for the end of one that gave its last answer, and keeps what it left.
+    pub async fn end(self, job: &Job<'_>) -> Result<Left, Unmade> {
+        drop(self.talk);
+        match self.held {
+            Held::Native(engine) => {
+                let exit = engine.wait().await?;
+                if exit.status != Status::Code(0) {
+                    let message = format!("the engine measured, and then ended with {}", exit.status);
+                    let tail = tail(&self.log, TAIL);
+                    return Err(Unmade::Failed(Failure { message, tail, ..Failure::default() }));
+                }
+            }
+            Held::Container(container) => {
+                container.wait(END_LIMIT).await;
+            }
+        }
+        let outputs = Some(store_outputs(job, self.out).await?);
+        Ok(Left { outputs, log: job.site.store.put_file(&self.log, false).ok() })
+    }
+
+    /// Ends one that failed, and adds to the fault how it ended.
+    pub async fn break_off(self, job: &Job<'_>, fault: EngineFault) -> Result<(EngineFault, Left), Unmade> {
+        let ended = fault.is_ended();
+        drop(self.talk);
+        let fault = match self.held {
+            Held::Native(engine) => {
+                let exit = if ended { engine.settle(MOMENT).await? } else { engine.stop().await? };
+                fault.with_end(exit.status, tail(&self.log, TAIL))
+            }
+            Held::Container(container) => {
+                let end = if ended { container.wait(MOMENT).await } else { container.stop().await };
+                fault.with_end(end, tail(&self.log, TAIL))
+            }
+        };
+        Ok((fault, Left { outputs: None, log: job.site.store.put_file(&self.log, false).ok() }))
+    }
+
+    /// Ends it, whatever it does.
+    pub async fn stop(self) {
+        drop(self.talk);
+        match self.held {
+            // What can't be ended is the supervisor's to kill, which goes with this.
+            Held::Native(engine) => drop(engine.stop().await),
+            Held::Container(container) => drop(container.stop().await),
+        }
+    }
+}
+
+/// Where the model lies for an engine of this place.
+pub fn model(place: &Place) -> &'static str {
+    match place {
+        Place::Native => MODEL,
+        Place::Container { .. } => contained::MODEL,
+    }
+}
+
+fn failed(message: String) -> Unmade {
+    Unmade::Failed(Failure { message, ..Failure::default() })
+}
+
+/// Takes an output folder into the store.
+async fn store_outputs(job: &Job<'_>, folder: PathBuf) -> Result<Entry, Unmade> {
+    let store = Arc::clone(&job.site.store);
+    match tokio::task::spawn_blocking(move || store.take_tree(&folder)).await {
+        Ok(stored) => Ok(stored?),
+        Err(_) => Err(failed("storing the outputs was broken off".to_owned())),
     }
 }
 
@@ -73,13 +192,7 @@ pub fn data_place(workload: &Workload) -> &'static str {
     }
 }
 
-async fn native(
-    job: &Job<'_>,
-    asked: &Measure,
-    drive: impl Fn(Instant) -> Drive,
-    enough: impl Fn(&[Sample]) -> engine::Enough,
-    progress: impl FnMut(engine::Progress),
-) -> Result<Ran, Unmade> {
+async fn native(job: &Job<'_>, asked: &Measure, limits: Limits) -> Result<Engine, Unmade> {
     let site = job.site;
     let workdir = site.store.workdir()?;
     let root = workdir.path().to_owned();
@@ -87,41 +200,9 @@ async fn native(
     let spec = spec(job, asked, &root, &log)?;
     let started = Instant::now();
     let mut engine = process::start_engine(&world::launcher(site), spec, job.cancel.clone()).await?;
-    let Some((from, to)) = engine.take_link() else {
-        return Err(Unmade::Failed(Failure {
-            message: "the engine's pipes are gone".to_owned(),
-            ..Failure::default()
-        }));
-    };
-    let plan = drive(started);
-    let driven = tokio::select! {
-        driven = engine::drive(from, to, &plan, enough, async |_: &_| Ok(()), progress) => Some(driven),
-        () = job.cancel.cancelled() => None,
-    };
-    let Some(driven) = driven else {
-        engine.stop().await?;
-        return Err(Unmade::Cancelled);
-    };
-    let (result, outputs) = match driven {
-        Ok(driven) => {
-            let exit = engine.wait().await?;
-            if exit.status != Status::Code(0) {
-                let message = format!("the engine measured, and then ended with {}", exit.status);
-                return Err(Unmade::Failed(Failure { message, tail: tail(&log, TAIL), ..Failure::default() }));
-            }
-            (Ok(driven), Some(store_outputs(job, root.join("out")).await?))
-        }
-        Err(mut failure) => {
-            let exit = match failure.fault.is_ended() {
-                true => engine.settle(MOMENT).await?,
-                false => engine.stop().await?,
-            };
-            failure.fault = failure.fault.with_end(exit.status, tail(&log, TAIL));
-            (Err(failure), None)
-        }
-    };
-    let log = site.store.put_file(&log, false).ok();
-    Ok(Ran { result, outputs, log })
+    let (from, to) = engine.take_link().ok_or_else(|| failed("the engine's pipes are gone".to_owned()))?;
+    let talk = Talk::new(from, to, started, limits);
+    Ok(Engine { talk, held: Held::Native(engine), log, out: root.join(OUT), _workdir: workdir })
 }
 
 fn spec(job: &Job<'_>, asked: &Measure, root: &Path, log: &Path) -> Result<ProcessSpec, Unmade> {

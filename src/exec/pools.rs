@@ -36,6 +36,11 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Of a step that runs in another's room: the cells of a group have the machine together.
+    pub fn shared() -> Grant {
+        Grant { demand: Demand::default(), cpu: Units::new(), memory: Units::new(), gpu: Units::new() }
+    }
+
     /// Which GPUs are this step's, by number.
     pub fn gpus(&self) -> Vec<u64> {
         self.gpu.iter().cloned().flatten().collect()

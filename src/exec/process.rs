@@ -232,6 +232,11 @@ impl EngineProcess {
         Some((self.stdout.take()?, self.stdin.take()?))
     }
 
+    /// Stops all of its processes where they are, or lets them go on; what it is asked meanwhile waits in its stdin.
+    pub async fn rest(&mut self, rest: bool) -> Result<(), ProcessError> {
+        self.running.rest(rest).await
+    }
+
     /// Waits for the end; an engine ends when its stdin does, so a link that was not taken is closed first.
     pub async fn wait(mut self) -> Result<Exit, ProcessError> {
         (self.stdin, self.stdout) = (None, None);

@@ -6,8 +6,9 @@
 //!   result. Otherwise it is ready and waits for room, the one with the longest way behind it first.
 //! - A change of one step costs as much as it has readers, however many steps there are.
 //! - Work is futures that this loop polls; they send progress, and return an outcome. They never touch state.
-//! - What runs holds a [`Grant`] of the machine, which other processes see. A measurement starts only when nothing else
-//!   of ours runs or could, holds all of the machine's processors and its measuring lock.
+//! - What runs holds a [`Grant`] of the machine, which other processes see. Measuring starts only when nothing else
+//!   of ours runs or could, holds all of the machine's processors and its measuring lock; cells that are compared take
+//!   turns then.
 //!
 //! - Steps that turn out to be the same work, with equal keys, are done once: the others wait for that one's end.
 //!
@@ -25,16 +26,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::commits::Commits;
 use super::lookup::{self, Miss};
+use super::measuring::{Ended, Member};
 use super::outcome::{Failure, Outcome, Product, Standing, Why};
 use super::pools::{Grant, Pools};
 use super::priority::{self, Ready};
 use super::process::Cancel;
 use super::site::Site;
 use super::survey::{Known, Manifests, Survey};
-use super::{files, measuring, work, world};
+use super::{files, grouping, measuring, needs, work, world};
 use crate::event::{Event, Listener, OutcomeKind};
 use crate::key;
-use crate::pipeline::{Action, Class, StepId};
+use crate::pipeline::{Action, Class, Compare, StepId};
 
 /// How long a cancelled run waits for what it started.
 const GRACE: Duration = Duration::from_secs(10);
@@ -71,9 +73,7 @@ enum State {
     /// Another step of this run has the same key, and makes what both stand for.
     Follows,
     /// It has a key and no result, and waits for room.
-    Ready {
-        key: Digest,
-    },
+    Ready,
     /// Its work is under way and holds this much.
     Running {
         since: Instant,
@@ -144,7 +144,7 @@ struct Runner<'a> {
     ways: Vec<u64>,
     manifests: Manifests,
     whys: BTreeMap<StepId, Why>,
-    work: FuturesUnordered<LocalBoxFuture<'a, (StepId, Outcome)>>,
+    work: FuturesUnordered<LocalBoxFuture<'a, Vec<Ended>>>,
     pools: Pools,
     measuring: bool,
     /// Something is ready that other processes leave no room for.
@@ -221,7 +221,7 @@ impl<'a> Runner<'a> {
             let hurry = self.work.is_empty();
             let limit = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
-                Some((id, outcome)) = self.work.next() => self.finish(id, outcome),
+                Some(ended) = self.work.next() => ended.into_iter().for_each(|one| self.finish(one)),
                 (steps, written) = self.commits.next(hurry) => self.written(steps, &written),
                 Some(event) = heard.recv() => self.listener.hear(&event),
                 () = self.cancel.cancelled(), if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
@@ -241,7 +241,7 @@ impl<'a> Runner<'a> {
             .enumerate()
             .map(|(id, state)| match state {
                 State::Done(outcome) => (StepId(id), outcome),
-                State::Waiting | State::Follows | State::Ready { .. } | State::Running { .. } => {
+                State::Waiting | State::Follows | State::Ready | State::Running { .. } => {
                     (StepId(id), Outcome::Cancelled)
                 }
             })
@@ -260,8 +260,8 @@ impl<'a> Runner<'a> {
             self.measuring &= !measures;
         }
         match &self.states[id.0] {
-            State::Ready { .. } if measures => drop(self.cells.insert(id)),
-            State::Ready { .. } => {
+            State::Ready if measures => drop(self.cells.insert(id)),
+            State::Ready => {
                 let demand = self.pools.demand(&self.site.step(id).needs);
                 self.ready.push(id, demand, self.ways[id.0]);
             }
@@ -334,7 +334,7 @@ impl<'a> Runner<'a> {
                         self.whys.insert(id, why);
                     }
                     self.makers.insert(key, id);
-                    self.set(id, State::Ready { key });
+                    self.set(id, State::Ready);
                 }
             },
         }
@@ -405,7 +405,7 @@ impl<'a> Runner<'a> {
             // What it reads was there when it became ready, and its record could not be written since.
             if let Some(outcome) = self.blocked(id) {
                 self.ready.remove(id, &demand, self.ways[id.0]);
-                self.finish(id, outcome);
+                self.finish(Ended { id, outcome, seconds: None });
                 continue;
             }
             match self.pools.take(demand, self.work.is_empty()) {
@@ -423,16 +423,116 @@ impl<'a> Runner<'a> {
         {
             if let Some(outcome) = self.blocked(id) {
                 self.cells.remove(&id);
-                return self.finish(id, outcome);
+                return self.finish(Ended { id, outcome, seconds: None });
             }
             match self.pools.take_machine(&self.site.step(id).name) {
-                Ok(grant) => {
-                    self.cells.remove(&id);
-                    self.start(id, grant);
-                }
+                Ok(grant) => self.start_group(id, grant),
                 Err(on) => self.wait_for_others(id, on),
             }
         }
+    }
+
+    /// Starts the measurement of `first` and of those that are compared with it, as many as memory holds.
+    fn start_group(&mut self, first: StepId, grant: Grant) {
+        let (compare, mates) = self.mates(first);
+        let baseline = compare.and_then(|compare| self.baseline(compare));
+        let mut cells: Vec<StepId> = mates.into_iter().filter(|id| Some(*id) != baseline).collect();
+        if cells.is_empty() {
+            cells.push(first);
+        }
+        let baseline = baseline.filter(|id| !cells.contains(id));
+        let needs: Vec<grouping::Room> = cells.iter().map(|id| self.room_of(*id)).collect();
+        let machine = grouping::room(self.site);
+        let (group, with) = grouping::pack(&needs, baseline.map(|id| self.room_of(id)), machine);
+        let baseline = baseline.filter(|_| with);
+        // It waits for its samples like the others, or has them and stands beside.
+        let waits = baseline.filter(|id| self.cells.contains(id));
+        let beside = baseline.filter(|_| waits.is_none());
+        let group: Vec<StepId> = waits.into_iter().chain(group.into_iter().map(|at| cells[at])).collect();
+
+        let name = |id: StepId| self.site.step(id).name.clone();
+        if group.len() + usize::from(beside.is_some()) > 1 {
+            let event = Event::InTurn { steps: group.iter().map(|id| name(*id)).collect(), beside: beside.map(name) };
+            self.listener.hear(&event);
+        }
+        let mut members: Vec<Member<'a>> = Vec::new();
+        if let Some(id) = beside
+            && let State::Done(outcome) = &self.states[id.0]
+            && let Some(Product::Sessions(sessions)) = outcome.product()
+        {
+            members.extend(self.member(id, Some(sessions.clone())));
+        }
+        let mut grants = std::iter::once(grant).chain(std::iter::repeat_with(Grant::shared));
+        for id in group {
+            self.cells.remove(&id);
+            let step = self.site.step(id);
+            self.listener.hear(&Event::Started { step: step.name.clone(), class: class_name(step.class) });
+            members.extend(self.member(id, None));
+            if let Some(grant) = grants.next() {
+                self.set(id, State::Running { since: Instant::now(), grant, losses: self.site.store.losses() });
+            }
+        }
+        self.work.push(Box::pin(measuring::measure(members)));
+    }
+
+    /// The comparison that looks at a cell, and the cells that wait to be measured and belong with it: those of that
+    /// comparison, or of its matrix.
+    fn mates(&self, first: StepId) -> (Option<&'a Compare>, Vec<StepId>) {
+        let site = self.site;
+        let compare = site.plan.readers(first).into_iter().find_map(|reader| match &site.step(reader).action {
+            Action::Compare(compare) => Some(&**compare),
+            _ => None,
+        });
+        let belongs = |id: &StepId| match compare {
+            Some(compare) => compare.of.contains(id),
+            None => site.step(*id).group == site.step(first).group && site.step(*id).cell.is_some(),
+        };
+        let mates = self.cells.iter().copied().filter(belongs).filter(|id| self.blocked(*id).is_none());
+        (compare, mates.collect())
+    }
+
+    /// The baseline of a comparison, where it waits to be measured or has samples and could be measured again.
+    fn baseline(&self, compare: &Compare) -> Option<StepId> {
+        let pattern = &compare.baseline.as_ref()?.value;
+        let matching = |id: &&StepId| self.site.step(**id).cell.as_ref().is_some_and(|cell| pattern.matches(cell));
+        compare
+            .of
+            .iter()
+            .filter(matching)
+            .copied()
+            .find(|id| (self.cells.contains(id) && self.blocked(*id).is_none()) || self.could_run_again(*id))
+    }
+
+    fn could_run_again(&self, id: StepId) -> bool {
+        let State::Done(outcome) = &self.states[id.0] else { return false };
+        let Some(Product::Sessions(sessions)) = outcome.product() else { return false };
+        let there = |read: StepId| self.output(read).is_some_and(|entry| self.site.store.complete(&entry));
+        sessions.iter().all(|session| session.fault.is_none())
+            && needs::lack(self.site, self.site.step(id)).is_none()
+            && self.site.plan.reads(id).into_iter().all(there)
+    }
+
+    fn room_of(&self, id: StepId) -> grouping::Room {
+        let Action::Measure(measure) = &self.site.step(id).action else { return grouping::Room::default() };
+        let Some((key, _)) = self.manifests.get(&id) else { return grouping::Room::default() };
+        let outputs = |read: StepId| self.output(read);
+        let model = key::Contents::entry(&Known { site: self.site, outputs: &outputs }, &measure.model.value);
+        grouping::need(self.site, measure, key, model.as_ref())
+    }
+
+    fn member(&self, id: StepId, beside: Option<Vec<crate::record::Session>>) -> Option<Member<'a>> {
+        let Action::Measure(asked) = &self.site.step(id).action else { return None };
+        Some(Member { job: self.job(id, Vec::new())?, asked, beside })
+    }
+
+    /// All that the work of a step needs.
+    fn job(&self, id: StepId, gpus: Vec<u64>) -> Option<work::Job<'a>> {
+        let (key, manifest) = self.manifests.get(&id)?.clone();
+        let (site, cancel, progress) = (self.site, self.cancel.clone(), self.progress.clone());
+        let inputs: BTreeMap<StepId, Entry> =
+            site.plan.reads(id).into_iter().filter_map(|read| Some((read, self.output(read)?))).collect();
+        let desk = self.commits.desk();
+        Some(work::Job { site, id, manifest, key, inputs, gpus, cancel, progress, desk })
     }
 
     /// Looks again in a moment. It is told where it keeps all of this run waiting.
@@ -444,31 +544,19 @@ impl<'a> Runner<'a> {
     }
 
     fn start(&mut self, id: StepId, grant: Grant) {
-        let State::Ready { key } = self.states[id.0] else { return };
-        let Some((_, manifest)) = self.manifests.get(&id) else { return };
-        let manifest = manifest.clone();
+        let Some(job) = self.job(id, grant.gpus()) else { return };
         let step = self.site.step(id);
-        let class = match step.class {
-            Class::Fetch => "fetch",
-            Class::Build => "build",
-            Class::Measure => "measure",
-        };
-        self.listener.hear(&Event::Started { step: step.name.clone(), class });
-        let (site, cancel, progress) = (self.site, self.cancel.clone(), self.progress.clone());
-        let inputs: BTreeMap<StepId, Entry> =
-            site.plan.reads(id).into_iter().filter_map(|read| Some((read, self.output(read)?))).collect();
-        let desk = self.commits.desk();
-        let job = work::Job { site, id, manifest, key, inputs, gpus: grant.gpus(), cancel, progress, desk };
-        let future: LocalBoxFuture<'a, (StepId, Outcome)> = match &step.action {
-            Action::Measure(measure) => Box::pin(async move { (id, measuring::measure(job, measure).await) }),
+        self.listener.hear(&Event::Started { step: step.name.clone(), class: class_name(step.class) });
+        let ended = move |outcome| vec![Ended { id, outcome, seconds: None }];
+        let future: LocalBoxFuture<'a, Vec<Ended>> = match &step.action {
             Action::Compare(compare) => {
                 let cells = self.cells(&compare.of);
-                Box::pin(async move { (id, work::compare(job, compare, cells).await) })
+                Box::pin(async move { ended(work::compare(job, compare, cells).await) })
             }
-            _ => Box::pin(async move { (id, work::work(job).await) }),
+            _ => Box::pin(async move { ended(work::work(job).await) }),
         };
         self.work.push(future);
-        self.set(id, State::Running { since: Instant::now(), grant, losses: site.store.losses() });
+        self.set(id, State::Running { since: Instant::now(), grant, losses: self.site.store.losses() });
     }
 
     /// The sample sets of cells, for a comparison.
@@ -484,9 +572,19 @@ impl<'a> Runner<'a> {
             .collect()
     }
 
-    fn finish(&mut self, id: StepId, outcome: Outcome) {
+    fn finish(&mut self, ended: Ended) {
+        let Ended { id, outcome, seconds } = ended;
         let (seconds, losses) = match &self.states[id.0] {
-            State::Running { since, losses, .. } => (since.elapsed().as_secs_f64(), *losses),
+            State::Running { since, losses, .. } => (seconds.unwrap_or(since.elapsed().as_secs_f64()), *losses),
+            // A baseline that was measured beside others has a session more, and is what it was.
+            State::Done(before) => {
+                let cached = matches!(before, Outcome::Cached(_));
+                self.states[id.0] = State::Done(match outcome {
+                    Outcome::Ran(product) if cached => Outcome::Cached(product),
+                    outcome => outcome,
+                });
+                return;
+            }
             _ => (0.0, u64::MAX),
         };
         let lost = matches!(outcome, Outcome::Failed(_)) && self.site.store.losses() > losses;
@@ -544,6 +642,14 @@ impl<'a> Runner<'a> {
         let key = self.manifests.get(&id).map(|(key, _)| key.to_string());
         let step = self.site.step(id).name.clone();
         self.listener.hear(&Event::Finished { step, outcome: kind, seconds, key, detail });
+    }
+}
+
+fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Fetch => "fetch",
+        Class::Build => "build",
+        Class::Measure => "measure",
     }
 }
 

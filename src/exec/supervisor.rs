@@ -170,9 +170,18 @@ fn watch(mut child: Child, socket: &UnixStream, inbox: &mut Inbox) -> io::Result
         }
         // Before anything is waited for: one may have come together with the order to start.
         while let Some(order) = inbox.next_order()? {
-            if let (Order::Stop { grace_ms }, None) = (order, &stopping) {
-                ask_to_end(&child);
-                stopping = Some(Stopping { kill_at: Instant::now() + Duration::from_millis(grace_ms), killed: false });
+            match (order, &stopping) {
+                (Order::Stop { grace_ms }, None) => {
+                    ask_to_end(&child);
+                    // One that is at rest hears of it only when it goes on.
+                    family::signal_quickly(child.pid, Signal::CONT);
+                    let kill_at = Instant::now() + Duration::from_millis(grace_ms);
+                    stopping = Some(Stopping { kill_at, killed: false });
+                }
+                (Order::Rest { rest }, None) => {
+                    family::signal_quickly(child.pid, if rest { Signal::STOP } else { Signal::CONT });
+                }
+                (Order::Start(_) | Order::Stop { .. } | Order::Rest { .. }, _) => {}
             }
         }
         let now = Instant::now();

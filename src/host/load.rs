@@ -1,6 +1,6 @@
 //! What else the machine did while something was measured.
 //!
-//! [`Reading::now`] reads counters of the kernel and starts no process; [`Reading::between`] is pure. What a
+//! [`Watch`] reads counters of the kernel and starts no process. What a
 //! system does not count is never seen: that nothing was seen is no proof of silence. What a disturbance means for a
 //! figure is not known here.
 
@@ -34,13 +34,6 @@ const TICKS_PER_SECOND: u64 = 100;
 /// Foreign work below this many processors is what an idle system does.
 const QUIET: f64 = 0.10;
 
-/// Counters at one moment.
-#[derive(Debug, Clone, Copy)]
-pub struct Reading {
-    at: Instant,
-    counters: Counters,
-}
-
 /// The counters without their time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Counters {
@@ -53,18 +46,35 @@ struct Counters {
     throttling: Throttling,
 }
 
-impl Reading {
-    /// Reads the counters.
-    pub fn now() -> Reading {
-        let system = System::at(Path::new("/"));
-        Reading { at: Instant::now(), counters: Counters::read(&system) }
+/// Looks at the machine while something is measured, and away between.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    since: Option<(Instant, Counters)>,
+    wall: Duration,
+    seen: Counters,
+}
+
+impl Watch {
+    /// Begins to look.
+    pub fn on(&mut self) {
+        self.since = Some((Instant::now(), Counters::read(&System::at(Path::new("/")))));
     }
 
-    /// What happened from `before` to `after`, of which `own` processor time was what was measured (all of its
-    /// processes, and `pipe` itself), as whatever the caller keeps of it.
-    pub fn between<T: From<Disturbance>>(before: &Reading, after: &Reading, own: Duration) -> Vec<T> {
-        let wall = after.at.saturating_duration_since(before.at);
-        before.counters.until(&after.counters, wall, own).into_iter().map(T::from).collect()
+    /// Looks away.
+    pub fn off(&mut self) {
+        let Some((begun, before)) = self.since.take() else { return };
+        self.wall += begun.elapsed();
+        self.seen.add(&before, &Counters::read(&System::at(Path::new("/"))));
+    }
+
+    /// How long it has looked.
+    pub fn wall(&self) -> Duration {
+        self.wall
+    }
+
+    /// What happened meanwhile, of which `own` processor time was what was measured, as whatever the caller keeps of it.
+    pub fn disturbances<T: From<Disturbance>>(&self, own: Duration) -> Vec<T> {
+        Counters::default().until(&self.seen, self.wall, own).into_iter().map(T::from).collect()
     }
 }
 
@@ -93,6 +103,16 @@ impl Counters {
             swapped_out: value("pswpout "),
             throttling: Throttling::default(),
         }
+    }
+
+    /// Adds what was counted from `before` to `after`.
+    fn add(&mut self, before: &Counters, after: &Counters) {
+        self.busy += after.busy.saturating_sub(before.busy);
+        self.stolen += after.stolen.saturating_sub(before.stolen);
+        self.swapped_in += after.swapped_in.saturating_sub(before.swapped_in);
+        self.swapped_out += after.swapped_out.saturating_sub(before.swapped_out);
+        self.throttling.times += after.throttling.times.saturating_sub(before.throttling.times);
+        self.throttling.micros += after.throttling.micros.saturating_sub(before.throttling.micros);
     }
 
     fn until(&self, after: &Counters, wall: Duration, own: Duration) -> Vec<Disturbance> {
@@ -169,9 +189,26 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_can_be_read_twice() {
-        let before = Reading::now();
-        let after = Reading::now();
-        assert!(after.counters.busy >= before.counters.busy);
+    fn several_looks_add_up_and_what_lies_between_does_not_count() {
+        let mut seen = Counters::default();
+        seen.add(
+            &Counters { busy: 100, swapped_in: 5, ..Counters::default() },
+            &Counters { busy: 150, swapped_in: 5, ..Counters::default() },
+        );
+        seen.add(
+            &Counters { busy: 900, swapped_in: 9, ..Counters::default() },
+            &Counters { busy: 950, swapped_in: 8, ..Counters::default() },
+        );
+        assert_eq!(seen, Counters { busy: 100, ..Counters::default() });
+    }
+
+    #[test]
+    fn this_machine_can_be_watched() {
+        let mut watch = Watch::default();
+        watch.off();
+        assert_eq!(watch.wall(), Duration::ZERO, "it never looked");
+        watch.on();
+        watch.off();
+        assert!(watch.wall() > Duration::ZERO);
     }
 }

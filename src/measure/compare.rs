@@ -38,6 +38,7 @@ pub fn compare(input: CompareInput<'_>) -> Comparison {
     if let Some(baseline) = &baseline {
         let varied: Vec<&str> = asked.matrix.iter().flat_map(|m| &m.axes).map(|(axis, _)| axis.as_str()).collect();
         judge_speed(&mut rows, baseline, &varied);
+        mark_mixed(&mut rows, baseline);
     }
     mark_winners(&mut rows);
     let expects = asked.expects.iter().map(|expect| gates::expect(expect, &rows)).collect();
@@ -243,13 +244,31 @@ fn cautions(sessions: &[Session]) -> Vec<Caution> {
     found
 }
 
-/// What the samples of the ranking metric say by their order and their shape; derived, so never in a record.
-fn shape_cautions(sessions: &[Session]) -> Vec<Caution> {
+/// The values of the ranking metric, session by session.
+fn each_session(sessions: &[Session]) -> Vec<Vec<f64>> {
     let series_of = |session: &Session| {
         let mut times = Metric::times(session.work).iter().map(|metric| series(*metric, std::slice::from_ref(session)));
         times.find(|values| !values.is_empty()).unwrap_or_default()
     };
-    let each: Vec<Vec<f64>> = sessions.iter().map(series_of).collect();
+    sessions.iter().map(series_of).collect()
+}
+
+/// Where the baseline moved between its sessions, cells that were measured beside some of them are held against others,
+/// too: each says so.
+fn mark_mixed(rows: &mut [Row], baseline: &Anchor) {
+    let Ok(at) = baseline.row else { return };
+    let Some(by) = moved(&each_session(&rows[at].sessions)) else { return };
+    let seen = format!("mixed sessions (baseline {:+.1} %)", by * 100.0);
+    for row in rows.iter_mut() {
+        if row.speed_ups.values().any(|speed_up| matches!(speed_up, SpeedUp::Compared { .. })) {
+            row.cautions.push(Caution { code: CautionCode::MixedSessions, seen: seen.clone() });
+        }
+    }
+}
+
+/// What the samples of the ranking metric say by their order and their shape; derived, so never in a record.
+fn shape_cautions(sessions: &[Session]) -> Vec<Caution> {
+    let each = each_session(sessions);
     let caution = |code: CautionCode, seen: String| Caution { code, seen };
     let mut found: Vec<Caution> = each
         .iter()

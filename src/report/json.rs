@@ -17,7 +17,7 @@ use crate::measure::ratio::Verdict;
 use crate::measure::recommend::{Recommendation, recommend};
 use crate::measure::stats::Interval;
 use crate::measure::summary::{Measured, PercentileValue};
-use crate::record::{Session, Work};
+use crate::record::{Block, Session, Turns, Work};
 
 /// The name of this version.
 pub const SCHEMA: &str = "pipe-report/1";
@@ -250,6 +250,31 @@ pub struct SessionJson {
     pub steady: Option<bool>,
     pub warm_up: Vec<SampleJson>,
     pub samples: Vec<SampleJson>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<TurnsJson>,
+}
+
+/// The blocks in which a session's samples were taken, in turn with other cells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnsJson {
+    pub seed: u64,
+    /// The questions of the others.
+    pub with: Vec<String>,
+    /// Idle engines were stopped; else they waited.
+    pub idle_stopped: bool,
+    /// Passes before each block that were not recorded.
+    pub settling: u32,
+    pub blocks: Vec<BlockJson>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlockJson {
+    pub round: u32,
+    pub place: u32,
+    /// From the begin of the group's first block.
+    pub at_ns: u64,
+    pub took_ns: u64,
+    pub samples: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -548,5 +573,20 @@ fn session(session: &Session) -> SessionJson {
         steady: session.warmed.as_ref().map(|warmed| warmed.steady),
         warm_up: session.warmed.as_ref().map(|warmed| samples(&warmed.samples)).unwrap_or_default(),
         samples: samples(&session.samples),
+        turns: session.turns.as_ref().map(turns),
+    }
+}
+
+fn turns(turns: &Turns) -> TurnsJson {
+    let block = |block: &Block| {
+        let Block { round, place, at_ns, took_ns, samples } = *block;
+        BlockJson { round, place, at_ns, took_ns, samples }
+    };
+    TurnsJson {
+        seed: turns.seed,
+        with: turns.with.iter().map(ToString::to_string).collect(),
+        idle_stopped: turns.stopped,
+        settling: turns.settling,
+        blocks: turns.blocks.iter().map(block).collect(),
     }
 }

@@ -1,7 +1,9 @@
 //! The sentences that several formats share, so that a figure is explained the same way everywhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use pipe_cache::Digest;
 
 use super::columns::{is_inference, noun};
 use super::units;
@@ -11,7 +13,7 @@ use crate::measure::metric::Metric;
 use crate::measure::ratio::Verdict;
 use crate::measure::recommend::{Aim, Recommendation, recommend};
 use crate::measure::summary::{Figure, Measured, Percentile, PercentileValue};
-use crate::record::{CautionCode, Work};
+use crate::record::{CautionCode, Turns, Work};
 
 /// `llm-6gb · decode`.
 pub fn title(comparison: &Comparison) -> String {
@@ -38,6 +40,7 @@ pub fn method(comparison: &Comparison) -> Vec<String> {
         return vec!["Nothing was measured.".to_owned()];
     }
     let mut lines = vec![workload(&setups), sampling(comparison, &setups)];
+    lines.extend(turns(comparison));
     lines.extend(places(comparison, &setups));
     lines.extend(parity_rule(comparison));
     if comparison.baseline.is_some() {
@@ -116,6 +119,59 @@ fn sampling(comparison: &Comparison, setups: &[&Setup]) -> String {
         "Warm-up and sampling rules differ between cells".to_owned()
     };
     format!("{rule}; taken: {} a cell, in a process of its own.", range(&taken, noun))
+}
+
+/// Who was measured in turn with whom, and how.
+fn turns(comparison: &Comparison) -> Vec<String> {
+    // Each group once, by what its cells saw of each other.
+    let mut groups: BTreeMap<BTreeSet<Digest>, Vec<&Turns>> = BTreeMap::new();
+    let mut alone: Vec<&str> = Vec::new();
+    for row in comparison.measured() {
+        for session in row.sessions.iter().filter(|session| session.fault.is_none()) {
+            // Older versions knew no turns.
+            match session.turns.as_ref().filter(|turns| !turns.with.is_empty()) {
+                Some(turns) => {
+                    let cells = turns.with.iter().chain([&session.question]).copied().collect();
+                    groups.entry(cells).or_default().push(turns);
+                }
+                None => alone.push(&row.label),
+            }
+        }
+    }
+    let mut lines: Vec<String> = groups.iter().map(|(cells, turns)| group(comparison, cells, turns)).collect();
+    lines.sort();
+    alone.dedup();
+    if !alone.is_empty() {
+        lines.push(format!("Measured alone, with no other cell beside: {}.", alone.join(", ")));
+    }
+    lines
+}
+
+fn group(comparison: &Comparison, cells: &BTreeSet<Digest>, turns: &[&Turns]) -> String {
+    let here = comparison.rows.iter().filter(|row| row.question.is_some_and(|question| cells.contains(&question)));
+    let mut names: Vec<String> = here.map(|row| row.label.clone()).collect();
+    if names.len() < cells.len() {
+        names.push(format!("{} of another comparison", cells.len() - names.len()));
+    }
+    let blocks = || turns.iter().flat_map(|turns| &turns.blocks);
+    let sizes: Vec<u64> = blocks().map(|block| u64::from(block.samples)).collect();
+    let rounds = u64::from(blocks().map(|block| block.round + 1).max().unwrap_or(0));
+    let idle = match turns.iter().filter(|turns| turns.stopped).count() {
+        0 => "waited",
+        n if n == turns.len() => "were stopped",
+        _ => "were stopped, or waited",
+    };
+    let settled = match turns.iter().any(|turns| turns.settling > 0) {
+        true => ", and the passes after a rest, before each block, are not recorded",
+        false => "",
+    };
+    format!(
+        "Measured in turn: {}; in {} of blocks of {}, in a random order that each second round reverses; idle engines \
+         {idle}{settled}.",
+        names.join(", "),
+        range(&[rounds], "round"),
+        range(&sizes, noun(comparison)),
+    )
 }
 
 fn places(comparison: &Comparison, setups: &[&Setup]) -> Option<String> {

@@ -9,7 +9,7 @@ use pipe::measure::comparison::State;
 use pipe::measure::stats::Random;
 use pipe::measure::{CellInput, CompareInput, Comparison, Outcome, Outputs, compare};
 use pipe::pipeline::*;
-use pipe::record::{Caution, CautionCode, FORMAT, Sandbox, Session, Work};
+use pipe::record::{Block, Caution, CautionCode, FORMAT, Sandbox, Session, Turns, Work};
 use pipe::report::graph::{Edge, GraphView, Node, NodeState};
 use pipe_cache::Digest;
 use pipe_engine::message::{Hello, Inside, Prepared, Sample, Usage, Warmed};
@@ -159,7 +159,7 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
     Session {
         format: FORMAT,
         fresh: false,
-        question: key(&format!("{engine} {place} cpu")),
+        question: key(&format!("engine={engine},place={place},device=cpu")),
         machine: facts.machine.key(runtime.as_ref()),
         facts,
         runtime,
@@ -179,6 +179,7 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
         }),
         warmed: Some(Warmed { samples: warm, steady: true }),
         samples,
+        turns: Some(turns(engine, place, count)),
         work: Work::Sequence { prompt_tokens: 64, new_tokens: 32 },
         usage: Some(Usage {
             peak_resident: Some(resident),
@@ -190,6 +191,26 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
         cautions: Vec::new(),
         fault: None,
         log: None,
+    }
+}
+
+/// Ten blocks, in turn with the other cells of the matrix that can be measured here.
+fn turns(engine: &str, place: &str, count: u64) -> Turns {
+    let all = [("torch", "native"), ("torch", "container"), ("onnx", "native"), ("onnx", "container")];
+    let others = all.into_iter().filter(|cell| *cell != (engine, place));
+    let blocks = (0..10_u32).map(|round| Block {
+        round,
+        place: 0,
+        at_ns: u64::from(round) * 4_000_000_000,
+        took_ns: 900_000_000,
+        samples: (count / 10).max(1) as u32,
+    });
+    Turns {
+        seed: 7,
+        with: others.map(|(engine, place)| key(&format!("engine={engine},place={place},device=cpu"))).collect(),
+        stopped: true,
+        settling: 0,
+        blocks: blocks.collect(),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! What it does stands in `sim.json` in the model's folder ([`Script`]). Times are invented and the clock is
 //! its own, so a session's samples are the same bytes on every machine; all that it says is marked
-//! `simulated`. The misbehaviour happens when the request named by `at` arrives.
+//! `simulated`. Engines can share a device that slows down as it works ([`Heat`]). The misbehaviour happens when the request named by `at` arrives.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Write};
@@ -43,6 +43,36 @@ pub struct Script {
     pub peak_resident: u64,
     /// Bytes at which `eats-memory` gives up and reports a lack of memory.
     pub appetite: u64,
+    pub heat: Option<Heat>,
+}
+
+/// A device that gets slower the more it has worked, whichever engine it worked for.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Heat {
+    /// By its whole path: the file that holds how many nanoseconds it has worked, which needs no sandbox around us.
+    pub file: String,
+    /// After this much work it is half as hot as it gets,
+    pub half_ns: u64,
+    /// and when it is as hot as it gets, it takes longer by so many thousandths.
+    pub milli: u64,
+}
+
+impl Heat {
+    /// The time of a pass that takes `cold` on a device that has not worked yet.
+    fn pass(&self, cold: u64) -> Result<u64, Fault> {
+        let named = |error: io::Error| Fault::failed(format!("simulated: `{}`: {error}", self.file));
+        let worked: u64 = match std::fs::read_to_string(&self.file) {
+            Ok(text) => text.trim().parse().unwrap_or(0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(named(error)),
+        };
+        let slower =
+            u128::from(self.milli) * u128::from(worked) / u128::from(worked.saturating_add(self.half_ns).max(1));
+        let time = cold + u64::try_from(u128::from(cold) * slower / 1000).unwrap_or(u64::MAX - cold);
+        std::fs::write(&self.file, worked.saturating_add(time).to_string()).map_err(named)?;
+        Ok(time)
+    }
 }
 
 impl Default for Script {
@@ -60,6 +90,7 @@ impl Default for Script {
             threads: None,
             peak_resident: 1 << 30,
             appetite: 1 << 40,
+            heat: None,
         }
     }
 }
@@ -294,10 +325,13 @@ struct Times {
 }
 
 impl Times {
-    fn pass(&mut self, base: u64) {
+    fn pass(&mut self, base: u64) -> Result<(), Fault> {
         let noise = mix(self.script.seed ^ mix(self.passes)) % (self.script.noise_milli + 1);
-        self.now.set(self.now.get() + base + base / 1000 * noise);
+        let cold = base + base / 1000 * noise;
+        let time = self.script.heat.as_ref().map_or(Ok(cold), |heat| heat.pass(cold))?;
+        self.now.set(self.now.get() + time);
         self.passes += 1;
+        Ok(())
     }
 
     /// What is added to every output.
@@ -324,7 +358,7 @@ impl LanguageModel for SimLanguage {
             true => self.times.script.prefill_ns,
             false => self.times.script.decode_ns,
         };
-        self.times.pass(base);
+        self.times.pass(base)?;
         self.seen.extend(tokens);
         self.fresh = tokens.len();
         Ok(())
@@ -361,8 +395,7 @@ impl TensorModel for SimTensors {
     }
 
     fn run(&mut self) -> Result<(), Fault> {
-        self.times.pass(self.times.script.infer_ns);
-        Ok(())
+        self.times.pass(self.times.script.infer_ns)
     }
 
     fn outputs(&mut self) -> Result<Vec<(String, Tensor)>, Fault> {

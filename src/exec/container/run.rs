@@ -104,6 +104,7 @@ pub struct Container {
     events: JoinHandle<(Option<i64>, bool)>,
     /// Removes the container when it is dropped, or when we are killed.
     guard: Option<tokio::process::ChildStdin>,
+    resting: bool,
 }
 
 impl fmt::Debug for Container {
@@ -149,6 +150,7 @@ impl Runtime {
                     output: tokio::spawn(part(output, said, log)),
                     events,
                     guard,
+                    resting: false,
                 })
             }
             Err(error) => {
@@ -315,6 +317,23 @@ impl Container {
         self.link.take()
     }
 
+    /// Pauses all of its processes, or lets them go on; false where they only wait. A container without a guard is never
+    /// paused: it could not notice that its stdin is closed, and would outlive us.
+    pub async fn rest(&mut self, rest: bool) -> bool {
+        if self.guard.is_none() || rest == self.resting {
+            return self.resting;
+        }
+        let docker = &self.runtime.docker;
+        let done = match rest {
+            true => self.runtime.within(ANSWER_LIMIT, docker.pause_container(&self.id)).await,
+            false => self.runtime.within(ANSWER_LIMIT, docker.unpause_container(&self.id)).await,
+        };
+        if done.is_ok() {
+            self.resting = rest;
+        }
+        self.resting
+    }
+
     /// Copies what the engine wrote to `FOLDER` below its working folder into `here`, which exists. The engine must still run.
     pub async fn fetch(&self, folder: &str, here: &Path) -> Result<(), RuntimeError> {
         let options = DownloadFromContainerOptionsBuilder::new().path(&format!("{WORKDIR}/{folder}")).build();
@@ -346,6 +365,8 @@ impl Container {
     /// Kills it, and waits until it is gone.
     pub async fn stop(mut self) -> ContainerEnd {
         self.link = None;
+        // Not every runtime kills what is paused.
+        self.rest(false).await;
         let killing = self.runtime.docker.kill_container(&self.id, None);
         let _ = self.runtime.within(ANSWER_LIMIT, killing).await;
         self.gone().await

@@ -17,23 +17,16 @@ pub struct Link<R, W> {
     reader: BufReader<R>,
     writer: W,
     limit: usize,
-    phase: Option<Phase>,
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
     pub fn new(reader: R, writer: W) -> Link<R, W> {
-        Link { reader: BufReader::with_capacity(64 << 10, reader), writer, limit: LINE_LIMIT, phase: None }
-    }
-
-    /// The phase of the last message.
-    pub fn phase(&self) -> Option<Phase> {
-        self.phase
+        Link { reader: BufReader::with_capacity(64 << 10, reader), writer, limit: LINE_LIMIT }
     }
 
     /// Sends one message. An engine that is gone is no error yet: it may have said why before it went, and
     /// the reading that follows tells.
     pub async fn write(&mut self, phase: Phase, message: &impl Serialize, limit: Duration) -> Result<(), EngineFault> {
-        self.phase = Some(phase);
         let mut line = serde_json::to_vec(message).map_err(|error| EngineFault::Failed {
             phase,
             message: format!("the request can't be written: {error}"),
@@ -51,7 +44,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
 
     /// Reads one message.
     pub async fn read<T: DeserializeOwned>(&mut self, phase: Phase, limit: Duration) -> Result<T, EngineFault> {
-        self.phase = Some(phase);
         let line = tokio::time::timeout(limit, self.line(phase)).await.map_err(|_| EngineFault::Hung {
             phase,
             after: limit,

@@ -16,31 +16,33 @@ fn samples(count: usize) -> String {
     format!(r#"{{"answer":"samples","samples":[{}]}}"#, vec![one; count].join(","))
 }
 
-fn plan() -> Drive {
+fn limits() -> Limits {
     let short = Duration::from_millis(200);
-    Drive {
-        started: Instant::now(),
-        prepare: Prepare {
-            protocol: PROTOCOL,
-            device: Device::Cpu,
-            dtype: Dtype::Fp32,
-            threads: 2,
-            reduced_precision: false,
-            model: "in/model".into(),
-            cuda_libraries: None,
-            workload: Workload::Llm { tokens: "in/tokens.npy".into(), prompt_tokens: 4, new_tokens: 2 },
-        },
-        warm_up: WarmUp { min: 1, max: 2 },
-        first_block: 3,
-        max_time: Duration::from_secs(5),
-        pace: Duration::ZERO,
-        outputs_folder: Some("out".into()),
-        limits: Limits { hello: short, prepare: short, warm_up: short, measure: short, outputs: short, finish: short },
+    Limits { hello: short, prepare: short, warm_up: short, measure: short, outputs: short, finish: short }
+}
+
+fn how() -> Prepare {
+    Prepare {
+        protocol: PROTOCOL,
+        device: Device::Cpu,
+        dtype: Dtype::Fp32,
+        threads: 2,
+        reduced_precision: false,
+        model: "in/model".into(),
+        cuda_libraries: None,
+        workload: Workload::Llm { tokens: "in/tokens.npy".into(), prompt_tokens: 4, new_tokens: 2 },
     }
 }
 
-async fn collected(outputs: &Outputs) -> Result<(), String> {
-    if outputs.files.is_empty() { Err("no files".into()) } else { Ok(()) }
+/// All that is asked of an engine, with two blocks.
+async fn whole(talk: &mut Talk) -> Result<(Vec<Sample>, Usage), EngineFault> {
+    talk.greet().await?;
+    talk.prepare(how()).await?;
+    assert_eq!(talk.warm_up(WarmUp { min: 1, max: 2 }).await?, Duration::from_nanos(3));
+    let mut samples = talk.measure(3, 1).await?;
+    samples.extend(talk.measure(2, 100).await?);
+    assert_eq!(talk.outputs("out").await?.files, ["logits.npy"]);
+    Ok((samples, talk.finish().await?))
 }
 
 /// What the peer does at one turn.
@@ -78,59 +80,35 @@ async fn play(stream: DuplexStream, turns: Vec<Turn>) -> Vec<String> {
     asked
 }
 
-async fn outcome_of(turns: Vec<Turn>, plan: Drive) -> (Result<Driven, Box<Failure>>, Vec<String>) {
+type Whole = Result<(Vec<Sample>, Usage), EngineFault>;
+
+async fn outcome_of(turns: Vec<Turn>) -> (Whole, Talk, Vec<String>) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let peer = tokio::spawn(play(theirs, turns));
     let (reader, writer) = tokio::io::split(ours);
-    let enough = |samples: &[Sample]| {
-        if samples.len() >= 5 { Enough::Yes } else { Enough::More(2) }
-    };
-    let result = drive(reader, writer, &plan, enough, collected, |_| {}).await;
+    let mut talk = Talk::new(reader, writer, Instant::now(), limits());
+    let result = whole(&mut talk).await;
     let asked = if result.is_ok() { peer.await.unwrap() } else { Vec::new() };
-    (result, asked)
+    (result, talk, asked)
 }
 
 async fn fault_of(turns: Vec<Turn>) -> String {
-    outcome_of(turns, plan()).await.0.unwrap_err().fault.to_string()
+    outcome_of(turns).await.0.unwrap_err().to_string()
 }
 
 #[tokio::test]
 async fn a_whole_session() {
     let turns = says(&[HELLO, PREPARED, WARMED, &samples(3), &samples(2), OUTPUTS, FINISHED]);
-    let (driven, asked) = outcome_of(turns, plan()).await;
-    let driven = driven.unwrap();
-    assert_eq!((driven.samples.len(), driven.enough), (5, true));
-    assert_eq!(driven.usage.peak_resident, Some(1));
-    assert_eq!(driven.outputs.unwrap().files, ["logits.npy"]);
+    let (result, talk, asked) = outcome_of(turns).await;
+    let (samples, usage) = result.unwrap();
+    assert_eq!((samples.len(), usage.peak_resident), (5, Some(1)));
+    assert!(talk.learned().warmed.is_some() && talk.learned().start_ns.is_some());
     let kinds: Vec<String> = asked
         .iter()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["ask"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(kinds, ["prepare", "warm-up", "measure", "measure", "outputs", "finish"]);
-}
-
-#[tokio::test]
-async fn outputs_that_cannot_be_collected_fail_the_session() {
-    let none = OUTPUTS.replace("\"logits.npy\"", "");
-    let fault = fault_of(says(&[HELLO, PREPARED, WARMED, &samples(3), &samples(2), &none])).await;
-    assert_eq!(fault, "the engine failed during `outputs`: no files");
-}
-
-#[tokio::test]
-async fn time_that_is_up_ends_measuring_with_what_there_is() {
-    let plan = Drive { max_time: Duration::ZERO, outputs_folder: None, ..plan() };
-    let (driven, _) = outcome_of(says(&[HELLO, PREPARED, WARMED, &samples(1), FINISHED]), plan).await;
-    let driven = driven.unwrap();
-    assert_eq!((driven.samples.len(), driven.enough), (1, false));
-}
-
-#[tokio::test]
-async fn samples_of_a_fast_model_are_spread() {
-    // A pass of the warm-up takes 3 ns, so a sample in each 300 ns is the last of a hundred passes.
-    let plan = Drive { pace: Duration::from_nanos(300), outputs_folder: None, ..plan() };
-    let (driven, asked) = outcome_of(says(&[HELLO, PREPARED, WARMED, &samples(3), &samples(2), FINISHED]), plan).await;
-    assert_eq!(driven.unwrap().samples.len(), 5);
-    assert_eq!(asked[2], r#"{"ask":"measure","samples":3,"every":100}"#);
+    assert_eq!(asked[3], r#"{"ask":"measure","samples":2,"every":100}"#);
 }
 
 #[tokio::test]
@@ -173,17 +151,17 @@ async fn an_engine_that_breaks_off_in_a_line() {
     theirs.write_all(&HELLO.as_bytes()[..9]).await.unwrap();
     drop(theirs);
     let (reader, writer) = tokio::io::split(ours);
-    let failure = drive(reader, writer, &plan(), |_| Enough::Yes, collected, |_| {}).await.unwrap_err();
-    assert!(failure.to_string().contains("the line breaks off"), "{failure}");
+    let fault = Talk::new(reader, writer, Instant::now(), limits()).greet().await.unwrap_err();
+    assert!(fault.to_string().contains("the line breaks off"), "{fault}");
 }
 
 #[tokio::test]
 async fn an_engine_whose_line_never_ends() {
     let endless = tokio::io::repeat(b'x');
-    let plan = Drive { limits: Limits { hello: Duration::from_secs(20), ..plan().limits }, ..plan() };
-    let failure = drive(endless, tokio::io::sink(), &plan, |_| Enough::Yes, collected, |_| {}).await.unwrap_err();
-    assert!(failure.to_string().contains("a line of more than 64 MiB"), "{failure}");
-    assert!(failure.to_string().len() < 400);
+    let limits = Limits { hello: Duration::from_secs(20), ..limits() };
+    let fault = Talk::new(endless, tokio::io::sink(), Instant::now(), limits).greet().await.unwrap_err();
+    assert!(fault.to_string().contains("a line of more than 64 MiB"), "{fault}");
+    assert!(fault.to_string().len() < 400);
 }
 
 #[tokio::test]
@@ -211,9 +189,10 @@ async fn an_engine_that_tells_its_fault_is_believed_and_what_it_said_before_is_k
     let failed = |kind: &str| format!(r#"{{"answer":"failed","kind":"{kind}","message":"told"}}"#);
     assert_eq!(fault_of(says(&[HELLO, &failed("no-device")])).await, "told");
     assert_eq!(fault_of(says(&[HELLO, &failed("failed")])).await, "the engine failed during `prepare`: told");
-    let (result, _) = outcome_of(says(&[HELLO, PREPARED, &failed("out-of-memory")]), plan()).await;
-    let failure = result.unwrap_err();
-    assert_eq!(failure.fault, EngineFault::OutOfMemory("told".into()));
-    assert!(failure.fault.to_record().is_some());
-    assert!(failure.hello.is_some() && failure.prepared.is_some() && failure.warmed.is_none());
+    let (result, talk, _) = outcome_of(says(&[HELLO, PREPARED, &failed("out-of-memory")])).await;
+    let fault = result.unwrap_err();
+    assert_eq!(fault, EngineFault::OutOfMemory("told".into()));
+    assert!(fault.to_record().is_some());
+    let learned = talk.learned();
+    assert!(learned.hello.is_some() && learned.prepared.is_some() && learned.warmed.is_none());
 }

@@ -74,6 +74,11 @@ impl Running {
         })
     }
 
+    /// Stops the child where it is, or lets it go on.
+    pub async fn rest(&mut self, rest: bool) -> Result<(), ProcessError> {
+        self.talk.order(&Order::Rest { rest }, None).await
+    }
+
     /// Waits for the end, and brings it about at the time limit or where `cancel` asks for it.
     pub async fn wait(mut self, cancel: &Cancel) -> Result<Exit, ProcessError> {
         let mut stopped = None;

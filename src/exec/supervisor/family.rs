@@ -66,6 +66,15 @@ pub fn signal_below(child: Pid, signal: Signal) {
     }
 }
 
+/// Sends `signal` to the group of `child` and to all descendants of this process, as they name their children: much
+/// faster than [`signal_all`], and good enough where nobody forks meanwhile.
+pub fn signal_quickly(child: Pid, signal: Signal) {
+    let _ = rustix::process::kill_process_group(child, signal);
+    for pid in children(rustix::process::getpid()) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
 /// Private memory that all descendants of this process hold, in bytes: pages shared with files or with the
 /// store are not theirs.
 pub fn private_memory() -> u64 {

@@ -26,6 +26,8 @@ pub enum Order {
     Start(Box<Start>),
     /// Asks the child and all its descendants to end, and kills what is left after `grace_ms`.
     Stop { grace_ms: u64 },
+    /// Stops the child and its descendants where they are, or lets them go on. Nothing is answered.
+    Rest { rest: bool },
 }
 
 /// The child to start.

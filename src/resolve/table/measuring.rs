@@ -49,7 +49,7 @@ pub const DTYPES: &[&str] = &["fp32", "fp16", "bf16"];
 
 pub static MEASURE: NodeSpec = NodeSpec {
     name: "measure",
-    doc: "Measures a model on an engine, in a fresh process, alone on the machine.",
+    doc: "Measures a model on an engine, in a fresh process, in turn with the cells that it is compared with, and with nothing else beside.",
     values: &[NAME],
     settings: &[
         required("engine", Kind::Input, "a folder with `bin/` and `lib/`, or the program itself"),
