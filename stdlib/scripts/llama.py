@@ -255,23 +255,31 @@ def names(config):
     return inputs, outputs
 
 
-def example(config, length, remembered):
+def convert(model, config, dtype):
+    """Gives the weights another data type. What angles are made of stays float32: 16 bits would move them."""
+    model = model.to(dtype)
+    model.model.frequencies = frequencies(config)
+    return model
+
+
+def example(config, length, remembered, dtype=torch.float32):
     """Inputs of given lengths: fixed tokens, and a cache of small numbers that differ from each other."""
     tokens = (torch.arange(length) * 7919 + 13) % config.vocabulary
     shape = (1, config.kv_heads, remembered, config.head_dim)
     count = config.kv_heads * remembered * config.head_dim
     cache = [
-        ((torch.arange(count) * (31 + 2 * index)) % 257 / 257 - 0.5).reshape(shape)
+        ((torch.arange(count) * (31 + 2 * index)) % 257 / 257 - 0.5).reshape(shape).to(dtype)
         for index in range(2 * config.layers)
     ]
     return (tokens.reshape(1, length), *cache)
 
 
-def write_card(config, file, folder):
+def write_card(config, file, folder, dtype="fp32"):
     """Writes `pipe-model.json`, from which an engine knows what the model's file is."""
     card = {
         "format": 1,
         "file": file,
+        "dtype": dtype,
         "kind": "llm",
         "layers": config.layers,
         "kv_heads": config.kv_heads,

@@ -3,6 +3,9 @@
 The function takes nothing and returns a `torch.nn.Module` and example inputs: a tensor, or a tuple of them. Their
 shapes are those that are measured. Written are `torch/` (`model.pt`), `onnx/` (`model.onnx`), each with its
 `pipe-model.json`, and `inputs/` with a `.npy` file for each input.
+
+With another data type than float32 the trace has its weights, inputs and outputs in it; files stay float32, and the
+engine converts them. The ONNX file is always float32.
 """
 
 import argparse
@@ -15,8 +18,6 @@ import pathlib
 import sys
 import warnings
 
-import onnx
-import onnx_ir
 import torch
 
 import exported
@@ -26,7 +27,9 @@ OPSETS = range(18, 24)
 DEFAULT_OPSET = 20
 
 # How far the trace may be from the module, as a part of the value and beside it.
-RELATIVE, ABSOLUTE = 1e-3, 1e-4
+RELATIVE = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
+ABSOLUTE = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 1e-1}
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def load(path, function):
@@ -87,7 +90,12 @@ def outlets(named):
     return [tensors.outlet(name, str(tensor.dtype).removeprefix("torch."), tensor.shape) for name, tensor in named]
 
 
-def trace(model, example, expected, folder):
+def converted(tensor, dtype):
+    """What is float32 takes the data type of the model; anything else is what the user made it."""
+    return tensor.to(DTYPES[dtype]) if tensor.dtype == torch.float32 else tensor
+
+
+def trace(model, example, expected, dtype, folder):
     path, saved = folder / "model.pt", folder / "model.pt.part"
     with warnings.catch_warnings():
         # What a trace does not follow is found by the comparison below; and that TorchScript is old is known.
@@ -97,12 +105,15 @@ def trace(model, example, expected, folder):
         saved.unlink()
         written = torch.jit.load(str(path))(*example)
     for (name, wanted), found in zip(expected, written):
-        if not torch.allclose(wanted, found, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True):
+        if not torch.allclose(wanted, found, rtol=RELATIVE[dtype], atol=ABSOLUTE[dtype], equal_nan=True):
             sys.exit(f"python_model: the trace's `{name}` is not the module's; does the model draw random numbers?")
 
 
 def export(model, example, inputs, outputs, opset, folder):
     """The exporter's program; what it prints is kept back and shown if it fails."""
+    import onnx
+    import onnx_ir
+
     noise = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
@@ -139,6 +150,8 @@ def main():
     parser.add_argument("--script", required=True, type=pathlib.Path, help="a Python file")
     parser.add_argument("--function", required=True, help="a function of it")
     parser.add_argument("--opset", type=int, default=DEFAULT_OPSET, choices=OPSETS)
+    parser.add_argument("--dtype", default="fp32", choices=DTYPES, help="of the trace's weights and arithmetic")
+    parser.add_argument("--onnx", default="true", choices=("true", "false"), help="whether to export to ONNX")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     arguments = parser.parse_args()
 
@@ -148,11 +161,14 @@ def main():
         given = leaves(model(*example))
         taken = list(zip(names(model, len(example)), example))
         flat = Flat(model).eval()
-        for folder, file in [("torch", "model.pt"), ("onnx", "model.onnx")]:
-            tensors.write_card(arguments.out / folder, file, outlets(taken), outlets(given))
-        trace(flat, example, given, arguments.out / "torch")
-        inputs, outputs = [name for name, _ in taken], [name for name, _ in given]
-        export(flat, example, inputs, outputs, arguments.opset, arguments.out / "onnx")
+        tensors.write_card(arguments.out / "torch", "model.pt", outlets(taken), outlets(given), arguments.dtype)
+        if arguments.onnx == "true":
+            tensors.write_card(arguments.out / "onnx", "model.onnx", outlets(taken), outlets(given))
+            inputs, outputs = [name for name, _ in taken], [name for name, _ in given]
+            export(flat, example, inputs, outputs, arguments.opset, arguments.out / "onnx")
+        # After the export: the module itself is converted.
+        flat, narrow = flat.to(DTYPES[arguments.dtype]), [converted(tensor, arguments.dtype) for tensor in example]
+        trace(flat, narrow, leaves(flat(*narrow)), arguments.dtype, arguments.out / "torch")
     for name, tensor in taken:
         tensors.save(arguments.out / "inputs", name, tensor.numpy())
 

@@ -20,7 +20,7 @@ def outlet(name, dtype, shape):
     return {"name": name, "dtype": dtype, "shape": list(shape)}
 
 
-def write_card(folder, file, inputs, outputs):
+def write_card(folder, file, inputs, outputs, dtype="fp32"):
     """Writes `pipe-model.json`, from which an engine knows what the model's file is; no two names may have the same
     file."""
     for outlets in (inputs, outputs):
@@ -28,7 +28,7 @@ def write_card(folder, file, inputs, outputs):
         twice = next((file for file in files if files.count(file) > 1), None)
         if twice:
             raise Odd(f"two of them have the file `{twice}`; give one of them another name")
-    card = {"format": 1, "file": file, "kind": "tensors", "inputs": inputs, "outputs": outputs}
+    card = {"format": 1, "file": file, "dtype": dtype, "kind": "tensors", "inputs": inputs, "outputs": outputs}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pipe-model.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 

@@ -43,7 +43,7 @@ impl Engine for Onnx {
         }
         let library = library::open()?;
         let folder = Path::new(&how.model);
-        let card = ModelCard::read(folder)?;
+        let card = ModelCard::read(folder, how.dtype)?;
         let opened = session::open(&library.environment, &folder.join(&card.file), how)?;
         let facts = Facts {
             libraries: library.about,

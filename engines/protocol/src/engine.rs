@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::message::{Fault, FaultKind, Hello, ModelCard, ModelKind, Outlet, Prepare};
+use crate::message::{Dtype, Fault, FaultKind, Hello, ModelCard, ModelKind, Outlet, Prepare};
 use crate::tensor::Tensor;
 
 /// A machine-learning library behind the protocol.
@@ -137,8 +137,9 @@ impl Fault {
 }
 
 impl ModelCard {
-    /// Reads `pipe-model.json` of a model's folder and refuses what this version doesn't know.
-    pub fn read(folder: &Path) -> Result<Self, Fault> {
+    /// Reads `pipe-model.json` of a model's folder and refuses what this version doesn't know, and a model of another
+    /// data type than the cell's: whoever converted it now would measure something that nobody exported.
+    pub fn read(folder: &Path, dtype: Dtype) -> Result<Self, Fault> {
         let path = folder.join("pipe-model.json");
         let named = |what: String| Fault::failed(format!("`{}`: {what}", path.display()));
         let text = std::fs::read(&path).map_err(|error| named(error.to_string()))?;
@@ -147,6 +148,12 @@ impl ModelCard {
             return Err(named(format!("format {} is unknown, only 1 is", card["format"])));
         }
         let card: ModelCard = serde_json::from_value(card).map_err(|error| named(error.to_string()))?;
+        if card.dtype != dtype {
+            let (is, asked) = (card.dtype.name(), dtype.name());
+            return Err(Fault::failed(format!(
+                "the model's weights are `{is}`, and the cell asks for `{asked}`; make the model with `dtype=\"{asked}\"`"
+            )));
+        }
         match card.kind {
             ModelKind::Llm { layers, vocabulary, .. } if layers == 0 || vocabulary == 0 => {
                 Err(named("a model has at least one layer and one word".to_owned()))
@@ -180,7 +187,7 @@ mod tests {
         std::fs::create_dir_all(&folder).expect("a folder");
         let read = |card: &str| {
             std::fs::write(folder.join("pipe-model.json"), card).expect("a file");
-            ModelCard::read(&folder).map(|card| card.kind).map_err(|fault| fault.message)
+            ModelCard::read(&folder, Dtype::Fp32).map(|card| card.kind).map_err(|fault| fault.message)
         };
         let llm = r#"{"format":1,"file":"m","kind":"llm","layers":1,"kv_heads":1,"head_dim":1,"vocabulary":1}"#;
         assert_eq!(read(llm), Ok(ModelKind::Llm { layers: 1, kv_heads: 1, head_dim: 1, vocabulary: 1 }));
@@ -196,6 +203,9 @@ mod tests {
         refused(&llm.replace("\"format\":1", "\"format\":2"), "format 2 is unknown");
         refused(&llm.replace("llm", "tree"), "`tree`");
         refused(&llm.replace("\"layers\":1", "\"layers\":0"), "at least one layer");
+        let half = llm.replace("\"format\":1", "\"format\":1,\"dtype\":\"bf16\"");
+        refused(&half, "weights are `bf16`, and the cell asks for `fp32`");
+        assert!(ModelCard::read(&folder, Dtype::Bf16).is_ok_and(|card| card.dtype == Dtype::Bf16));
         std::fs::remove_dir_all(&folder).expect("removed");
     }
 }

@@ -125,12 +125,24 @@ impl std::str::FromStr for Device {
 }
 
 /// The data type of weights and arithmetic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dtype {
+    #[default]
     Fp32,
     Fp16,
     Bf16,
+}
+
+impl Dtype {
+    /// The name that pipelines and reports use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::Fp32 => "fp32",
+            Dtype::Fp16 => "fp16",
+            Dtype::Bf16 => "bf16",
+        }
+    }
 }
 
 /// What one sample is.
@@ -155,6 +167,10 @@ pub struct ModelCard {
     pub format: u32,
     /// The file to load, relative to the folder: `model.pt` (TorchScript) or `model.onnx`.
     pub file: String,
+    /// The data type of its weights, for which it was traced or exported. Its floating-point inputs and outputs are of
+    /// that type on the device, and `float32` in files: NumPy knows no `bf16`.
+    #[serde(default)]
+    pub dtype: Dtype,
     #[serde(flatten)]
     pub kind: ModelKind,
 }

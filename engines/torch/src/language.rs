@@ -16,16 +16,18 @@ pub struct TorchLanguage {
     /// How many there are, and the shape of an empty one.
     tensors: usize,
     empty: [i64; 4],
+    kind: Kind,
     logits: Option<Tensor>,
     /// Nothing is ever trained here: no pass keeps what a gradient would need.
     _no_grad: NoGradGuard,
 }
 
-/// The shape of a model's cache, as its card tells.
+/// The shape and type of a model's cache, as its card tells.
 pub struct Cache {
     pub layers: u32,
     pub kv_heads: u32,
     pub head_dim: u32,
+    pub kind: Kind,
 }
 
 impl TorchLanguage {
@@ -38,13 +40,14 @@ impl TorchLanguage {
             cache: Vec::new(),
             tensors: 2 * cache.layers as usize,
             empty: [1, cache.kv_heads.into(), 0, cache.head_dim.into()],
+            kind: cache.kind,
             logits: None,
             _no_grad: no_grad,
         })
     }
 
     fn empty_cache(&self) -> Result<Vec<IValue>, TchError> {
-        (0..self.tensors).map(|_| Tensor::f_zeros(self.empty, (Kind::Float, self.device)).map(IValue::Tensor)).collect()
+        (0..self.tensors).map(|_| Tensor::f_zeros(self.empty, (self.kind, self.device)).map(IValue::Tensor)).collect()
     }
 
     fn pass(&mut self, tokens: &[i64]) -> Result<IValue, TchError> {

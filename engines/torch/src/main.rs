@@ -17,7 +17,7 @@ use pipe_engine::{Engine, Facts, Loaded, Model};
 use tch::{CModule, TchError};
 
 use crate::language::{Cache, TorchLanguage};
-use crate::tensors::TorchTensors;
+use crate::tensors::{Outlets, TorchTensors};
 
 fn main() -> ExitCode {
     pipe_engine::serve(Torch)
@@ -36,23 +36,22 @@ impl Engine for Torch {
     }
 
     fn open(&mut self, how: &Prepare) -> Result<Loaded, Fault> {
-        if how.dtype != Dtype::Fp32 {
-            return Err(Fault::failed("the torch engine computes in `fp32` only; ask for that data type"));
-        }
         // Before any other call: libtorch looks for its CUDA part once, and never again.
         let device = device::open(how.device, how.cuda_libraries.as_deref().map(Path::new))?;
         let threads = set_threads(how.threads)?;
         let reduced_precision = set_precision(how.reduced_precision)?;
         let folder = Path::new(&how.model);
-        let card = ModelCard::read(folder)?;
+        let card = ModelCard::read(folder, how.dtype)?;
         let path = folder.join(&card.file);
         let model = match card.kind {
             ModelKind::Llm { layers, kv_heads, head_dim, vocabulary } => {
-                let model = TorchLanguage::load(&path, Cache { layers, kv_heads, head_dim }, device)?;
+                let cache = Cache { layers, kv_heads, head_dim, kind: kind_of(how.dtype) };
+                let model = TorchLanguage::load(&path, cache, device)?;
                 Model::Language { model: Box::new(model), vocabulary }
             }
             ModelKind::Tensors { inputs, outputs } => {
-                Model::Tensors(Box::new(TorchTensors::load(&path, inputs, outputs, device)?))
+                let outlets = Outlets { inputs, outputs, kind: kind_of(how.dtype) };
+                Model::Tensors(Box::new(TorchTensors::load(&path, outlets, device)?))
             }
         };
         let facts = Facts {
@@ -63,6 +62,15 @@ impl Engine for Torch {
             placement: BTreeMap::new(),
         };
         Ok(Loaded { model, facts })
+    }
+}
+
+/// A data type as libtorch calls it.
+fn kind_of(dtype: Dtype) -> tch::Kind {
+    match dtype {
+        Dtype::Fp32 => tch::Kind::Float,
+        Dtype::Fp16 => tch::Kind::Half,
+        Dtype::Bf16 => tch::Kind::BFloat16,
     }
 }
 

@@ -12,32 +12,39 @@ use crate::{device, fault, shim};
 pub struct TorchTensors {
     module: CModule,
     device: Device,
-    inputs: Vec<Outlet>,
-    outputs: Vec<Outlet>,
+    outlets: Outlets,
     fed: Vec<IValue>,
     last: Vec<tch::Tensor>,
     /// Nothing is ever trained here: no pass keeps what a gradient would need.
     _no_grad: NoGradGuard,
 }
 
+/// What the trace takes and gives, as its card tells, and the type of its floating-point numbers on the device.
+pub struct Outlets {
+    pub inputs: Vec<Outlet>,
+    pub outputs: Vec<Outlet>,
+    pub kind: Kind,
+}
+
 impl TorchTensors {
     /// Loads the trace at `path` onto the device.
-    pub fn load(path: &Path, inputs: Vec<Outlet>, outputs: Vec<Outlet>, device: Device) -> Result<Self, Fault> {
+    pub fn load(path: &Path, outlets: Outlets, device: Device) -> Result<Self, Fault> {
         let no_grad = tch::no_grad_guard();
         let module = crate::load(path, device)?;
-        Ok(Self { module, device, inputs, outputs, fed: Vec::new(), last: Vec::new(), _no_grad: no_grad })
+        Ok(Self { module, device, outlets, fed: Vec::new(), last: Vec::new(), _no_grad: no_grad })
     }
 
     fn bring(&self, tensor: &Tensor) -> Result<IValue, TchError> {
         let shape: Vec<i64> = tensor.shape.iter().map(|dim| dim.cast_signed()).collect();
         let host = tch::Tensor::f_from_data_size(&tensor.bytes, &shape, to_library(tensor.element))?;
+        let host = if tensor.element == Element::Float32 { host.f_to_kind(self.outlets.kind)? } else { host };
         Ok(IValue::Tensor(host.f_to_device(self.device)?))
     }
 }
 
 impl TensorModel for TorchTensors {
     fn inputs(&self) -> &[Outlet] {
-        &self.inputs
+        &self.outlets.inputs
     }
 
     fn feed(&mut self, inputs: Vec<Tensor>) -> Result<(), Fault> {
@@ -54,12 +61,12 @@ impl TensorModel for TorchTensors {
     }
 
     fn outputs(&mut self) -> Result<Vec<(String, Tensor)>, Fault> {
-        if self.last.len() != self.outputs.len() {
-            let (found, wanted) = (self.last.len(), self.outputs.len());
+        if self.last.len() != self.outlets.outputs.len() {
+            let (found, wanted) = (self.last.len(), self.outlets.outputs.len());
             return Err(Fault::failed(format!("the trace gives {found} outputs, and its card says {wanted}")));
         }
-        let named = self.outputs.iter().zip(&self.last);
-        named.map(|(outlet, tensor)| Ok((outlet.name.clone(), read(&outlet.name, tensor)?))).collect()
+        let named = self.outlets.outputs.iter().zip(&self.last);
+        named.map(|(outlet, tensor)| Ok((outlet.name.clone(), read(&outlet.name, tensor, self.outlets.kind)?))).collect()
     }
 
     fn peak_device(&self) -> Option<u64> {
@@ -82,8 +89,11 @@ fn flatten(value: IValue, into: &mut Vec<tch::Tensor>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn read(name: &str, tensor: &tch::Tensor) -> Result<Tensor, Fault> {
+/// Brings an output to the host. What is of the model's own type is widened, which loses nothing.
+fn read(name: &str, tensor: &tch::Tensor, model: Kind) -> Result<Tensor, Fault> {
     let during = format!("reading the output `{name}`");
+    let widened = || if tensor.f_kind()? == model { tensor.f_to_kind(Kind::Float) } else { Ok(tensor.shallow_clone()) };
+    let tensor = widened().map_err(|error| fault(&during, &error))?;
     let kind = tensor.f_kind().map_err(|error| fault(&during, &error))?;
     let element = Element::ALL.into_iter().find(|element| to_library(*element) == kind);
     let element = element.ok_or_else(|| Fault::failed(format!("{during}: its type {kind:?} cannot be written")))?;
