@@ -7,7 +7,6 @@
 )]
 
 mod bed;
-#[expect(dead_code, reason = "these tests need no engine")]
 #[path = "../common/mod.rs"]
 mod common;
 mod container;

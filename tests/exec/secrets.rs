@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use pipe::exec::supervisor::family::descendants;
+use rustix::process::Pid;
+
 use crate::bed::{eventually, levels};
 use crate::common::{Place, Said};
 
@@ -24,6 +27,8 @@ for f in "$1" "$2"; do
     hex < "$f"; echo; hex < "$f" | tr a-f A-F; echo; od -An -v -tx1 "$f"
     hex < "$f" | sed 's/\(..\)/%\1/g'; echo; hex < "$f" | tr a-f A-F | sed 's/\(..\)/%\1/g'; echo
     hex < "$f" | sed 's/\(..\)/\\x\1/g'; echo
+    perl -pe 's/([^A-Za-z0-9_.~-])/sprintf("%%%02X", ord $1)/ge' "$f"; echo
+    perl -pe 's/([^A-Za-z0-9_.~-])/sprintf("%%%02x", ord $1)/ge' "$f"; echo
     sed 's/\\/\\\\/g; s/"/\\"/g' "$f"; echo
     head -c 9 "$f"; sleep 0.02; tail -c +10 "$f"; echo
     head -c 9 "$f"; tail -c +10 "$f" >&2; echo
@@ -71,6 +76,15 @@ fn forms(value: &[u8]) -> Vec<Vec<u8>> {
     forms.push(serde_json::to_string(&text).unwrap().trim_matches('"').as_bytes().to_vec());
     forms.push(text.replace('\\', "\\\\").replace('"', "\\\"").into_bytes());
     forms.push(text.into_bytes());
+    // In an address only what has a meaning there is escaped.
+    for upper in [true, false] {
+        let escaped = |byte: &u8| match byte {
+            b if b.is_ascii_alphanumeric() || b"-_.~".contains(b) => vec![*b],
+            b if upper => format!("%{b:02X}").into_bytes(),
+            b => format!("%{b:02x}").into_bytes(),
+        };
+        forms.push(value.iter().flat_map(escaped).collect());
+    }
     // Half of a value is a leak as well.
     forms.push(value[..value.len() / 2].to_vec());
     forms.push(value[value.len() / 2..].to_vec());
@@ -118,7 +132,9 @@ fn run(place: &Place, level: &str, args: &[&str]) -> Said {
 
 #[test]
 fn no_sink_holds_a_canary_in_any_form() {
-    let ends = [("", 0), ("exit 3", 3), ("kill -9 $$", 3), ("sleep 60", 3)];
+    // A crash with the value in memory, and the folder kept for a look.
+    let crash = "ulimit -c unlimited 2> /dev/null; held=$(tr -d '\\0' < \"$1\"); cd out; kill -SEGV $$; echo \"$held\"";
+    let ends = [("", 0), ("exit 3", 3), ("kill -9 $$", 3), (crash, 3), ("sleep 60", 3)];
     for level in levels() {
         let level = level.name();
         for (ends, code) in ends {
@@ -129,7 +145,7 @@ fn no_sink_holds_a_canary_in_any_form() {
             plant(&place, ends);
             let mut said = vec![run(&place, level, &[]).expect(code)];
             said.extend([
-                run(&place, level, &["--jobs", "1"]).expect(code),
+                run(&place, level, &["--jobs", "1", "--trace", "trace"]).expect(code),
                 place.pipe(&["plan", "p.kdl", "--format", "json"]),
                 place.pipe(&["why", "p.kdl", "leak"]),
                 place.pipe(&["show", "leak"]),
@@ -137,6 +153,15 @@ fn no_sink_holds_a_canary_in_any_form() {
                 place.pipe(&["runs"]),
                 place.pipe(&["graph", "p.kdl", "--format", "json"]),
                 place.pipe(&["store", "verify"]),
+                place.pipe(&["runs", "--format", "json"]),
+                place.pipe(&["show", "last", "--format", "json"]),
+                place.pipe(&["show", "leak", "--format", "json"]),
+                place.pipe(&["log", "leak", "--format", "json"]),
+                place.pipe(&["why", "p.kdl", "leak", "--format", "json"]),
+                place.pipe(&["why", "p.kdl", "--run", "last"]),
+                place.pipe(&["graph", "p.kdl", "--format", "svg"]),
+                place.pipe(&[&EXPORT[..], &["--to", "plain.pipepack"]].concat()),
+                place.pipe(&[&EXPORT[..], &["--to", "all.pipepack", "--with-secret-steps"]].concat()),
             ]);
             for one in &said {
                 let text = format!("{}\n{}", one.out, one.err);
@@ -149,9 +174,119 @@ fn no_sink_holds_a_canary_in_any_form() {
             for folder in ["store", "out"] {
                 found_below(&place.path().join(folder), &mut found);
             }
-            found.extend(holds(&fs::read(place.path().join("events")).unwrap()).then(|| "events".to_owned()));
+            for name in ["events", "trace", "plain.pipepack", "all.pipepack"] {
+                let bytes = fs::read(place.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+                found.extend(holds(&bytes).then(|| name.to_owned()));
+            }
+            // A pack may hold it in another form than the store that it comes into.
+            place.pipe_with(&[("PIPE_STORE", "other")], &["store", "import", "all.pipepack"]).expect(0);
+            found_below(&place.path().join("other"), &mut found);
+            found.extend(cores(place.path()));
             assert_eq!(found, Vec::<String>::new(), "{level} `{ends}`");
         }
+    }
+}
+
+const EXPORT: [&str; 4] = ["store", "export", "p.kdl", "--outputs=all"];
+
+/// Core files below a folder, by what programs and systems call them.
+fn cores(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            found.extend(cores(&path));
+        } else if kind.is_file() && entry.file_name().to_string_lossy().split('.').any(|part| part == "core") {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn no_report_holds_a_canary() {
+    let place = Place::new();
+    place.engine();
+    place.model("model", "{}");
+    place.write("given/note", "");
+    fs::write(place.path().join("given/key"), [KEY, b"\n"].concat()).unwrap();
+    plant(&place, "");
+    let text = fs::read_to_string(place.path().join("p.kdl")).unwrap();
+    // A report shows the graph of the steps behind its cells, so this cell's model comes with the step that leaks.
+    let measured = r#"
+step "model" { run "sh" "-c" "mkdir out/m; cat \"$1\"/sim.json > out/m/sim.json; cat \"$1\"/pipe-model.json > out/m/pipe-model.json; cat \"$2\" > out/m/done" "sh" (file)"model" (step)"leak/done"; output "m"; }
+measure "speed" {
+    engine (file)"sim-engine"
+    program "sim-engine"
+    model (step)"model/m"
+    tokens (file)"tokens.npy"
+    device "cpu"
+    dtype "fp32"
+    threads 1
+    prompt-tokens 8
+    new-tokens 4
+    warm-up min=2 max=8
+    samples min=8 time=(s)1 target=(percent)5 max-time=(s)20
+}
+compare "report" of=(step)"speed" { }
+"#;
+    place.write("p.kdl", &format!("{text}{measured}"));
+    let level = levels().last().unwrap().name();
+    let said = run(&place, level, &["--trace", "trace", "--wanted", "wanted"]).expect(0);
+    assert!(!holds(format!("{}{}", said.out, said.err).as_bytes()), "{}{}", said.out, said.err);
+    let report = fs::read_to_string(place.path().join("out/p/report.html")).expect("a report");
+    assert!(report.contains("leak"), "the report tells of the step");
+    let mut found = Vec::new();
+    for folder in ["out", "store"] {
+        found_below(&place.path().join(folder), &mut found);
+    }
+    for name in ["events", "trace", "wanted"] {
+        found.extend(holds(&fs::read(place.path().join(name)).unwrap()).then(|| name.to_owned()));
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn no_process_and_no_other_step_has_a_canary() {
+    for level in levels() {
+        let place = Place::new();
+        place.write("given/note", "");
+        fs::write(place.path().join("given/key"), [KEY, b"\n"].concat()).unwrap();
+        // Both run while the processes of the machine are looked at.
+        let text = r#"
+pipeline "p"
+step "holder" class="fetch" network=#false { run "sh" "-c" "cat \"$1\" \"$2\" | wc -c > out/n; exec sleep 3.125" "sh" (secret)"TOKEN" (secret)"KEY"; output "n"; }
+step "other" class="fetch" network=#false { run "sh" "-c" "env > out/env; cat /proc/self/cmdline > out/words; exec sleep 3.125"; output "env"; output "words"; }
+"#;
+        place.write("p.kdl", text);
+        let secret = format!("KEY={}", place.path().join("given/key").display());
+        let mut pipe = place
+            .command(&["run", "p.kdl", "--sandbox", level.name(), "--secret", &secret, "--jobs", "2"])
+            .env("TOKEN", TOKEN)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let sleepers = || crate::bed::alive("sleep 3.125").into_iter().filter(|line| line.contains(": sleep")).count();
+        assert!(eventually(Duration::from_secs(20), || sleepers() >= 2), "{level:?}: they never ran together");
+        let mut shown = Vec::new();
+        // Its environment is the user's own, who gave it the value there.
+        let ours = Pid::from_raw(pipe.id().cast_signed()).unwrap();
+        for pid in descendants(ours) {
+            let number = pid.as_raw_nonzero();
+            for name in ["cmdline", "environ"] {
+                let bytes = fs::read(format!("/proc/{number}/{name}")).unwrap_or_default();
+                shown.extend(holds(&bytes).then(|| format!("{name} of {number}")));
+            }
+        }
+        let words = fs::read(format!("/proc/{}/cmdline", pipe.id())).unwrap();
+        shown.extend(holds(&words).then(|| "the words of pipe".to_owned()));
+        assert_eq!(shown, Vec::<String>::new(), "{level:?}");
+        assert!(pipe.wait().unwrap().success(), "{level:?}");
+        let mut found = Vec::new();
+        found_below(&place.path().join("store"), &mut found);
+        assert_eq!(found, Vec::<String>::new(), "{level:?}");
     }
 }
 
