@@ -70,7 +70,7 @@ pub fn signal_below(child: Pid, signal: Signal) {
 /// faster than [`signal_all`], and good enough where nobody forks meanwhile.
 pub fn signal_quickly(child: Pid, signal: Signal) {
     let _ = rustix::process::kill_process_group(child, signal);
-    for pid in children(rustix::process::getpid()) {
+    for pid in below(usize::MAX).unwrap_or_default() {
         let _ = rustix::process::kill_process(pid, signal);
     }
 }
