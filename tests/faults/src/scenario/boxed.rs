@@ -37,7 +37,7 @@ const GONE: Duration = Duration::from_secs(10);
 
 /// A static program that can be the whole of an image; `Err` says what this host lacks.
 pub fn engine(folder: &Path) -> Result<PathBuf, String> {
-    if !ask(&["version"]).is_some_and(|answer| !answer.is_empty()) {
+    if ask(&["version"]).is_none_or(|answer| answer.is_empty()) {
         return Err("no container runtime answers `docker version`".to_owned());
     }
     let (source, program) = (folder.join("engine.c"), folder.join("engine"));
