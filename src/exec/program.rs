@@ -61,7 +61,10 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
     let out = root.join("out");
     if workdir::disk_is_full(&root) {
         let failure = Failure {
-            message: "it ended well on a full disk: what it wrote may be cut off, and is not kept".to_owned(),
+            message: format!(
+                "it ended well on a full disk, that of `{}`: what it wrote may be cut off, and is not kept",
+                site.store.root().display()
+            ),
             help: Some("make room (`pipe store gc`), or use another disk with `--store FOLDER`".to_owned()),
             tail: tail(&log, TAIL),
             command: Some(words.line()),
