@@ -43,8 +43,8 @@ use self::wire::{Confine, Ended, Inbox, Notice, Order, Over, Start, Streams};
 
 /// How long to try to kill what will not die before giving up on it.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
-/// After which time those are killed again that are still there, and what they have started meanwhile.
-const KILL_ROUND: Duration = Duration::from_millis(20);
+/// How long the first that were killed may take to end before all of the machine is looked through.
+const FIRST_ROUND: Duration = Duration::from_millis(20);
 /// How often a child is looked at where the system has no descriptor to wait for it.
 const CHILD_TICK: Duration = Duration::from_millis(10);
 
@@ -285,10 +285,11 @@ fn end_all(child: Option<Pid>, used: &mut Used) -> io::Result<bool> {
                 // for who is still there after that.
                 if std::mem::take(&mut first) {
                     family::signal_quickly(child, Signal::KILL);
+                    family::wait_for_one(FIRST_ROUND);
                 } else {
                     family::signal_all(child, Signal::KILL);
+                    std::thread::sleep(Duration::from_millis(1));
                 }
-                family::wait_for_one(KILL_ROUND);
             }
         }
     }
