@@ -55,7 +55,7 @@ impl Running {
         let exe = launcher.exe.clone();
         let mut talk = Talk { socket, process, runtime, received: Vec::new(), exe, program, workdir };
         let follow = Follow { log, reader: Some(reader), failed: None, bytes: Vec::new() };
-        let log = if talked { Following::apart(follow) } else { Following::Here(follow) };
+        let log = if talked { Following::apart(follow) } else { Following::Here(Box::new(follow)) };
         talk.order(&Order::Start(Box::new(start)), streams).await?;
         if talked {
             match talk.notice().await? {
@@ -140,8 +140,8 @@ impl Running {
 /// Who writes the log.
 #[derive(Debug)]
 enum Following {
-    /// Whoever waits for the end.
-    Here(Follow),
+    /// Whoever waits for the end. Boxed, for those that have a task and not this.
+    Here(Box<Follow>),
     /// A task of its own, since whoever talks with the child does not wait for its end meanwhile.
     Apart {
         task: JoinHandle<io::Result<(Option<pipe::Receiver>, bool)>>,
