@@ -26,6 +26,8 @@ use layered::Layered;
 use used::{Used, used};
 
 const ROUNDS: usize = 7;
+/// Rounds of the dear row, in which everything is made anew.
+const COLD: usize = 3;
 const MIB: f64 = 1048576.0;
 /// Steps of the graph of which one leaf changes, and of the one for the sandbox.
 const SMALL: usize = 1000;
@@ -70,15 +72,25 @@ fn large(table: &mut Table, folder: &Path, graph: Layered) {
     let file = folder.join("commands");
     fs::write(&file, graph.commands()).expect("written");
     let shells = Peer::new("a bare loop", env::current_exe().ok(), folder, graph, |_| {});
-    let bare = shells.used(&["bare", &file.to_string_lossy()]).expect("it is this program");
-    let cold =
-        [pipe.used(&[&PIPE_RUN[..], &[&cores]].concat()), ninja.used(&["--quiet", &cores]), n2.used(&[&cores, "all"])];
-    let others = make.used(&["-s", &cores]);
-    let ours = cold[0].expect("it was just built");
-    let each = (ours.cpu - bare.cpu) / graph.steps as f64 * 1e6;
-    let said = format!("{:.0} µs a step in bare shells", bare.cpu / graph.steps as f64 * 1e6);
-    table.absolute("cold: CPU above bare shells, a step", each, "µs", &said, 250.0);
-    table.ratio("cold: wall", &[ours], &[("ninja", cold[1]), ("n2", cold[2]), ("make", others)].map(one), 1.25);
+    let (bare, pipe_run) = (["bare", &*file.to_string_lossy()], [&PIPE_RUN[..], &[&*cores]].concat());
+    let peers: [(&Peer, &[&str]); 5] = [
+        (&pipe, &pipe_run),
+        (&shells, &bare),
+        (&ninja, &["--quiet", &cores]),
+        (&n2, &[&cores, "all"]),
+        (&make, &["-s", &cores]),
+    ];
+    let mut cold: Vec<Series> = peers.iter().map(|(peer, _)| (peer.name, Vec::new())).collect();
+    for _ in 0..COLD {
+        for ((peer, args), (_, taken)) in peers.iter().zip(&mut cold) {
+            peer.forget();
+            taken.extend(peer.used(args));
+        }
+    }
+    let [ours, bare] = [0, 1].map(|at: usize| middle(&cold[at].1, |used| used.cpu) / graph.steps as f64 * 1e6);
+    let said = format!("{bare:.0} µs a step in bare shells");
+    table.absolute("cold: CPU above bare shells, a step", ours - bare, "µs", &said, 250.0);
+    table.ratio("cold: wall", &cold[0].1, &cold[2..], 1.25);
 
     let run = rounds(&[(&pipe, &PIPE_RUN), (&ninja, &["--quiet"]), (&n2, &["all"]), (&make, &["-s"])]);
     table.ratio("cached run, nothing changed", &run[0].1, &run[1..], 1.0);
@@ -119,7 +131,13 @@ fn one_leaf(table: &mut Table, folder: &Path, graph: Layered) {
             taken.extend(used.filter(|_| round > 0));
         }
     }
-    table.ratio("one leaf changed, 55 of 1,000 steps run", &taken[0].1, &taken[1..], 1.5);
+    let ours = taken.remove(0).1;
+    // Where n2 is missing ninja stands in for it, of whose time n2 takes 0.6 at this graph.
+    let most = if taken[0].1.is_empty() { 1.5 * 0.6 } else { 1.5 };
+    if taken[0].1.is_empty() {
+        taken.swap(0, 1);
+    }
+    table.ratio("one leaf changed, 55 of 1,000 steps run", &ours, &taken, most);
 }
 
 fn sandbox(table: &mut Table, folder: &Path, graph: Layered) {
@@ -198,6 +216,17 @@ impl Peer {
         command
     }
 
+    /// Removes all that it made and noted.
+    fn forget(&self) {
+        for folder in ["store", "out"] {
+            let _ = fs::remove_dir_all(self.folder.join(folder));
+        }
+        for file in [".ninja_log", ".ninja_deps", ".n2_db"] {
+            let _ = fs::remove_file(self.folder.join(file));
+        }
+        fs::create_dir_all(self.folder.join("out")).expect("a folder");
+    }
+
     /// What one run takes; `None` where the program is missing.
     fn used(&self, args: &[&str]) -> Option<Used> {
         self.program.as_ref()?;
@@ -238,15 +267,15 @@ fn rounds(peers: &[(&Peer, &[&str])]) -> Vec<Series> {
     taken
 }
 
-fn one((name, used): (&'static str, Option<Used>)) -> Series {
-    (name, used.into_iter().collect())
-}
-
 /// The median of the wall times, in seconds.
 fn median(taken: &[Used]) -> f64 {
-    let mut walls: Vec<f64> = taken.iter().map(|used| used.wall).collect();
-    walls.sort_by(f64::total_cmp);
-    walls.get(walls.len() / 2).copied().unwrap_or(f64::NAN)
+    middle(taken, |used| used.wall)
+}
+
+fn middle(taken: &[Used], of: impl Fn(&Used) -> f64) -> f64 {
+    let mut figures: Vec<f64> = taken.iter().map(of).collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn beside(peers: &[Series]) -> String {
@@ -284,7 +313,7 @@ impl Table {
             (format!("{most} × {name}"), "not judged".to_owned())
         } else {
             let ratio = median(ours) / median(first);
-            (format!("{most} × {name}"), format!("{} ({ratio:.2} ×)", self.judge(ratio <= most)))
+            (format!("{most:.2} × {name}"), format!("{} ({ratio:.2} ×)", self.judge(ratio <= most)))
         };
         self.rows.push([what.to_owned(), format!("{:.1} ms", median(ours) * 1e3), beside(peers), bound, met]);
     }

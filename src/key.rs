@@ -26,7 +26,6 @@
 //! Early cut-off follows: inputs enter by content, so an upstream step that repeats its bytes changes nothing.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use pipe_cache::{Digest, Entry};
 
@@ -79,6 +78,12 @@ impl Leaf {
     }
 }
 
+/// Adds a text as a JSON string.
+fn quote(out: &mut Vec<u8>, text: &str) {
+    // Memory takes all that is written to it, and a text can always be said.
+    let _ = serde_json::to_writer(out, text);
+}
+
 /// True for a path that ends at the first space and can't be taken for a JSON string.
 fn is_word(path: &str) -> bool {
     !path.is_empty() && path.chars().all(|c| c.is_ascii_graphic() && c != '"')
@@ -113,14 +118,20 @@ impl Manifest {
     /// The canonical text: a line for each leaf, its path and its value as a JSON string, so that no value
     /// can look like two. A path that is no plain word is a JSON string as well.
     pub fn text(&self) -> String {
-        let mut text = String::from(HEADER);
-        text.push('\n');
+        let size: usize = self.leaves.iter().map(|leaf| leaf.path.len() + leaf.value.len() + 8).sum();
+        let mut text = Vec::with_capacity(HEADER.len() + 1 + size);
+        text.extend_from_slice(HEADER.as_bytes());
+        text.push(b'\n');
         for leaf in &self.leaves {
-            let quoted = |text: &str| serde_json::Value::from(text).to_string();
-            let path = if is_word(&leaf.path) { leaf.path.clone() } else { quoted(&leaf.path) };
-            let _ = writeln!(text, "{path} {}", quoted(&leaf.value));
+            match is_word(&leaf.path) {
+                true => text.extend_from_slice(leaf.path.as_bytes()),
+                false => quote(&mut text, &leaf.path),
+            }
+            text.push(b' ');
+            quote(&mut text, &leaf.value);
+            text.push(b'\n');
         }
-        text
+        String::from_utf8(text).unwrap_or_default()
     }
 
     /// Reads the text of a stored manifest; `None` where it is of another version.

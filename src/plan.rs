@@ -52,9 +52,12 @@ impl Plan {
 
     fn neighbours(&self, id: StepId, direction: Direction) -> Vec<StepId> {
         // petgraph gives the newest neighbour first; everything that people see is sorted.
-        let found: BTreeSet<StepId> =
-            self.graph.neighbors_directed(NodeIndex::new(id.0), direction).map(|node| self.graph[node]).collect();
-        found.into_iter().collect()
+        let node = NodeIndex::new(id.0);
+        let mut found: Vec<StepId> =
+            self.graph.neighbors_directed(node, direction).map(|node| self.graph[node]).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// What `selection` leaves out: cells that it does not take, and steps without a cell that read such cells.

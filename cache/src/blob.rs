@@ -112,7 +112,7 @@ impl Store {
         if let Some(tree) = held(&self.trees).get(digest) {
             return Ok(Some(tree.clone()));
         }
-        let found = match self.pack.last(TREE, digest)? {
+        let found = match self.pack.any(TREE, digest)? {
             None => self.pack.last(OUTLINE, digest)?,
             found => found,
         };
@@ -166,7 +166,7 @@ impl Store {
 
     /// Small content, if the pack has it sound.
     pub(crate) fn packed(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        let Some(bytes) = self.pack.last(BLOB, digest)? else {
+        let Some(bytes) = self.pack.any(BLOB, digest)? else {
             return Ok(None);
         };
         if Digest::of(&bytes) == *digest {

@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::blob::{BLOB, SMALL, TREE};
 use crate::error::{Fault, Result, StoreError, io};
@@ -53,18 +53,31 @@ impl Store {
         Ok(entry)
     }
 
-    /// Takes an output folder of a few small files into the store with one write; the folder is the caller's to remove.
-    /// `None` where it holds anything else, or something that can't be stored: then `take_tree` is asked.
+    /// Takes an output folder of a few small files into the store with one write, if its names, sorted, are what the
+    /// caller `expects`; the folder is the caller's to remove. `None` where it holds anything else, or something that
+    /// can't be stored as it is: then `take_tree` is asked, which knows why.
     /// Durable after `flush`, or after the next durable record.
-    pub fn take_small(&self, folder: &Path) -> Result<Option<Entry>> {
-        let root = open_root(folder, Way::Take)?;
-        let Some(items) = few(&root) else { return Ok(None) };
-        let batch = Batch::default();
-        let take = |item: &Item| self.one(&root, Path::new(&item.path), &item.path, &item.what, Way::Take, &batch);
-        let taken = items.iter().map(|item| take(item).map(Some)).collect::<Result<Vec<_>>>()?;
-        let entry = assemble(&items, &taken, |digest, encoding| self.add_to_batch(&batch, TREE, digest, encoding))?;
-        self.write_batch(&batch)?;
-        Ok(Some(entry))
+    pub fn take_small(&self, folder: &Path, expects: impl FnOnce(&[String]) -> bool) -> Result<Option<Entry>> {
+        let Ok(root) = fsx::open_dir(folder) else { return Ok(None) };
+        let Some(names) = few(&root) else { return Ok(None) };
+        if !expects(&names) {
+            return Ok(None);
+        }
+        let mut frames = Vec::with_capacity(names.len() + 1);
+        let mut entries = Vec::with_capacity(names.len());
+        for name in names {
+            let Some((entry, digest, bytes)) = small_file(&root, &name) else { return Ok(None) };
+            frames.push((BLOB, digest, bytes));
+            entries.push((name, entry));
+        }
+        let tree = Tree::new(entries)?;
+        let encoding = tree.encode();
+        let digest = Tree::digest_of_encoding(&encoding);
+        frames.push((TREE, digest, encoding));
+        self.append_to_pack(&frames)?;
+        // Who reads it next need not read the pack.
+        held(&self.trees).insert(digest, Arc::new(tree));
+        Ok(Some(Entry::Tree { digest }))
     }
 
     /// Copies a folder into the store. Durable when this returns.
@@ -354,8 +367,12 @@ impl Store {
         if waiting.frames.is_empty() {
             return Ok(());
         }
+        self.append_to_pack(&waiting.frames)
+    }
+
+    fn append_to_pack(&self, content: &[(u8, Digest, Vec<u8>)]) -> Result<()> {
         let frames: Vec<_> =
-            waiting.frames.iter().map(|(kind, key, bytes)| Frame { kind: *kind, key: *key, payload: bytes }).collect();
+            content.iter().map(|(kind, key, bytes)| Frame { kind: *kind, key: *key, payload: bytes }).collect();
         self.pack.append(&frames, Repeats::Drop)
     }
 }
@@ -399,26 +416,50 @@ fn open_root(folder: &Path, way: Way) -> Result<OwnedFd> {
     }
 }
 
-/// The files of a folder that holds nothing but a few small ones, sorted by name.
-fn few(root: &OwnedFd) -> Option<Vec<Item>> {
-    use rustix::fs::{AtFlags, Dir, FileType, Mode};
-    let mut items = Vec::new();
-    for entry in Dir::read_from(root).ok()? {
-        let entry = entry.ok()?;
-        let name = entry.file_name().to_str().ok()?;
-        if matches!(name, "." | "..") {
-            continue;
+/// The names in a folder that holds nothing but a few regular files, sorted. What kind each is tells the list itself, so
+/// that nothing else is ever opened.
+fn few(root: &OwnedFd) -> Option<Vec<String>> {
+    use rustix::fs::FileType;
+    let mut names = Vec::new();
+    let mut add = |name: &std::ffi::CStr, kind: FileType| {
+        let name = name.to_str().ok()?;
+        if !matches!(name, "." | "..") {
+            (kind == FileType::RegularFile && names.len() < FEW).then(|| names.push(name.to_owned()))?;
         }
-        let stat = rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && Mode::from_raw_mode(stat.st_mode).contains(Mode::RUSR);
-        if !plain || stat.st_size as u64 > SMALL || items.len() == FEW {
-            return None;
+        Some(())
+    };
+    #[cfg(target_os = "linux")]
+    {
+        // On the stack and by the descriptor that is there: a list of names costs no further one.
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 2048];
+        let mut list = rustix::fs::RawDir::new(root, &mut buffer);
+        while let Some(entry) = list.next() {
+            let entry = entry.ok()?;
+            add(entry.file_name(), entry.file_type())?;
         }
-        items.push(Item { path: name.to_owned(), what: scan::regular(&stat, name, true).ok()? });
     }
-    items.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Some(items)
+    #[cfg(not(target_os = "linux"))]
+    for entry in rustix::fs::Dir::read_from(root).ok()? {
+        let entry = entry.ok()?;
+        add(entry.file_name(), entry.file_type())?;
+    }
+    names.sort_unstable();
+    Some(names)
+}
+
+/// A small regular file with its content. `None` where it is none, or can't be read as it is.
+fn small_file(root: &OwnedFd, name: &str) -> Option<(Entry, Digest, Vec<u8>)> {
+    use rustix::fs::Mode;
+    let (file, stat) = fsx::open_file_at(root, name).ok()??;
+    let readable = Mode::from_raw_mode(stat.st_mode).contains(Mode::RUSR);
+    let What::File { stamp, executable, .. } = scan::regular(&stat, name, true).ok()? else { return None };
+    if !readable || stamp.size > SMALL {
+        return None;
+    }
+    let bytes = read_small(&file, stamp.size).ok()?;
+    unchanged(&file, &stamp, name).ok()?;
+    let digest = Digest::of(&bytes);
+    Some((Entry::File { digest, size: stamp.size, executable }, digest, bytes))
 }
 
 fn plain_file(path: &Path, shown: &str, strict: bool) -> Result<What> {
@@ -432,9 +473,21 @@ fn plain_file(path: &Path, shown: &str, strict: bool) -> Result<What> {
 
 fn read_small(mut file: &File, size: u64) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
-    let mut bytes = Vec::with_capacity(size as usize + 1);
-    // One byte more than expected shows a file that grew.
-    (&mut file).take(size + 1).read_to_end(&mut bytes)?;
+    // One byte more than expected shows a file that grew, and saves asking for the end of one that did not.
+    let mut bytes = vec![0; size as usize + 1];
+    let mut read = 0;
+    while read < bytes.len() {
+        match file.read(&mut bytes[read..]) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if read as u64 == size {
+            break;
+        }
+    }
+    bytes.truncate(read);
     Ok(bytes)
 }
 

@@ -22,7 +22,7 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use crate::Digest;
-use crate::blob::{BLOB, TREE};
+use crate::blob::{BLOB, SMALL, TREE};
 use crate::error::{Result, io};
 use crate::store::held;
 use crate::tree::Entry;
@@ -232,6 +232,7 @@ fn note_of(entry: &Entry) -> Option<Note> {
     match entry {
         Entry::Link { .. } => None,
         Entry::Tree { digest } => Some((TREE, *digest)),
+        Entry::File { size, .. } if *size <= SMALL => None,
         Entry::File { digest, .. } => Some((BLOB, *digest)),
     }
 }

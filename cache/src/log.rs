@@ -87,8 +87,30 @@ impl Log {
         *self.locked() = State::default();
     }
 
+    /// What is indexed stays: only what is not asks the file whether it has grown.
     pub(crate) fn contains(&self, kind: u8, key: &Digest) -> Result<bool> {
-        Ok(self.fresh()?.latest.contains_key(&(kind, *key)))
+        Ok(self.knows(kind, key) || self.fresh()?.latest.contains_key(&(kind, *key)))
+    }
+
+    /// A sound payload under this key, where all of one key are alike: so one that is indexed serves, and the file is not
+    /// asked whether it has grown.
+    pub(crate) fn any(&self, kind: u8, key: &Digest) -> Result<Option<Vec<u8>>> {
+        let known = {
+            let state = self.locked();
+            let at = state.latest.get(&(kind, *key));
+            at.and_then(|at| Some((state.file.clone()?, *state.places.get(*at as usize)?)))
+        };
+        if let Some((file, place)) = known {
+            if let Some(payload) = self.payload(&file, &place)? {
+                return Ok(Some(payload));
+            }
+            self.locked().drop_latest(&place);
+        }
+        self.last(kind, key)
+    }
+
+    fn knows(&self, kind: u8, key: &Digest) -> bool {
+        self.locked().latest.contains_key(&(kind, *key))
     }
 
     /// The newest sound payload under this key. Damaged ones are passed over with a warning.
@@ -197,8 +219,7 @@ impl Log {
     }
 
     fn write(&self, state: &mut State, file: &File, frames: &[Frame<'_>], repeats: Repeats) -> Result<()> {
-        self.read_on(state, file)?;
-        let length = file.metadata().map_err(io("inspect", &self.path))?.len();
+        let length = self.read_on(state, file)?;
         if length > state.end {
             self.warnings.add(Warning::TornTail { path: self.path.clone(), bytes: length - state.end });
             file.set_len(state.end).map_err(io("mend", &self.path))?;
@@ -295,13 +316,14 @@ impl Log {
         Ok(file)
     }
 
-    fn read_on(&self, state: &mut State, file: &File) -> Result<()> {
+    /// Indexes what has come since; gives the file's length.
+    fn read_on(&self, state: &mut State, file: &File) -> Result<u64> {
         let length = file.metadata().map_err(io("inspect", &self.path))?.len();
         if length < state.end {
             *state = State { file: state.file.take(), ..State::default() };
         }
         if length == state.end {
-            return Ok(());
+            return Ok(length);
         }
         let mut scan = Scan::new(file, state.end, length);
         while let Some(found) = scan.next().map_err(io("read", &self.path))? {
@@ -314,7 +336,7 @@ impl Log {
             }
         }
         state.end = scan.end();
-        Ok(())
+        Ok(length)
     }
 }
 

@@ -120,7 +120,7 @@ impl Side<'_> {
     fn manifest(&self, step: &str) -> Result<Option<Manifest>, StoreError> {
         match self {
             Side::Now(site, survey) => {
-                Ok(Self::id(site, step).and_then(|id| Some(survey.manifests.get(&id)?.1.clone())))
+                Ok(Self::id(site, step).and_then(|id| Some(survey.manifests.get(&id)?.1.as_ref().clone())))
             }
             Side::Past(store, _) => self.key(step).map_or(Ok(None), |key| stored_manifest(store, &key)),
         }

@@ -38,9 +38,10 @@ pub fn print(text: &str) {
 
 /// Writes a line to standard error.
 pub fn note(text: &str) {
-    out(To::Err, text);
-    if !text.ends_with('\n') {
-        out(To::Err, "\n");
+    match text.ends_with('\n') {
+        true => out(To::Err, text),
+        // The stream keeps nothing back: a line in one piece is one call, and never has another's in its middle.
+        false => out(To::Err, &format!("{text}\n")),
     }
 }
 

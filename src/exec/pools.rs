@@ -22,6 +22,9 @@ pub struct Pools {
     free: Demand,
     /// What the machine has for all runs together.
     machine: Demand,
+    /// What a step has just given back, until the next one is started or none is: most need what the one before needed,
+    /// and then nothing is let go of and locked again.
+    spare: Option<Grant>,
     slots: Slots,
     who: String,
 }
@@ -79,7 +82,7 @@ impl Pools {
     }
 
     fn new(room: Demand, machine: Demand, slots: Slots, who: String) -> Pools {
-        Pools { room, free: room, machine, slots, who }
+        Pools { room, free: room, machine, spare: None, slots, who }
     }
 
     /// What a step holds while it runs; one that asks for more than there is runs with nothing beside it.
@@ -113,6 +116,7 @@ impl Pools {
 
     /// Takes the machine for a measurement, once nothing of this run is under way; `Err` says on whom it waits.
     pub fn take_machine(&mut self, step: &str) -> Result<Grant, String> {
+        self.let_go();
         let demand = self.room;
         let cpu = match self.slots.insist() {
             Ok(false) => return Err(self.held_by()),
@@ -132,12 +136,29 @@ impl Pools {
 
     /// Takes back what a step held.
     pub fn give(&mut self, grant: Grant) {
-        if grant.cpu.first().is_some_and(|range| range.end == ALL) {
-            self.slots.note(&self.who);
-        }
+        self.lay_by(grant);
+        self.let_go();
+    }
+
+    /// Takes back what a step held, for the next step of this run. Others have it when it is let go of, which is due
+    /// once it is known what starts next.
+    pub fn lay_by(&mut self, grant: Grant) {
         self.free.cpu += grant.demand.cpu;
         self.free.memory += grant.demand.memory;
         self.free.gpu += grant.demand.gpu;
+        let whole = grant.cpu.first().is_some_and(|range| range.end == ALL);
+        self.let_go();
+        self.spare = Some(grant);
+        if whole {
+            // More than any build needs.
+            self.slots.note(&self.who);
+            self.let_go();
+        }
+    }
+
+    /// Lets other processes have what was given back and nobody here took up again.
+    pub fn let_go(&mut self) {
+        let Some(grant) = self.spare.take() else { return };
         self.slots.give(Kind::Cpu, &grant.cpu);
         self.slots.give(Kind::Memory, &grant.memory);
         self.slots.give(Kind::Gpu, &grant.gpu);
@@ -145,8 +166,13 @@ impl Pools {
 
     fn shared_out(&mut self, demand: &Demand, idle: bool) -> std::io::Result<Option<Grant>> {
         if !self.slots.may_take()? {
+            self.let_go();
             return Ok(None);
         }
+        if let Some(spare) = self.spare.take_if(|spare| spare.demand == *demand) {
+            return Ok(Some(spare));
+        }
+        self.let_go();
         // A run that was given more than the machine has shares what it takes beyond that with nobody.
         let mut grant = Grant { demand: *demand, cpu: Units::new(), memory: Units::new(), gpu: Units::new() };
         let pieces = |bytes: u64| bytes.div_ceil(PIECE);
@@ -257,6 +283,25 @@ mod tests {
         assert!(two.take(Demand { cpu: 1, memory: 6 * GIB, gpu: 0 }, true).is_ok());
         assert!(one.take(Demand { cpu: 1, memory: 3 * GIB, gpu: 0 }, false).is_err(), "memory");
         assert!(one.take(Demand { cpu: 1, memory: 2 * GIB, gpu: 0 }, false).is_ok(), "nothing of it was kept");
+    }
+
+    #[test]
+    fn what_is_laid_by_is_for_the_next_step_or_for_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut one, mut two) = (pools(folder.path(), "one", 4), pools(folder.path(), "two", 4));
+        let first = one.take(cpus(4), true).expect("room");
+        one.lay_by(first);
+        assert!(two.take(cpus(1), false).is_err(), "not yet");
+        let next = one.take(cpus(4), false).expect("what was laid by");
+        one.lay_by(next);
+        assert!(one.take(cpus(2), false).is_ok(), "what is laid by keeps no other demand out");
+        let rest = two.take(cpus(2), false).expect("and the rest was let go of");
+        two.lay_by(rest);
+        two.let_go();
+        assert!(one.take(cpus(2), false).is_ok());
+        let third = two.take(cpus(1), true).expect_err("all is taken");
+        assert_eq!(third, "another pipe uses this machine (one)");
+        assert!(one.take(cpus(1), false).is_err(), "who insists is next, whatever is laid by");
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct ProcessSpec {
     /// The step's own folder, absolute. `in`, `out` and `tmp` are made in it. It is the working folder, and
     /// is seen as `/pipe` under `strict`.
     pub workdir: PathBuf,
+    /// Whoever filled the folder has made these three already.
+    pub has_folders: bool,
     /// Read-only inputs.
     pub mounts: Vec<Mount>,
     /// Folders of the host's tools, shown read-only where they are.
@@ -94,6 +96,7 @@ impl ProcessSpec {
             args: Vec::new(),
             env: BTreeMap::new(),
             workdir: workdir.into(),
+            has_folders: false,
             mounts: Vec::new(),
             tool_roots: Vec::new(),
             devices: Vec::new(),

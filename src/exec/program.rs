@@ -58,14 +58,13 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
         // Who gave the step a `retry` expects that it may go better; without one it is over.
         return Err(Unmade::Passing(failure));
     }
-    let beside = undeclared::beside(&root, &layout);
-    if let Some(text) = undeclared::not_kept(step, &beside) {
-        let _ = job.progress.send(Event::Warning { text });
-    }
     let out = root.join("out");
     if workdir::disk_is_full(&root) {
         let failure = Failure {
-            message: "it ended well on a full disk: what it wrote may be cut off, and is not kept".to_owned(),
+            message: format!(
+                "it ended well on a full disk, that of `{}`: what it wrote may be cut off, and is not kept",
+                site.store.root().display()
+            ),
             help: Some("make room (`pipe store gc`), or use another disk with `--store FOLDER`".to_owned()),
             tail: tail(&log, TAIL),
             command: Some(words.line()),
@@ -73,26 +72,52 @@ pub async fn run(job: &Job<'_>, run: &Run) -> Result<Made, Unmade> {
         };
         return Err(Unmade::Failed(secrets::hide_in(failure, &secrets.redactor)));
     }
-    let misplaced = || undeclared::misplaced(run, &out, &beside);
-    let checked = check_outputs(run, &out).map_err(|message| (message, misplaced()));
-    if let Err((message, help)) = checked.and_then(|()| secrets.check(&out)) {
-        let tail = tail(&log, TAIL);
-        let workdir = secrets.keep(job, workdir);
-        let failure = Failure { message, tail, command: Some(words.line()), workdir, help };
-        return Err(Unmade::Failed(secrets::hide_in(failure, &secrets.redactor)));
-    }
-    let output = store(job, out).await?;
+    let warn_of = |beside: &[String]| {
+        if let Some(text) = undeclared::not_kept(step, beside) {
+            let _ = job.progress.send(Event::Warning { text });
+        }
+    };
+    let output = match small(job, run, &secrets, &out)? {
+        Some(output) => output,
+        None => {
+            let checked = check_outputs(run, &out).map_err(|message| {
+                let beside = undeclared::beside(&root, &layout);
+                warn_of(&beside);
+                (message, undeclared::misplaced(run, &out, &beside))
+            });
+            if let Err((message, help)) = checked.and_then(|()| secrets.check(&out)) {
+                let tail = tail(&log, TAIL);
+                let workdir = secrets.keep(job, workdir);
+                let failure = Failure { message, tail, command: Some(words.line()), workdir, help };
+                return Err(Unmade::Failed(secrets::hide_in(failure, &secrets.redactor)));
+            }
+            store(job, out).await?
+        }
+    };
     drop_log(&log, exit.printed);
-    clear(workdir, run, &layout);
+    if let Some(workdir) = clear(workdir, run, &layout) {
+        warn_of(&undeclared::beside(workdir.path(), &layout));
+    }
     Ok(Made { output, usage: exit.usage, sandbox: site.sandbox, log: log_entry })
 }
 
-/// Takes the output in: here where it is a few small files, as most are, else on a thread of its own.
+/// Takes the output in where it is just what was declared, a few small files, as most are. What needs a closer look,
+/// be it for secrets, is left for that.
+fn small(job: &Job<'_>, run: &Run, secrets: &Secrets, out: &Path) -> Result<Option<Entry>, Unmade> {
+    if !secrets.redactor.is_empty() {
+        return Ok(None);
+    }
+    let declared = |names: &[String]| {
+        let mut wanted: Vec<&str> = run.outputs.iter().map(|output| output.value.as_str()).collect();
+        wanted.sort_unstable();
+        wanted.is_empty() || wanted == names
+    };
+    Ok(job.site.store.take_small(out, declared)?)
+}
+
+/// Takes the output in on a thread of its own.
 async fn store(job: &Job<'_>, out: PathBuf) -> Result<Entry, Unmade> {
     let store = Arc::clone(&job.site.store);
-    if let Some(output) = store.take_small(&out)? {
-        return Ok(output);
-    }
     job.say("storing");
     match tokio::task::spawn_blocking(move || store.take_tree(&out)).await {
         Ok(stored) => Ok(stored?),
@@ -101,8 +126,8 @@ async fn store(job: &Job<'_>, out: PathBuf) -> Result<Entry, Unmade> {
 }
 
 /// Removes the folder of a step that ended well: name by name, since most hold little more than was put there and
-/// declared; and all that is left, where there is anything.
-fn clear(workdir: TempDir, run: &Run, layout: &Layout) {
+/// declared. What is left is given back, where there is anything, and goes when that is dropped.
+fn clear(workdir: TempDir, run: &Run, layout: &Layout) -> Option<TempDir> {
     let root = workdir.path();
     let placed = layout.mounts.iter().map(|(at, _)| at).chain(layout.files.iter().map(|(at, _)| at));
     placed.for_each(|at| remove_with_parents(root, Path::new(at)));
@@ -110,9 +135,11 @@ fn clear(workdir: TempDir, run: &Run, layout: &Layout) {
     for folder in ["in", "out", "tmp"] {
         let _ = std::fs::remove_dir(root.join(folder));
     }
-    if std::fs::remove_dir(root).is_ok() {
-        let _ = workdir.keep();
+    if std::fs::remove_dir(root).is_err() {
+        return Some(workdir);
     }
+    let _ = workdir.keep();
+    None
 }
 
 /// Removes a file, and the folders that it lay in but for the outermost, as far as they are empty.
@@ -210,9 +237,7 @@ fn spec(
 ) -> Result<ProcessSpec, Unmade> {
     let site = job.site;
     let step = site.step(job.id);
-    for folder in ["in", "out", "tmp"] {
-        make_folder(&root.join(folder))?;
-    }
+    sandbox::folders(root).map_err(|(path, error)| broken(format!("`{}` can't be made: {error}", path.display())))?;
     for (at, bytes) in &layout.files {
         if let Some(folder) = root.join(at).parent() {
             make_folder(folder)?;
@@ -224,15 +249,15 @@ fn spec(
     let program = match &run.program.value {
         Arg::Value(name) => {
             let tool = world::tool(site, &name.to_string()).map_err(lacking)?;
-            tool_roots.extend(tool.roots.clone());
+            tool_roots.extend_from_slice(&tool.roots);
             path.extend(tool.real.parent().map(Path::to_owned));
-            tool.real
+            tool.real.clone()
         }
         other => PathBuf::from(layout.text(other)),
     };
     for name in &run.tools {
         let tool = world::tool(site, &name.value).map_err(lacking)?;
-        tool_roots.extend(tool.roots.clone());
+        tool_roots.extend_from_slice(&tool.roots);
         path.extend(tool.real.parent().map(Path::to_owned));
     }
     path.extend(["/usr/bin", "/bin"].map(PathBuf::from));
@@ -262,6 +287,7 @@ fn spec(
     let mut spec = ProcessSpec::new(program, root, site.sandbox, log);
     spec.args = run.args.iter().map(|arg| OsString::from(layout.text(&arg.value))).collect();
     spec.env = env;
+    spec.has_folders = true;
     spec.mounts = mounts(job, layout, root)?;
     if let Some(folder) = &secrets.folder {
         let host = |name: &str| folder.path().join(name);

@@ -16,6 +16,7 @@
 //! runs is let to its end, since it may be kept.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -215,6 +216,7 @@ impl<'a> Runner<'a> {
             if !self.arriving.is_empty() {
                 continue;
             }
+            self.pools.let_go();
             if self.work.is_empty() && self.commits.is_empty() && !self.waits {
                 break;
             }
@@ -256,7 +258,7 @@ impl<'a> Runner<'a> {
         let measures = self.site.step(id).class == Class::Measure;
         let before = std::mem::replace(&mut self.states[id.0], state);
         if let State::Running { grant, .. } = before {
-            self.pools.give(grant);
+            self.pools.lay_by(grant);
             self.measuring &= !measures;
         }
         match &self.states[id.0] {
@@ -289,9 +291,7 @@ impl<'a> Runner<'a> {
             self.end(id, outcome);
             return Ok(());
         }
-        let reads = self.site.plan.reads(id);
-        let cells: BTreeMap<StepId, String> = reads.iter().map(|read| (*read, self.cell_state(*read))).collect();
-        let world = match world::world(self.site, id, &|cell| cells.get(&cell).cloned().unwrap_or_default()) {
+        let world = match world::world(self.site, id, &|cell| self.cell_state(cell)) {
             Ok(world) => world,
             Err(lack) => {
                 self.end(id, Outcome::Unavailable(lack));
@@ -312,7 +312,7 @@ impl<'a> Runner<'a> {
         };
         let key = manifest.key();
         let found = lookup::find(self.site, id, &key)?;
-        self.manifests.insert(id, (key, manifest));
+        self.manifests.insert(id, (key, Rc::new(manifest)));
         match found {
             Ok(product) => self.end(id, Outcome::Cached(product)),
             Err(miss) => match self.makers.get(&key) {

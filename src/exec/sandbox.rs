@@ -64,68 +64,69 @@ pub fn seen_secrets(sandbox: Sandbox, folder: &Path) -> PathBuf {
 
 /// The environment of the step: what was declared, and a private home and folder for temporary files where
 /// it says nothing of them.
-pub fn environment(spec: &ProcessSpec) -> BTreeMap<String, String> {
-    let tmp = seen_workdir(spec.sandbox, &spec.workdir).join("tmp");
-    let tmp = tmp.to_string_lossy();
-    let mut env = spec.env.clone();
+fn environment(spec: &mut ProcessSpec) -> BTreeMap<String, String> {
+    let mut env = std::mem::take(&mut spec.env);
     for name in ["HOME", "TMPDIR"] {
-        env.entry(name.to_owned()).or_insert_with(|| tmp.clone().into_owned());
+        if !env.contains_key(name) {
+            let tmp = seen_workdir(spec.sandbox, &spec.workdir).join("tmp");
+            env.insert(name.to_owned(), tmp.to_string_lossy().into_owned());
+        }
     }
     env
 }
 
 /// What the supervisor is to start for `spec`.
-pub fn plan(spec: &ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start, ProcessError> {
-    let env = environment(spec);
-    let direct = |program: &Path, args: Vec<_>, confine| Start {
-        program: program.to_owned(),
+pub fn plan(mut spec: ProcessSpec, bubblewrap: Option<&Bubblewrap>) -> Result<Start, ProcessError> {
+    let env = environment(&mut spec);
+    let (program, args, env, confine) = match spec.sandbox {
+        Sandbox::Off => (spec.program, spec.args, env, Confine::Off),
+        Sandbox::Fs if cfg!(target_os = "macos") => {
+            (seatbelt::PROGRAM.into(), seatbelt::arguments(&spec), env, Confine::Off)
+        }
+        Sandbox::Fs => {
+            let rules = landlock::rules(&spec);
+            (spec.program, spec.args, env, Confine::Landlock(rules))
+        }
+        Sandbox::Strict => {
+            let bubblewrap = bubblewrap.ok_or(ProcessError::NoBubblewrap)?;
+            let (args, env) = bubblewrap.arguments(&spec, env);
+            (bubblewrap.path.clone(), args, env, Confine::Namespaces)
+        }
+    };
+    // The working folder is bound by path, so `bwrap` may start anywhere.
+    let workdir = if confine == Confine::Namespaces { "/".into() } else { spec.workdir };
+    Ok(Start {
+        program,
         args,
-        env: env.clone(),
-        workdir: spec.workdir.clone(),
+        env,
+        workdir,
         confine,
         network: spec.network,
         memory: spec.memory,
         processes: spec.processes,
-        secrets: spec.secrets.clone(),
+        secrets: spec.secrets,
         streams: Streams::Log,
-    };
-    match spec.sandbox {
-        Sandbox::Off => Ok(direct(&spec.program, spec.args.clone(), Confine::Off)),
-        Sandbox::Fs if cfg!(target_os = "macos") => {
-            let args = seatbelt::arguments(spec);
-            Ok(direct(Path::new(seatbelt::PROGRAM), args, Confine::Off))
-        }
-        Sandbox::Fs => Ok(direct(&spec.program, spec.args.clone(), Confine::Landlock(landlock::rules(spec)))),
-        Sandbox::Strict => {
-            let bubblewrap = bubblewrap.ok_or(ProcessError::NoBubblewrap)?;
-            let (args, env) = bubblewrap.arguments(spec, env);
-            Ok(Start {
-                program: bubblewrap.path.clone(),
-                args,
-                env,
-                // The working folder is bound by path, so `bwrap` may start anywhere.
-                workdir: "/".into(),
-                confine: Confine::Namespaces,
-                network: spec.network,
-                memory: spec.memory,
-                processes: spec.processes,
-                secrets: spec.secrets.clone(),
-                streams: Streams::Log,
-            })
-        }
-    }
+    })
 }
 
-/// Makes the working folder ready: `in`, `out`, `tmp`, and for each input a link or a place to mount it.
-pub fn prepare(spec: &ProcessSpec) -> Result<(), ProcessError> {
-    let failed = |path: &Path, source: io::Error| ProcessError::Prepare { path: path.to_owned(), source };
+/// Makes the folders that every step finds in its own; the error names the one that could not be made.
+pub fn folders(workdir: &Path) -> Result<(), (PathBuf, io::Error)> {
     for name in ["in", "out", "tmp"] {
-        let path = spec.workdir.join(name);
+        let path = workdir.join(name);
         match std::fs::create_dir(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(_) => std::fs::create_dir_all(&path).map_err(|error| failed(&path, error))?,
+            Err(_) => std::fs::create_dir_all(&path).map_err(|error| (path, error))?,
         }
+    }
+    Ok(())
+}
+
+/// Makes the working folder ready: `in`, `out`, `tmp` where they are not there yet, and for each input a link or a place to mount it.
+pub fn prepare(spec: &ProcessSpec) -> Result<(), ProcessError> {
+    let failed = |path: &Path, source: io::Error| ProcessError::Prepare { path: path.to_owned(), source };
+    if !spec.has_folders {
+        folders(&spec.workdir).map_err(|(path, source)| ProcessError::Prepare { path, source })?;
     }
     for mount in &spec.mounts {
         let path = place_of(&spec.workdir, mount)?;

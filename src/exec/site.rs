@@ -3,6 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pipe_cache::{Digest, Entry, Store};
@@ -58,7 +59,7 @@ pub struct Asked {
     /// No process starts, no runtime is asked and no file of the user's is stored: what the store keeps of earlier
     /// answers counts alone. An editor surveys so.
     pub only_kept: bool,
-    pub tools: RefCell<BTreeMap<String, Result<crate::host::tools::Tool, Lack>>>,
+    pub tools: RefCell<BTreeMap<String, Result<Rc<crate::host::tools::Tool>, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
     /// Cached steps whose outputs stayed out of the pack that brought them, as look-ups met them.

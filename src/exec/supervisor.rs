@@ -43,6 +43,8 @@ use self::wire::{Confine, Ended, Inbox, Notice, Order, Over, Start, Streams};
 
 /// How long to try to kill what will not die before giving up on it.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
+/// How long the first that were killed may take to end before all of the machine is looked through.
+const FIRST_ROUND: Duration = Duration::from_millis(20);
 /// How often a child is looked at where the system has no descriptor to wait for it.
 const CHILD_TICK: Duration = Duration::from_millis(10);
 
@@ -268,6 +270,7 @@ fn reap_until(pid: Pid, used: &mut Used) -> io::Result<Option<Reaped>> {
 fn end_all(child: Option<Pid>, used: &mut Used) -> io::Result<bool> {
     let give_up = Instant::now() + KILL_LIMIT;
     let mut child = child;
+    let mut first = true;
     loop {
         match reap::next()? {
             Next::Alone => return Ok(true),
@@ -278,8 +281,15 @@ fn end_all(child: Option<Pid>, used: &mut Used) -> io::Result<bool> {
             }
             Next::Running if Instant::now() > give_up => return Ok(false),
             Next::Running => {
-                family::signal_all(child, Signal::KILL);
-                std::thread::sleep(Duration::from_millis(1));
+                // Mostly the first process of a namespace, which is ending anyway. All of the machine is looked through
+                // for who is still there after that.
+                if std::mem::take(&mut first) {
+                    family::signal_quickly(child, Signal::KILL);
+                    family::wait_for_one(FIRST_ROUND);
+                } else {
+                    family::signal_all(child, Signal::KILL);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
         }
     }

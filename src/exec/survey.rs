@@ -13,6 +13,7 @@
 //! `plan` prints this; `run` starts from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use pipe_cache::{Digest, Entry, Kind, StoreError};
 
@@ -35,7 +36,7 @@ pub struct Survey {
 }
 
 /// The manifest and the key of each step that has one.
-pub type Manifests = BTreeMap<StepId, (Digest, Manifest)>;
+pub type Manifests = BTreeMap<StepId, (Digest, Rc<Manifest>)>;
 
 /// What a step's manifest and the store say.
 pub enum Look {
@@ -213,7 +214,7 @@ fn look(
         return Ok(Look::Lacking(lack));
     }
     if let Some(manifests) = manifests {
-        manifests.insert(id, (key, manifest));
+        manifests.insert(id, (key, Rc::new(manifest)));
     }
     Ok(Look::Known { key, found })
 }

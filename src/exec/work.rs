@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -44,7 +45,7 @@ const FETCH_LIMIT: Duration = Duration::from_secs(3600);
 pub struct Job<'a> {
     pub site: &'a Site,
     pub id: StepId,
-    pub manifest: Manifest,
+    pub manifest: Rc<Manifest>,
     pub key: Digest,
     /// The outputs of what it reads.
     pub inputs: BTreeMap<StepId, Entry>,
@@ -180,7 +181,7 @@ fn harmless(failure: Failure) -> Failure {
 fn records(job: &Job<'_>, made: Made) -> Vec<(Kind, Digest, Vec<u8>)> {
     let Made { output, usage, sandbox, log } = made;
     let record = StepRecord { format: FORMAT, output, sandbox, usage, log };
-    let manifest = job.manifest.text().as_bytes().to_vec();
+    let manifest = job.manifest.text().into_bytes();
     let record = serde_json::to_vec(&record).unwrap_or_default();
     vec![(Kind::Manifest, job.key, manifest), (Kind::Record, job.key, record)]
 }
@@ -332,7 +333,8 @@ async fn fetch_wheel(job: &Job<'_>, asked: &FetchWheel) -> Result<Entry, Unmade>
         log: scratch.path().join("log"),
         timeout: job.site.step(job.id).limits.timeout.unwrap_or(FETCH_LIMIT),
     };
-    let programs = wheel::Programs { python: python.real, uv: world::tool(job.site, "uv").ok().map(|uv| uv.real) };
+    let programs =
+        wheel::Programs { python: python.real.clone(), uv: world::tool(job.site, "uv").ok().map(|uv| uv.real.clone()) };
     let env = network(job.site);
     let stop = AtomicBool::new(false);
     let bytes = AtomicU64::new(0);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use pipe_cache::{Digest, Kind, Store};
 use serde::{Deserialize, Serialize};
@@ -62,12 +63,12 @@ pub fn world(site: &Site, id: StepId, cells: &dyn Fn(StepId) -> String) -> Resul
 }
 
 fn know_tool(site: &Site, world: &mut World, name: &str) -> Result<(), Lack> {
-    world.tools.insert(name.to_owned(), tool(site, name)?.version);
+    world.tools.insert(name.to_owned(), tool(site, name)?.version.clone());
     Ok(())
 }
 
 /// The tool behind a name; asked once for a run, and once for a store as long as nothing about it changes.
-pub fn tool(site: &Site, name: &str) -> Result<Tool, Lack> {
+pub fn tool(site: &Site, name: &str) -> Result<Rc<Tool>, Lack> {
     if let Some(known) = site.asked.tools.borrow().get(name) {
         return known.clone();
     }
@@ -75,6 +76,7 @@ pub fn tool(site: &Site, name: &str) -> Result<Tool, Lack> {
         true => kept_tool(&site.store, &site.env, name).ok_or_else(|| unasked(&format!("`{name}`"))),
         false => find_tool(&site.store, &site.env, name),
     };
+    let found = found.map(Rc::new);
     site.asked.tools.borrow_mut().insert(name.to_owned(), found.clone());
     found
 }

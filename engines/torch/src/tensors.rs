@@ -66,7 +66,9 @@ impl TensorModel for TorchTensors {
             return Err(Fault::failed(format!("the trace gives {found} outputs, and its card says {wanted}")));
         }
         let named = self.outlets.outputs.iter().zip(&self.last);
-        named.map(|(outlet, tensor)| Ok((outlet.name.clone(), read(&outlet.name, tensor, self.outlets.kind)?))).collect()
+        named
+            .map(|(outlet, tensor)| Ok((outlet.name.clone(), read(&outlet.name, tensor, self.outlets.kind)?)))
+            .collect()
     }
 
     fn peak_device(&self) -> Option<u64> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
+use tokio::runtime::Id;
 use tokio::task::JoinHandle;
 
 use super::log::Log;
@@ -27,9 +28,7 @@ const SUPERVISOR_LIMIT: Duration = Duration::from_secs(6);
 #[derive(Debug)]
 pub struct Running {
     talk: Talk,
-    log: JoinHandle<io::Result<(OwnedFd, bool)>>,
-    /// Tells the log that nothing more will come.
-    over: Cancel,
+    log: Following,
     log_path: PathBuf,
     deadline: Option<tokio::time::Instant>,
     supervisors: Supervisors,
@@ -44,18 +43,19 @@ impl Running {
     ) -> Result<Running, ProcessError> {
         let failed = |source| unusable(launcher, source);
         sandbox::prepare(&spec)?;
-        let mut start = sandbox::plan(&spec, launcher.bubblewrap.as_ref())?;
+        let (program, workdir, log_path) = (spec.program.clone(), spec.workdir.clone(), spec.log.clone());
+        let timeout = spec.timeout;
+        let log = Log::create(&log_path, spec.hidden.clone());
+        let mut start = sandbox::plan(spec, launcher.bubblewrap.as_ref())?;
         let talked = streams.is_some();
         start.streams = if talked { Streams::Sent } else { Streams::Log };
-        let log = Log::create(&spec.log, spec.hidden.clone());
 
-        let Supervisor { socket, log: reader, process } = launcher.supervisors.take(&launcher.exe).map_err(failed)?;
-        let socket = UnixStream::from_std(socket).map_err(failed)?;
-        let reader = pipe::Receiver::from_owned_fd_unchecked(reader).map_err(failed)?;
-        let (exe, workdir) = (launcher.exe.clone(), spec.workdir);
-        let mut talk = Talk { socket, process, received: Vec::new(), exe, program: spec.program, workdir };
-        let over = Cancel::new();
-        let log = tokio::spawn(follow(log, reader, over.clone()));
+        let Supervisor { socket, log: reader, process, runtime } =
+            launcher.supervisors.take(&launcher.exe).map_err(failed)?;
+        let exe = launcher.exe.clone();
+        let mut talk = Talk { socket, process, runtime, received: Vec::new(), exe, program, workdir };
+        let follow = Follow { log, reader: Some(reader), failed: None, bytes: Vec::new() };
+        let log = if talked { Following::apart(follow) } else { Following::Here(Box::new(follow)) };
         talk.order(&Order::Start(Box::new(start)), streams).await?;
         if talked {
             match talk.notice().await? {
@@ -67,9 +67,8 @@ impl Running {
         Ok(Running {
             talk,
             log,
-            over,
-            log_path: spec.log,
-            deadline: spec.timeout.map(|timeout| tokio::time::Instant::now() + timeout),
+            log_path,
+            deadline: timeout.map(|timeout| tokio::time::Instant::now() + timeout),
             supervisors: launcher.supervisors.clone(),
         })
     }
@@ -101,6 +100,7 @@ impl Running {
                     Some(Notice::Started) => continue,
                     None => return Err(self.talk.lost()),
                 },
+                () = self.log.next() => continue,
                 () = cancelled => Status::Cancelled,
                 () = until(deadline) => Status::TimedOut,
             };
@@ -121,51 +121,113 @@ impl Running {
 
     /// Finishes the log; true where it has anything in it. The supervisor is free for the next child.
     async fn finish(self) -> Result<bool, ProcessError> {
-        self.over.cancel();
-        let written = match self.log.await {
-            Ok(written) => written,
-            Err(error) => Err(io::Error::other(error)),
+        let finished = match self.log {
+            Following::Here(follow) => follow.finish(),
+            Following::Apart { task, over } => {
+                over.cancel();
+                task.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
         };
-        let (log, printed) = written.map_err(|source| ProcessError::Log { path: self.log_path, source })?;
-        let Talk { socket, process, .. } = self.talk;
-        if let Ok(socket) = socket.into_std() {
-            self.supervisors.keep(Supervisor { socket, log, process });
+        let (log, printed) = finished.map_err(|source| ProcessError::Log { path: self.log_path, source })?;
+        let Talk { socket, process, runtime, .. } = self.talk;
+        if let Some(log) = log {
+            self.supervisors.keep(Supervisor { socket, log, process, runtime });
         }
         Ok(printed)
     }
 }
 
-/// Writes what a child prints until it is `over`; true where it printed anything.
-async fn follow(mut log: Log, reader: pipe::Receiver, over: Cancel) -> io::Result<(OwnedFd, bool)> {
-    // Most children print nothing, and need no room.
-    let mut bytes = Vec::new();
-    loop {
-        tokio::select! {
-            biased;
-            ready = reader.readable() => ready?,
-            () = over.cancelled() => break,
-        }
-        bytes.resize(64 << 10, 0);
-        match reader.try_read(&mut bytes) {
-            // It ends with the supervisor; whoever waits for the child hears of that.
-            Ok(0) => break,
-            Ok(count) => log.take(&bytes[..count])?,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+/// Who writes the log.
+#[derive(Debug)]
+enum Following {
+    /// Whoever waits for the end. Boxed, for those that have a task and not this.
+    Here(Box<Follow>),
+    /// A task of its own, since whoever talks with the child does not wait for its end meanwhile.
+    Apart {
+        task: JoinHandle<io::Result<(Option<pipe::Receiver>, bool)>>,
+        /// Tells it that nothing more will come.
+        over: Cancel,
+    },
+}
+
+impl Following {
+    fn apart(mut follow: Follow) -> Following {
+        let over = Cancel::new();
+        let task = tokio::spawn({
+            let over = over.clone();
+            async move {
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = follow.next() => {}
+                        () = over.cancelled() => return follow.finish(),
+                    }
+                }
+            }
+        });
+        Following::Apart { task, over }
+    }
+
+    /// Writes what is printed next. Waits for ever where that is done elsewhere; nothing is lost if it is not waited for.
+    async fn next(&mut self) {
+        match self {
+            Following::Here(follow) => follow.next().await,
+            Following::Apart { .. } => std::future::pending().await,
         }
     }
-    // All who could print are gone. The system itself is asked for the rest: what the runtime knows may be out of date.
-    let reader = reader.into_nonblocking_fd()?;
-    loop {
-        let mut rest = [0; 4 << 10];
-        match rustix::io::read(&reader, &mut rest) {
-            Ok(0) | Err(rustix::io::Errno::AGAIN) => break,
-            Ok(count) => log.take(&rest[..count])?,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+}
+
+/// Writes what a child prints to its log.
+#[derive(Debug)]
+struct Follow {
+    log: Log,
+    /// `None` once nothing more can be read or written: who prints then is told so by the system.
+    reader: Option<pipe::Receiver>,
+    failed: Option<io::Error>,
+    /// Most children print nothing, and need no room.
+    bytes: Vec<u8>,
+}
+
+impl Follow {
+    /// Writes what is printed next; waits for ever once nothing more can be.
+    async fn next(&mut self) {
+        let Some(reader) = &self.reader else { return std::future::pending().await };
+        let taken = match reader.readable().await {
+            Ok(()) => {
+                self.bytes.resize(64 << 10, 0);
+                match reader.try_read(&mut self.bytes) {
+                    // It ends with the supervisor; whoever waits for the child hears of that.
+                    Ok(0) => return self.reader = None,
+                    Ok(count) => self.log.take(&self.bytes[..count]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
+            self.reader = None;
+            self.failed = Some(error);
         }
     }
-    Ok((reader, log.finish()?))
+
+    /// Writes the rest, when all who could print are gone; true where anything was printed.
+    fn finish(mut self) -> io::Result<(Option<pipe::Receiver>, bool)> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        while let Some(reader) = &self.reader {
+            // The system itself is asked: what the runtime knows may be out of date.
+            let mut rest = [0; 4 << 10];
+            match rustix::io::read(reader, &mut rest) {
+                Ok(0) | Err(rustix::io::Errno::AGAIN) => break,
+                Ok(count) => self.log.take(&rest[..count])?,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((self.reader, self.log.finish()?))
+    }
 }
 
 /// The talk with a supervisor that has a child. Dropping it closes the socket, and the supervisor ends.
@@ -173,6 +235,7 @@ async fn follow(mut log: Log, reader: pipe::Receiver, over: Cancel) -> io::Resul
 struct Talk {
     socket: UnixStream,
     process: Process,
+    runtime: Id,
     received: Vec<u8>,
     exe: PathBuf,
     program: PathBuf,

@@ -1,14 +1,14 @@
 //! Supervisors that wait for their next child: one is started where none is free, so there are as many as children run
 //! at the same time.
 //!
-//! They are kept without ties to a runtime. Dropping one closes its socket, and with that it ends whatever it still
-//! runs, and itself.
+//! They are kept with their ties to the runtime that used them last, since to tie and untie them for every child costs
+//! more than to talk with it; another runtime ties them anew. Dropping one closes its socket, and with that it ends
+//! whatever it still runs, and itself.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::runtime::{Handle, Id};
 
 /// How long free supervisors may take to end.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -56,16 +59,18 @@ impl Drop for Free {
 #[derive(Debug)]
 pub struct Supervisor {
     pub socket: UnixStream,
-    pub log: OwnedFd,
+    pub log: pipe::Receiver,
     pub process: Process,
+    /// Whose socket and log they are.
+    pub runtime: Id,
 }
 
 impl Supervisors {
-    /// A free supervisor, or a new one.
+    /// A free supervisor, or a new one, for use in the runtime that this is called in.
     pub fn take(&self, exe: &Path) -> io::Result<Supervisor> {
         let free = self.0.list().pop();
         match free {
-            Some(supervisor) if supervisor.process.lives() => Ok(supervisor),
+            Some(supervisor) if supervisor.process.lives() => supervisor.in_this_runtime(),
             _ => Supervisor::start(exe),
         }
     }
@@ -79,7 +84,7 @@ impl Supervisors {
 impl Supervisor {
     #[expect(clippy::disallowed_methods, reason = "the supervisor is started here, and steps by the supervisor")]
     fn start(exe: &Path) -> io::Result<Supervisor> {
-        let (socket, theirs) = UnixStream::pair()?;
+        let (socket, theirs) = std::os::unix::net::UnixStream::pair()?;
         let (log, stderr) = io::pipe()?;
         rustix::io::ioctl_fionbio(&log, true)?;
         socket.set_nonblocking(true)?;
@@ -95,7 +100,25 @@ impl Supervisor {
             // A Ctrl-C at the terminal is for `pipe`, which then asks the supervisor.
             .process_group(0)
             .spawn()?;
-        Ok(Supervisor { socket, log: log.into(), process: Process { child: Some(child), group } })
+        Ok(Supervisor {
+            socket: UnixStream::from_std(socket)?,
+            log: pipe::Receiver::from_owned_fd_unchecked(log.into())?,
+            process: Process { child: Some(child), group },
+            runtime: Handle::current().id(),
+        })
+    }
+
+    fn in_this_runtime(self) -> io::Result<Supervisor> {
+        let runtime = Handle::current().id();
+        if self.runtime == runtime {
+            return Ok(self);
+        }
+        Ok(Supervisor {
+            socket: UnixStream::from_std(self.socket.into_std()?)?,
+            log: pipe::Receiver::from_owned_fd_unchecked(self.log.into_nonblocking_fd()?)?,
+            process: self.process,
+            runtime,
+        })
     }
 }
 

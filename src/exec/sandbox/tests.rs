@@ -22,7 +22,7 @@ fn bubblewrap(help: &str) -> Bubblewrap {
 
 #[test]
 fn strict_shows_only_what_was_declared() {
-    let start = plan(&spec(Sandbox::Strict), Some(&bubblewrap("--disable-userns"))).unwrap();
+    let start = plan(spec(Sandbox::Strict), Some(&bubblewrap("--disable-userns"))).unwrap();
     let text = words(&start).join(" ");
     for part in [
         "--unshare-all --unshare-user --disable-userns --die-with-parent --new-session --cap-drop ALL",
@@ -40,28 +40,28 @@ fn strict_shows_only_what_was_declared() {
 
 #[test]
 fn an_older_bubblewrap_is_not_asked_for_what_it_lacks() {
-    let start = plan(&spec(Sandbox::Strict), Some(&bubblewrap("--unshare-all"))).unwrap();
+    let start = plan(spec(Sandbox::Strict), Some(&bubblewrap("--unshare-all"))).unwrap();
     assert!(!words(&start).contains(&"--disable-userns".to_owned()));
 }
 
 #[test]
 fn a_network_brings_names_and_certificates() {
     let with = ProcessSpec { network: true, ..spec(Sandbox::Strict) };
-    let text = words(&plan(&with, Some(&bubblewrap(""))).unwrap()).join(" ");
+    let text = words(&plan(with.clone(), Some(&bubblewrap(""))).unwrap()).join(" ");
     assert!(text.contains("--share-net") && text.contains("/etc/resolv.conf") && text.contains("/etc/ssl"), "{text}");
 }
 
 #[test]
 fn devices_bring_the_rest_of_sys() {
     let with = ProcessSpec { devices: vec!["/dev/nvidia0".into()], ..spec(Sandbox::Strict) };
-    let text = words(&plan(&with, Some(&bubblewrap(""))).unwrap()).join(" ");
+    let text = words(&plan(with.clone(), Some(&bubblewrap(""))).unwrap()).join(" ");
     assert!(text.contains("--dev-bind-try /dev/nvidia0 /dev/nvidia0") && text.contains("--ro-bind-try /sys /sys"));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn fs_opens_inputs_for_reading_and_the_folder_for_writing() {
-    let Confine::Landlock(rules) = plan(&spec(Sandbox::Fs), None).unwrap().confine else { panic!("not Landlock") };
+    let Confine::Landlock(rules) = plan(spec(Sandbox::Fs), None).unwrap().confine else { panic!("not Landlock") };
     assert!(rules.read.contains(&"/store/abc".into()) && rules.read.contains(&"/opt/py".into()));
     assert_eq!(rules.write, [PathBuf::from("/w"), PathBuf::from("/proc/self/task")]);
     assert!(!rules.network);

@@ -3,6 +3,8 @@
 //! Linux only finds those that left the process group; elsewhere the group is all there is. A process that
 //! forks while it is being listed is met again in the next round, so callers repeat until none is left.
 
+use std::time::Duration;
+
 use rustix::process::{Pid, Signal};
 
 /// All descendants of `root`, parents before children, zombies left out.
@@ -59,6 +61,31 @@ pub fn signal_all(child: Option<Pid>, signal: Signal) {
     }
 }
 
+/// Waits until some child of this process has ended, or as long as `limit`; where the system has no descriptors of
+/// processes, a moment.
+pub fn wait_for_one(limit: Duration) {
+    const MOMENT: Duration = Duration::from_millis(1);
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use rustix::process::{PidfdFlags, pidfd_open};
+        let me = rustix::process::getpid().as_raw_nonzero();
+        let list = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children")).unwrap_or_default();
+        let pids = list.split(' ').filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+        // A few are enough: there is always another round.
+        let open: Vec<_> = pids.take(16).filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).collect();
+        let mut polled: Vec<_> = open.iter().map(|pid| PollFd::new(pid, PollFlags::IN)).collect();
+        if !polled.is_empty() {
+            let tv_sec = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
+            let limit = Timespec { tv_sec, tv_nsec: i64::from(limit.subsec_nanos()) };
+            // One that was cut short is another round.
+            let _ = poll(&mut polled, Some(&limit));
+            return;
+        }
+    }
+    std::thread::sleep(limit.min(MOMENT));
+}
+
 /// Sends `signal` to the descendants of `child`, and not to `child` itself.
 pub fn signal_below(child: Pid, signal: Signal) {
     for pid in descendants(child) {
@@ -68,8 +95,10 @@ pub fn signal_below(child: Pid, signal: Signal) {
 
 /// Sends `signal` to the group of `child` and to all descendants of this process, as they name their children: much
 /// faster than [`signal_all`], and good enough where nobody forks meanwhile.
-pub fn signal_quickly(child: Pid, signal: Signal) {
-    let _ = rustix::process::kill_process_group(child, signal);
+pub fn signal_quickly(child: impl Into<Option<Pid>>, signal: Signal) {
+    if let Some(child) = child.into() {
+        let _ = rustix::process::kill_process_group(child, signal);
+    }
     for pid in below(usize::MAX).unwrap_or_default() {
         let _ = rustix::process::kill_process(pid, signal);
     }

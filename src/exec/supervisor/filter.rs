@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::sync::{Mutex, PoisonError};
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -126,19 +127,32 @@ pub enum FilterError {
 pub fn inherited(shape: Shape) -> Result<File, FilterError> {
     let memory = rustix::fs::memfd_create("filter", rustix::fs::MemfdFlags::empty()).map_err(io::Error::from)?;
     let mut file = File::from(memory);
+    // In one piece: it has hundreds of steps of eight bytes.
+    let mut bytes = Vec::new();
     for step in program(shape)? {
-        let mut bytes = [0; 8];
-        bytes[..2].copy_from_slice(&step.code.to_ne_bytes());
-        (bytes[2], bytes[3]) = (step.jt, step.jf);
-        bytes[4..].copy_from_slice(&step.k.to_ne_bytes());
-        file.write_all(&bytes)?;
+        bytes.extend_from_slice(&step.code.to_ne_bytes());
+        bytes.extend_from_slice(&[step.jt, step.jf]);
+        bytes.extend_from_slice(&step.k.to_ne_bytes());
     }
+    file.write_all(&bytes)?;
     file.rewind()?;
     Ok(file)
 }
 
-/// The filter as a process puts it on itself, which must have given up new privileges before.
+/// The filter as a process puts it on itself, which must have given up new privileges before. Translated once for each
+/// shape: a supervisor has many children.
 pub fn program(shape: Shape) -> Result<BpfProgram, FilterError> {
+    static KNOWN: Mutex<Vec<(Shape, BpfProgram)>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, program)) = known.iter().find(|(other, _)| *other == shape) {
+        return Ok(program.clone());
+    }
+    let program = translated(shape)?;
+    known.push((shape, program.clone()));
+    Ok(program)
+}
+
+fn translated(shape: Shape) -> Result<BpfProgram, FilterError> {
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     let architecture = std::env::consts::ARCH.try_into()?;
     let filter = SeccompFilter::new(rules(shape)?, SeccompAction::Allow, refused, architecture)?;
