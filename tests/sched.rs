@@ -283,6 +283,7 @@ step "third" { run "sh" "-c" "cat $0 > out/z || true" (step)"first/x"; output "z
     let mut args = vec!["run", "p.kdl", "--events", "events.jsonl", "-j", "1"];
     args.extend(off());
     let pipe = place.command(&args);
+    #[expect(clippy::disallowed_methods, reason = "a shell that lowers a limit for `pipe` alone")]
     let limited = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\""])
         .arg(pipe.get_program())

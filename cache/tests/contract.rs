@@ -381,7 +381,8 @@ fn a_small_output_is_taken_where_it_is_what_was_expected() {
     assert_eq!(fs::read(back.join("b")).unwrap(), b"two");
 
     // What needs a closer look is left for it.
-    let odd: [(&str, &dyn Fn(&Path)); 4] = [
+    type Make<'a> = &'a dyn Fn(&Path);
+    let odd: [(&str, Make<'_>); 4] = [
         ("link", &|at| symlink("a", at).unwrap()),
         ("folder", &|at| fs::create_dir(at).unwrap()),
         ("large", &|at| write(at, &[1; 5000])),

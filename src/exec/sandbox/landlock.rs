@@ -27,8 +27,7 @@ pub fn rules(spec: &ProcessSpec) -> Rules {
     let plain = PLAIN_DEVICES.iter().map(PathBuf::from);
     Rules {
         read,
-        // A program may name its own threads; CUDA's driver sees no device where it can't.
-        write: vec![spec.workdir.clone(), "/proc/self/task".into()],
+        write: vec![spec.workdir.clone()],
         devices: plain.chain(spec.devices.iter().cloned()).collect(),
         network: spec.network,
     }

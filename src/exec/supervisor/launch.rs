@@ -209,6 +209,39 @@ mod system {
         }
     }
 
+    /// Lets a program write to its threads' files in `/proc`: it may name them, and CUDA's driver sees no device where it
+    /// can't. Whose threads those are, only the child knows. Without `/proc` there is nothing to allow.
+    ///
+    /// # Safety
+    /// For a child that shares its memory with a parent that waits.
+    unsafe fn allow_own_threads(rules: libc::c_int) {
+        // SAFETY: system calls with numbers, a text that ends in a zero, and a structure as the kernel has it.
+        unsafe {
+            let threads = libc::open(c"/proc/self/task".as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
+            if threads >= 0 {
+                for allowed_access in [WRITE_FILE | TRUNCATE, WRITE_FILE] {
+                    let beneath = PathBeneath { allowed_access, parent_fd: threads };
+                    if libc::syscall(libc::SYS_landlock_add_rule, rules, PATH_BENEATH, &raw const beneath, 0) == 0 {
+                        break;
+                    }
+                }
+                libc::close(threads);
+            }
+        }
+    }
+
+    /// `struct landlock_path_beneath_attr` of the kernel's interface.
+    #[repr(C, packed)]
+    struct PathBeneath {
+        allowed_access: u64,
+        parent_fd: libc::c_int,
+    }
+
+    const PATH_BENEATH: libc::c_int = 1;
+    const WRITE_FILE: u64 = 1 << 1;
+    /// A kernel that does not know it (before 6.2) refuses a rule that names it.
+    const TRUNCATE: u64 = 1 << 14;
+
     /// Returns only where something failed, with what; the reason is in `errno`.
     ///
     /// # Safety
@@ -244,6 +277,7 @@ mod system {
                     *libc::__errno_location() = error.raw_os_error();
                     return At::Landlock;
                 }
+                allow_own_threads(*rules);
                 if libc::syscall(libc::SYS_landlock_restrict_self, *rules, 0) != 0 {
                     return At::Landlock;
                 }
