@@ -184,7 +184,7 @@ fn missed(text: &str, folders: &[PathBuf], roots: &[&Path]) -> Vec<String> {
                 // A name with blanks, before the words that it is made of.
                 Some(line) => match phrases(&line).find_map(name_of) {
                     Some(name) => vec![name],
-                    None => words(&line).filter_map(name_of).collect(),
+                    None => likeliest(words(&line).filter_map(name_of).collect()),
                 },
             },
         };
@@ -195,6 +195,16 @@ fn missed(text: &str, folders: &[PathBuf], roots: &[&Path]) -> Vec<String> {
         }
     }
     found
+}
+
+/// Of several names in one line those that look like a path, where any does: `can't open file data.csv` may stand in a
+/// project with a file called `file`.
+fn likeliest(mut names: Vec<String>) -> Vec<String> {
+    let is_path = |name: &String| name.contains(['.', '/']);
+    if names.iter().any(is_path) {
+        names.retain(is_path);
+    }
+    names
 }
 
 /// The line without the words that say that something is absent, which may be names as well; `None` where it says nothing
