@@ -117,6 +117,25 @@ fn a_program_may_name_its_threads_and_nobody_elses() {
 }
 
 #[test]
+fn beside_a_gpu_one_kind_of_the_systems_sockets_is_open() {
+    // CUDA's driver sees no device where it may not look for the service that shares one.
+    let source = "#include <stdio.h>\n#include <sys/socket.h>\n\
+                  int main(void) { int kinds[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET | SOCK_CLOEXEC}; \
+                  for (int i = 0; i < 3; i++) printf(\"%d\", socket(AF_UNIX, kinds[i], 0) >= 0); return 0; }";
+    if !levels().contains(&Sandbox::Fs) {
+        return;
+    }
+    for (devices, open) in [(Vec::new(), "000"), (vec!["/dev/nvidia0".into()], "001")] {
+        let bed = Bed::new();
+        let script = "printf '%s\n' \"$SOURCE\" > tmp/a.c && cc tmp/a.c -o out/a && out/a";
+        let mut spec = ProcessSpec { devices, ..bed.script(Sandbox::Fs, script) };
+        spec.env.insert("SOURCE".into(), source.into());
+        assert_eq!(bed.run(spec).unwrap().status, Status::Code(0), "{}", bed.log());
+        assert_eq!(bed.log(), open);
+    }
+}
+
+#[test]
 fn tools_are_shown_where_they_are() {
     for level in levels().into_iter().filter(|level| *level != Sandbox::Off) {
         let bed = Bed::new();

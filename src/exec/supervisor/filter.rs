@@ -24,6 +24,8 @@ pub struct Shape {
     /// The step has namespaces of its own, for shared memory, message queues and, without network, sockets.
     pub namespaces: bool,
     pub network: bool,
+    /// The step has an NVIDIA GPU, whose driver looks for a service that shares it and gives up where it may not look.
+    pub gpu: bool,
 }
 
 /// Refused altogether.
@@ -219,14 +221,30 @@ fn rules(shape: Shape) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> 
         rules.insert(number, refused);
     }
 
-    let families = families(shape).into_iter().map(|family| differs(0, family as u64));
-    rules.insert(libc::SYS_socket, vec![SeccompRule::new(families.collect::<Result<_, _>>()?)?]);
+    rules.insert(libc::SYS_socket, sockets(shape)?);
 
     if !shape.namespaces {
         // The limits of a process of the same user: one could end it by them.
         rules.insert(libc::SYS_prlimit64, vec![rule([differs(0, 0), differs_long(2, 0)])?]);
     }
     Ok(rules)
+}
+
+/// Sockets that are refused. A driver's service is looked for with one kind of the system's sockets, which no container
+/// runtime, bus or agent listens on: beside a GPU that kind is open, and the others of the family are not.
+fn sockets(shape: Shape) -> Result<Vec<SeccompRule>, BackendError> {
+    const OTHERS: [i32; 4] = [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_RDM];
+    let (mut families, unix) = (families(shape), libc::AF_UNIX);
+    let mut refused = Vec::new();
+    if shape.gpu && !families.contains(&unix) {
+        families.push(unix);
+        for kind in OTHERS {
+            refused.push(rule([is(0, unix as u64), is_kind(1, kind as u64)])?);
+        }
+    }
+    let others = families.into_iter().map(|family| differs(0, family as u64)).collect::<Result<_, _>>()?;
+    refused.push(SeccompRule::new(others)?);
+    Ok(refused)
 }
 
 /// The families of sockets that may be made. Those of the system itself (`AF_UNIX`) reach services of the host where
@@ -255,6 +273,11 @@ fn is(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
 }
 
+/// The kind of a socket, without the flags beside it.
+fn is_kind(argument: u8, kind: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(0xf), kind)
+}
+
 fn differs(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value)
 }
@@ -269,7 +292,13 @@ mod tests {
 
     fn shapes() -> Vec<Shape> {
         let both = [false, true];
-        both.iter().flat_map(|&namespaces| both.map(|network| Shape { namespaces, network })).collect()
+        let mut shapes = Vec::new();
+        for namespaces in both {
+            for network in both {
+                shapes.extend(both.map(|gpu| Shape { namespaces, network, gpu }));
+            }
+        }
+        shapes
     }
 
     #[test]
@@ -296,7 +325,7 @@ mod tests {
     #[test]
     fn sockets_of_the_system_are_for_steps_that_are_alone() {
         let unix: Vec<Shape> = shapes().into_iter().filter(|shape| families(*shape).contains(&libc::AF_UNIX)).collect();
-        assert_eq!(unix, [Shape { namespaces: true, network: false }]);
+        assert!(unix.iter().all(|shape| shape.namespaces && !shape.network) && unix.len() == 2, "{unix:?}");
         assert!(shapes().into_iter().all(|shape| !families(shape).contains(&libc::AF_VSOCK)));
     }
 }

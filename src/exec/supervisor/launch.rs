@@ -45,6 +45,7 @@ mod system {
     use std::io;
     use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
     use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
     use std::ptr;
 
     use rustix::process::Pid;
@@ -73,15 +74,18 @@ mod system {
 
     impl Held {
         pub fn new(start: &Start) -> Result<Held, String> {
-            let shape = |namespaces| filter::Shape { namespaces, network: start.network };
+            let is_gpu = |path: &PathBuf| path.as_os_str().as_bytes().starts_with(b"/dev/nvidia");
+            let shape = |namespaces, gpu| filter::Shape { namespaces, network: start.network, gpu };
             let said = |error: filter::FilterError| error.to_string();
             Ok(match &start.confine {
                 Confine::Off => Held::Nothing,
                 Confine::Landlock(rules) => {
-                    let filter = filter::program(shape(false)).map_err(said)?;
+                    let filter = filter::program(shape(false, rules.devices.iter().any(is_gpu))).map_err(said)?;
                     Held::Itself { rules: confine::ruleset(rules)?, filter }
                 }
-                Confine::Namespaces => Held::Namespaces { filter: filter::inherited(shape(true)).map_err(said)? },
+                Confine::Namespaces => {
+                    Held::Namespaces { filter: filter::inherited(shape(true, false)).map_err(said)? }
+                }
             })
         }
 
