@@ -440,7 +440,7 @@ fn measure_manifest(measure: &Measure, world: &World, reader: &Reader) -> Result
         manifest.add_from("container.memory", memory.value, &memory.origin);
     }
     manifest.add_from("device", device.value.name(), &device.origin);
-    manifest.add_from("dtype", format!("{:?}", dtype.value).to_lowercase(), &dtype.origin);
+    manifest.add_from("dtype", dtype.value.name(), &dtype.origin);
     manifest.add_from("threads", threads.value, &threads.origin);
     manifest.add_from("reduced-precision", reduced_precision.value, &reduced_precision.origin);
     match workload {

@@ -437,7 +437,7 @@ fn comparable(a: &Setup, b: &Setup, varied: &[&str]) -> Result<(), String> {
         }
         _ => return Err("not comparable: sequences against inferences".to_owned()),
     }
-    differ("dtype", format!("{:?}", a.dtype).to_lowercase(), format!("{:?}", b.dtype).to_lowercase())?;
+    differ("dtype", a.dtype.name().to_owned(), b.dtype.name().to_owned())?;
     differ("threads", a.threads.to_string(), b.threads.to_string())?;
     differ("reduced-precision", a.reduced_precision.to_string(), b.reduced_precision.to_string())
 }

@@ -395,7 +395,7 @@ fn setup(setup: &Setup) -> SetupJson {
     };
     SetupJson {
         device: setup.device.name().to_owned(),
-        dtype: format!("{:?}", setup.dtype).to_lowercase(),
+        dtype: setup.dtype.name().to_owned(),
         threads: setup.threads,
         reduced_precision: setup.reduced_precision,
         prompt_tokens,

@@ -56,7 +56,7 @@ pub fn method(comparison: &Comparison) -> Vec<String> {
 
 fn workload(setups: &[&Setup]) -> String {
     let threads = several(setups.iter().map(|s| u64::from(s.threads)), units::count);
-    let dtypes: BTreeSet<String> = setups.iter().map(|s| format!("{:?}", s.dtype).to_lowercase()).collect();
+    let dtypes: BTreeSet<&str> = setups.iter().map(|s| s.dtype.name()).collect();
     let dtypes = dtypes.into_iter().collect::<Vec<_>>().join(" or ");
     let reduced = if setups.iter().any(|s| s.reduced_precision) { "allowed" } else { "off" };
     let thread_word = if threads == "1" { "thread" } else { "threads" };

@@ -42,7 +42,7 @@ impl<'d> Expander<'d, '_> {
         let device =
             device.and_then(|name| self.named(open, "device", name, DEVICES, |name| name.parse::<Device>().ok()));
         let dtype = match self.setting(open, "dtype", Kind::Text) {
-            Some(name) => self.named(open, "dtype", text(name), DTYPES, dtype),
+            Some(name) => self.named(open, "dtype", text(name), DTYPES, |name| name.parse().ok()),
             None => Some(Spanned { value: Dtype::Fp32, origin: origin(open.node.header()) }),
         };
         let threads = self.positive(open, "threads");
@@ -522,15 +522,6 @@ fn float(value: &Value) -> Option<f64> {
     match value {
         Value::Float(x) => Some(*x),
         Value::Integer(n) => Some(*n as f64),
-        _ => None,
-    }
-}
-
-fn dtype(name: &str) -> Option<Dtype> {
-    match name {
-        "fp32" => Some(Dtype::Fp32),
-        "fp16" => Some(Dtype::Fp16),
-        "bf16" => Some(Dtype::Bf16),
         _ => None,
     }
 }

@@ -145,6 +145,13 @@ impl Dtype {
     }
 }
 
+impl std::str::FromStr for Dtype {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Dtype::Fp32, Dtype::Fp16, Dtype::Bf16].into_iter().find(|dtype| dtype.name() == text).ok_or(())
+    }
+}
+
 /// What one sample is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
