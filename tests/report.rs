@@ -127,6 +127,22 @@ fn pages_need_no_network_and_are_the_same_for_a_cached_run() {
 }
 
 #[test]
+fn a_headline_says_no_more_than_the_verdict() {
+    let headline = |comparison: &_| {
+        let page = html::render(comparison, Some(&fixture::graph(comparison, false)));
+        let (_, after) = page.split_once("class=\"star\"").expect("a cell wins");
+        after.split("</div>").next().expect("an end").to_owned()
+    };
+    assert!(headline(&comparison(Scenario::Plain)).contains("1.42× the speed of the baseline (99 % interval "));
+    let without_onnx = comparison_with(Scenario::Plain, |cell, outcome| match cell.starts_with("onnx") {
+        true => Outcome::Failed { reason: "it crashed".to_owned(), remedy: None },
+        false => outcome,
+    });
+    let text = headline(&without_onnx);
+    assert!(text.contains("no difference from the baseline was found (1.01×, 99 % interval "), "{text}");
+}
+
+#[test]
 fn hostile_text_stays_text_in_every_format() {
     let hostile = "a | b <script>alert(1)</script> \"q\", =1+1 `c|d`\n\u{1b}[31mred\u{7}";
     let comparison = comparison_with(Scenario::Plain, |cell, outcome| match cell {

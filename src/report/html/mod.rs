@@ -11,6 +11,7 @@ use super::{units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{ExpectVerdict, Row, SpeedUp};
 use crate::measure::metric::Metric;
+use crate::measure::ratio::Verdict;
 
 mod charts;
 mod details;
@@ -94,8 +95,12 @@ fn answer(comparison: &Comparison) -> Markup {
                         (words::headline(first, Metric::TimeToFirstToken)) " to the first token, "
                     }
                     (words::headline(first, words::memory_metric(first))) " of memory"
-                    @if let SpeedUp::Compared { ratio, .. } = first.speed_up() {
-                        "; " (units::ratio(ratio.ratio)) " the speed of the baseline (99 % interval "
+                    @if let SpeedUp::Compared { ratio, verdict, .. } = first.speed_up() {
+                        @let figure = units::ratio(ratio.ratio);
+                        // A figure that the table calls no difference is not to be read as one here.
+                        @if matches!(verdict, Verdict::NoDifference { .. }) {
+                            "; no difference from the baseline was found (" (figure) ", 99 % interval "
+                        } @else { "; " (figure) " the speed of the baseline (99 % interval " }
                         (units::ratio_interval(ratio.interval)) ")"
                     }
                     "."
