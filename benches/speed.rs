@@ -166,7 +166,7 @@ fn startup(table: &mut Table, folder: &Path) {
     let graph = Layered { steps: 20 };
     let (pipe, ninja) = (Peer::pipe(&folder.join("start"), graph, false), Peer::ninja(&folder.join("start"), graph));
     let version = rounds(&[(&pipe, &["--version"]), (&ninja, &["--version"])]);
-    table.absolute("pipe --version", median(&version[0].1) * 1e3, "ms", &beside(&version[1..]), 2.0);
+    table.ratio("pipe --version", &version[0].1, &version[1..], 1.25);
     let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/llm-6gb.kdl");
     let check = rounds(&[(&pipe, &["check", &main.to_string_lossy(), "--store", "store"])]);
     table.absolute("check of the main pipeline", median(&check[0].1) * 1e3, "ms", "", 10.0);

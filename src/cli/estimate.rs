@@ -1,16 +1,11 @@
 //! What a run will cost, said before it starts: downloads, disk, and how long each step took before.
 
-use std::collections::BTreeMap;
-
-use pipe_cache::Kind;
-
 use super::progress::time;
-use crate::exec::history;
+use crate::exec::lookup;
 use crate::exec::outcome::Standing;
 use crate::exec::site::Site;
 use crate::exec::survey::Survey;
 use crate::pipeline::{Action, StepId};
-use crate::record::StepRecord;
 
 /// What lies ahead.
 #[derive(Debug, Default)]
@@ -27,7 +22,6 @@ pub struct Estimate {
 /// Adds up what the steps that may run say of themselves and what their records remember.
 pub fn estimate(site: &Site, survey: &Survey) -> Estimate {
     let mut estimate = Estimate::default();
-    let seconds = seconds_before(site);
     for (&id, standing) in &survey.standings {
         if !matches!(standing, Standing::Runs(_) | Standing::Depends(_)) {
             continue;
@@ -38,7 +32,7 @@ pub fn estimate(site: &Site, survey: &Survey) -> Estimate {
             *estimate.download.get_or_insert(0) += needs.download;
         }
         estimate.disk += needs.disk.max(needs.download);
-        if let Some(took) = seconds.get(&site.step(id).name) {
+        if let Some(took) = seconds_before(site, &site.step(id).name) {
             estimate.before += took;
             estimate.known += 1;
         }
@@ -46,17 +40,11 @@ pub fn estimate(site: &Site, survey: &Survey) -> Estimate {
     estimate
 }
 
-/// Step name → seconds, from the records of this pipeline's last run.
-pub fn seconds_before(site: &Site) -> BTreeMap<String, f64> {
-    let Ok(Some(run)) = history::last(&site.store, &site.pipeline.name) else { return BTreeMap::new() };
-    run.steps
-        .into_iter()
-        .filter_map(|(name, step)| {
-            let bytes = site.store.last(Kind::Record, &step.key).ok()??;
-            let record: StepRecord = serde_json::from_slice(&bytes).ok()?;
-            Some((name, record.usage.wall_ns as f64 / 1e9))
-        })
-        .collect()
+/// How long a step took under the key that it had in this pipeline's last run.
+pub fn seconds_before(site: &Site, step: &str) -> Option<f64> {
+    let key = lookup::last_keys(site).ok()?.get(step)?;
+    let record = lookup::step_record(site, key).ok()??;
+    Some(record.usage.wall_ns as f64 / 1e9)
 }
 
 /// The lines that a person reads before anything starts.

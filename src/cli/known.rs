@@ -29,23 +29,23 @@ pub fn add(view: &mut GraphView, site: &Site, survey: &Survey, asked: Asked) {
     if !asked.times {
         return;
     }
-    let before = estimate::seconds_before(site);
     let names: BTreeMap<&str, StepId> =
         site.pipeline.steps.iter().enumerate().map(|(id, step)| (step.name.as_str(), StepId(id))).collect();
     for node in &mut view.nodes {
         if let Some(&id) = names.get(node.name.as_str()) {
-            node.past = past(node, site, survey, id, &before, asked);
+            node.past = past(node, site, survey, id, asked);
         }
     }
 }
 
-fn past(node: &Node, site: &Site, survey: &Survey, id: StepId, before: &BTreeMap<String, f64>, asked: Asked) -> Past {
+fn past(node: &Node, site: &Site, survey: &Survey, id: StepId, asked: Asked) -> Past {
     let mut past = Past::default();
     let look = &survey.looks[&id];
     past.took = took(site, look).map(|time| Took { time, exact: true });
     let standing = &survey.standings[&id];
     if let (None, Standing::Runs(_) | Standing::Depends(_)) = (past.took, standing) {
-        let guess = before.get(&node.name).and_then(|seconds| Duration::try_from_secs_f64(*seconds).ok());
+        let guess = estimate::seconds_before(site, &node.name);
+        let guess = guess.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         past.took = guess.map(|time| Took { time, exact: false });
     }
     if asked.all {

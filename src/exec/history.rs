@@ -2,7 +2,10 @@
 //!
 //! It knows records and the store, and nothing of steps that are still to run.
 
+use std::collections::BTreeMap;
+
 use pipe_cache::{Digest, Kind, Store, StoreError};
+use serde::Deserialize;
 
 use crate::record::{FORMAT, RunRecord};
 
@@ -25,9 +28,25 @@ pub fn remember(store: &Store, record: &RunRecord) -> Result<(), StoreError> {
     store.append(Kind::Run, &run_key(&record.pipeline), &bytes)
 }
 
+/// What is asked of the newest run each time something is to run: much less than a record holds.
+#[derive(Debug, Deserialize)]
+pub struct Brief {
+    format: u32,
+    pub steps: BTreeMap<String, BriefStep>,
+}
+
+/// One step of a [`Brief`].
+#[derive(Debug, Deserialize)]
+pub struct BriefStep {
+    pub key: Digest,
+    pub state: String,
+}
+
 /// The newest run of a pipeline.
-pub fn last(store: &Store, pipeline: &str) -> Result<Option<RunRecord>, StoreError> {
-    Ok(store.last(Kind::Run, &run_key(pipeline))?.and_then(|bytes| read(&bytes)))
+pub fn last(store: &Store, pipeline: &str) -> Result<Option<Brief>, StoreError> {
+    let bytes = store.last(Kind::Run, &run_key(pipeline))?;
+    let brief = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(brief.filter(|brief: &Brief| brief.format == FORMAT))
 }
 
 /// All runs of a pipeline, the newest first.
