@@ -189,7 +189,7 @@ fn shares(store: &Store, entry: &Entry, back: &Path) -> bool {
 }
 
 fn many(place: &Path) -> Vec<Row> {
-    let [mut hash, mut take, mut checkout, mut again, mut copy] = [Least::new(); 5];
+    let [mut hash, mut take, mut checkout, mut again, mut look, mut copy] = [Least::new(); 6];
     let source = place.join("many");
     fill(&source);
     for round in 0..ROUNDS {
@@ -204,6 +204,8 @@ fn many(place: &Path) -> Vec<Row> {
         take.add(seconds);
         checkout.add(timed(|| store.checkout(&entry).expect("checked out")).0);
         again.add(timed(|| store.checkout(&entry).expect("checked out")).0);
+        let other = Store::open(&root).expect("the store as another process has it");
+        look.add(timed(|| other.checkout(&entry).expect("looked at")).0);
         let back = place.join("back");
         copy.add(timed(|| store.copy_out(&entry, &back).expect("given back")).0);
         fs::remove_dir_all(&back).expect("removed");
@@ -225,6 +227,7 @@ fn many(place: &Path) -> Vec<Row> {
         Row { what: "store 10,000 files, durable", seconds: take.0, must: Must::Nothing },
         Row { what: "give back 10,000 files, a first checkout", seconds: checkout.0, must: Must::Seconds(0.2) },
         Row { what: "the same to the next step, shared", seconds: again.0, must: Must::Seconds(0.2) },
+        Row { what: "the same in a new process, looked at", seconds: look.0, must: Must::Seconds(0.03) },
         Row { what: "give back 10,000 files, copy", seconds: copy.0, must: Must::Seconds(0.5) },
     ]
 }

@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use tempfile::NamedTempFile;
+
 use crate::Digest;
 use crate::error::{Result, io};
 use crate::store::Store;
@@ -21,28 +23,37 @@ const MOST_BYTES: u64 = 256 << 20;
 impl Store {
     /// What was advised under this name, if it is there and whole.
     pub fn advice(&self, name: &Digest) -> Option<Vec<u8>> {
-        let mut bytes = crate::fsx::read(&self.advice_path(name)).ok()?;
-        let payload = bytes.split_off(bytes.len().min(size_of::<Digest>()));
-        (Digest::of(&payload).as_bytes().as_slice() == bytes).then_some(payload)
+        whole(&self.advice_path(name))
     }
 
     /// Remembers bytes under a name, in place of what was there.
     pub fn advise(&self, name: &Digest, payload: &[u8]) -> Result<()> {
-        let folder = self.root.join(FOLDER);
-        std::fs::create_dir_all(&folder).map_err(io("make the folder", &folder))?;
-        let path = self.advice_path(name);
-        let scratch = self.scratch()?;
-        let mut file = tempfile::NamedTempFile::new_in(scratch).map_err(io("make a file in", scratch))?;
-        file.write_all(Digest::of(payload).as_bytes()).map_err(io("write", &path))?;
-        file.write_all(payload).map_err(io("write", &path))?;
-        file.persist(&path).map_err(|error| io("write", &path)(error.error))?;
-        forget_oldest(&folder);
+        put_whole(self.temp_file()?, &self.advice_path(name), payload)?;
+        forget_oldest(&self.root.join(FOLDER));
         Ok(())
     }
 
     fn advice_path(&self, name: &Digest) -> PathBuf {
         self.root.join(FOLDER).join(name.to_string())
     }
+}
+
+/// The rest of a file that begins with the digest of it.
+pub(crate) fn whole(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = crate::fsx::read(path).ok()?;
+    let payload = bytes.split_off(bytes.len().min(size_of::<Digest>()));
+    (Digest::of(&payload).as_bytes().as_slice() == bytes).then_some(payload)
+}
+
+/// Writes such a file by way of another one, and makes its folder if there is none.
+pub(crate) fn put_whole(mut temp: NamedTempFile, path: &Path, payload: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io("make the folder", folder))?;
+    }
+    temp.write_all(Digest::of(payload).as_bytes()).map_err(io("write", path))?;
+    temp.write_all(payload).map_err(io("write", path))?;
+    temp.persist(path).map_err(|error| io("write", path)(error.error))?;
+    Ok(())
 }
 
 /// Removes what is beyond the bounds, the oldest first. Failing to is no harm.

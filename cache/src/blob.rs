@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::log::{Frame, Repeats};
 use crate::store::{Store, held};
 use crate::tree::{Entry, Tree};
 use crate::warn::Warning;
-use crate::{Digest, hash};
+use crate::{Digest, hash, seal};
 
 /// Up to this size content goes into the pack.
 pub(crate) const SMALL: u64 = 4096;
@@ -251,11 +251,15 @@ impl Store {
         Ok(())
     }
 
-    /// Puts a damaged blob aside, whatever kind of file it is.
+    /// Puts damaged content aside, a blob or a checkout, whatever kind of file it is.
     pub(crate) fn quarantine(&self, digest: &Digest, path: &Path) -> Result<()> {
         let folder = self.root.join("quarantine");
         let name = format!("{digest}-{:x}", crate::stat::now());
         let moved_to = folder.join(name);
+        if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            // A folder that its owner may not write to can't be moved. If this fails, that will.
+            let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+        }
         match std::fs::rename(path, &moved_to) {
             // Another process was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -263,6 +267,9 @@ impl Store {
         }
         held(&self.verified).retain(|(known, _), _| known != digest);
         held(&self.whole).clear();
+        held(&self.looked_at).clear();
+        // What made this wrong may have done the same to more, and what is put aside gives up names in time.
+        let _ = fsx::remove_tree(&self.root.join(seal::FOLDER));
         self.warnings.add(Warning::Corrupt { digest: *digest, moved_to: Some(moved_to) });
         Ok(())
     }

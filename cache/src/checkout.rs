@@ -2,6 +2,9 @@
 //!
 //! A checkout is built in scratch, verified while it is built, made durable, and renamed to its name, so a name means
 //! that all is there. Large files in it are hard links to blobs; small ones are files of their own.
+//!
+//! What was there before is looked at, once in each process, before a step reads it: see `seal` for how that is done
+//! without reading it all. A damaged one is put aside, where steps that have it open go on, and is built anew.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -11,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::blob::SMALL;
 use crate::error::{Fault, Result, io};
 use crate::scan::{self, in_parallel};
-use crate::store::Store;
+use crate::store::{Store, held};
 use crate::tree::{Entry, link_stays_inside};
 use crate::{Digest, fsx, hash};
 
@@ -25,29 +28,33 @@ impl Store {
                 return Err(scan::unstorable("", Fault::LinkLeaves(target.clone())));
             }
         };
-        let path = self.root.join("checkouts").join(name);
+        let path = self.root.join("checkouts").join(&name);
         // What the lease names stays, and so do checkouts of it.
         let _touch = if self.leases.covers(entry) { None } else { Some(self.leases.touch()?) };
         self.leases.note(entry);
-        if self.finish(&path, entry)? {
-            return Ok(path);
-        }
-        let workdir = self.workdir()?;
-        let built = workdir.path().join("c");
-        match entry {
-            Entry::Tree { digest } => self.build(digest, &built, &Self::shared)?,
-            _ => {
-                self.shared(entry, &built)?;
-                File::open(&built).and_then(|file| file.sync_all()).map_err(io("make durable", &built))?;
+        while !self.is_there(&name, &path, entry)? {
+            let workdir = self.workdir()?;
+            let built = workdir.path().join("c");
+            match entry {
+                Entry::Tree { digest } => self.build(digest, &built, &Self::shared)?,
+                _ => {
+                    self.shared(entry, &built)?;
+                    File::open(&built).and_then(|file| file.sync_all()).map_err(io("make durable", &built))?;
+                }
             }
+            match fsx::rename_new(rustix::fs::CWD, &built, &path) {
+                // Another process was faster, and what it made is looked at like any other.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                other => other.map_err(io("name the checkout", &path))?,
+            }
+            let folder = self.root.join("checkouts");
+            fsx::sync_dir(&folder).map_err(io("make durable", &folder))?;
+            self.finish(&path, entry)?;
+            held(&self.looked_at).insert(name.clone());
+            // Without a seal it is read by who comes next, and that is all.
+            let _ = self.seal(&name, entry);
+            break;
         }
-        match fsx::rename_new(rustix::fs::CWD, &built, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            other => other.map_err(io("name the checkout", &path))?,
-        }
-        let folder = self.root.join("checkouts");
-        fsx::sync_dir(&folder).map_err(io("make durable", &folder))?;
-        self.finish(&path, entry)?;
         Ok(path)
     }
 
@@ -61,8 +68,28 @@ impl Store {
         }
     }
 
-    /// Whether the checkout is there. A folder can only be moved while it is writable, so its mode comes last; whoever
-    /// finds it without does that part.
+    /// Whether the checkout is there and sound. A damaged one is put aside.
+    fn is_there(&self, name: &str, path: &Path, entry: &Entry) -> Result<bool> {
+        if held(&self.looked_at).contains(name) && self.finish(path, entry)? {
+            return Ok(true);
+        }
+        let digest = entry.digest().unwrap_or(Digest::of(b""));
+        // One looks at a time: else a second one would put aside what the first has just built anew.
+        let _alone = self.lock_key(&digest)?;
+        if !self.finish(path, entry)? {
+            return Ok(false);
+        }
+        let sound = held(&self.looked_at).contains(name) || self.is_sound(name, entry)?;
+        if sound {
+            held(&self.looked_at).insert(name.to_owned());
+        } else {
+            self.quarantine(&digest, path)?;
+        }
+        Ok(sound)
+    }
+
+    /// Whether something of its kind is there. A folder can only be moved while it is writable, so its mode comes last;
+    /// whoever finds it without does that part.
     fn finish(&self, path: &Path, entry: &Entry) -> Result<bool> {
         let found = match path.symlink_metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),

@@ -37,6 +37,24 @@ impl Stamp {
         }
     }
 
+    pub(crate) const BYTES: usize = 8 + 8 + 8 + 16 + 16;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        for (at, number) in [self.dev, self.ino, self.size].into_iter().enumerate() {
+            bytes[8 * at..][..8].copy_from_slice(&number.to_le_bytes());
+        }
+        bytes[24..40].copy_from_slice(&self.mtime.to_le_bytes());
+        bytes[40..].copy_from_slice(&self.ctime.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+        let time = |at: usize| i128::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+        Self { dev: number(0), ino: number(8), size: number(16), mtime: time(24), ctime: time(40) }
+    }
+
     /// Same file, same content as far as times tell. A new name or mode changes only the time of change.
     pub(crate) fn same_content(&self, other: &Self) -> bool {
         Self { ctime: 0, ..*self } == Self { ctime: 0, ..*other }
@@ -111,6 +129,12 @@ pub(crate) fn seal(file: impl AsFd, executable: bool) -> io::Result<()> {
     let mode = if executable { 0o555 } else { 0o444 };
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     Ok(rustix::fs::futimens(&file, &store_times())?)
+}
+
+/// Whether a file or folder has that mode and time.
+pub(crate) fn is_sealed(stat: &rustix::fs::Stat, executable: bool) -> bool {
+    let mode = if executable { 0o555 } else { 0o444 };
+    stat.st_mode & 0o7777 == mode && Stamp::of(stat).mtime == i128::from(STORE_TIME) * 1_000_000_000
 }
 
 /// Removes what a file carries beside its content: capabilities and access lists would outlive the mode.

@@ -139,11 +139,12 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what this process has seen of blobs and trees.
+    /// Forgets what this process has seen of blobs, trees and checkouts.
     pub(crate) fn forget_content(&self) {
         held(&self.trees).clear();
         held(&self.whole).clear();
         held(&self.verified).clear();
+        held(&self.looked_at).clear();
     }
 
     fn collect(&self, keep: &Keep<'_>, leased: &[Entry], dry: bool, alone: bool) -> Result<Collected> {
@@ -206,7 +207,8 @@ impl Store {
         }
         for path in self.checkouts_but(sweep.checkouts)? {
             done.checkouts += 1;
-            done.bytes += self.clear(&path, sweep.dry)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            done.bytes += self.clear(&path, sweep.dry)? + self.clear(&self.seal_path(&name), sweep.dry)?;
         }
         for blob in self.blob_files()? {
             if blob.name.is_some_and(|(digest, _)| sweep.live.content.contains(&digest)) {
@@ -231,7 +233,8 @@ impl Store {
         Ok(done)
     }
 
-    /// What nobody reaches by a digest: kept working folders, quarantine, advice, and locks of processes that were killed.
+    /// What nobody reaches by a digest: kept working folders, quarantine, advice, seals of checkouts that are gone, and
+    /// locks of processes that were killed.
     fn sweep_leftovers(&self, dry: bool, done: &mut Collected) -> Result<()> {
         for name in ["kept", "quarantine", crate::advice::FOLDER] {
             let folder = self.root.join(name);
@@ -239,6 +242,13 @@ impl Store {
             let found = if fsx::there(&folder)? { children(&folder)? } else { Vec::new() };
             for path in found {
                 done.others += 1;
+                done.bytes += self.clear(&path, dry)?;
+            }
+        }
+        let seals = self.root.join(crate::seal::FOLDER);
+        for path in if fsx::there(&seals)? { children(&seals)? } else { Vec::new() } {
+            // One whose checkout went in another way.
+            if !fsx::there(&self.root.join("checkouts").join(path.file_name().unwrap_or_default()))? {
                 done.bytes += self.clear(&path, dry)?;
             }
         }

@@ -10,10 +10,10 @@
 //! - Nothing writable leads into the store: checkouts are read-only, and copies are the user's own.
 //!
 //! In reading order: `digest`, `tree` and `compose` say what content is; `frame`, `resync` and `log` keep small things;
-//! `blob` keeps large ones; `scan` and `ingest` bring things in, `walk` and `checkout` out; `stat` remembers host
-//! files, and `seen` tells whether they changed; `advice` keeps what only saves time; `records` is what the runner knows;
-//! `lease`, `live`, `cheapest`, `gc`, `verify` and `repair` look after all of it; `pack` carries a part of it to another
-//! machine.
+//! `blob` keeps large ones; `scan` and `ingest` bring things in, `walk` and `checkout` out, and `seal` tells whether what
+//! is out has changed; `stat` remembers host files, and `seen` tells whether they did; `advice` keeps what only saves
+//! time; `records` is what the runner knows; `lease`, `live`, `cheapest`, `gc`, `verify` and `repair` look after all of
+//! it; `pack` carries a part of it to another machine.
 
 mod advice;
 mod blob;
@@ -38,6 +38,7 @@ mod records;
 mod repair;
 mod resync;
 mod scan;
+mod seal;
 mod seen;
 mod stat;
 mod store;

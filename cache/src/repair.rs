@@ -98,7 +98,8 @@ impl Store {
     /// others in; those are set right.
     pub(crate) fn look_at_folders(&self, strangers: &mut Vec<PathBuf>) -> Result<u64> {
         const FILES: [&str; 7] = ["format", "lock", "gc.lock", "gc.gate", "small.pack", "records.log", "stat.cache"];
-        const FOLDERS: [&str; 7] = ["blobs", "checkouts", "locks", "tmp", "kept", "quarantine", crate::advice::FOLDER];
+        const FOLDERS: [&str; 8] =
+            ["blobs", "checkouts", "locks", "tmp", "kept", "quarantine", crate::advice::FOLDER, crate::seal::FOLDER];
         let mut modes = 0;
         for path in children(&self.root)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();

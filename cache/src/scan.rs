@@ -121,7 +121,8 @@ impl Scanner<'_> {
     }
 }
 
-fn names(dir: &OwnedFd, path: &str) -> Result<Vec<String>> {
+/// The names in a folder, sorted by bytes.
+pub(crate) fn names(dir: &OwnedFd, path: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir).map_err(io("list", path))? {
         let entry = entry.map_err(io("list", path))?;

@@ -20,7 +20,7 @@ use std::time::UNIX_EPOCH;
 use crate::Digest;
 use crate::fsx::Stamp;
 
-const LINE: usize = 8 + 8 + 8 + 16 + 16 + 32 + 8;
+const LINE: usize = Stamp::BYTES + 32 + 8;
 /// The coarsest times of the file systems in use: FAT has two seconds.
 const RACY: i128 = 2_000_000_000;
 /// The same where times have fractions of a second.
@@ -145,12 +145,7 @@ pub(crate) fn is_local_path(path: &Path) -> bool {
 
 fn encode(stamp: &Stamp, digest: &Digest) -> [u8; LINE] {
     let mut line = Vec::with_capacity(LINE);
-    for number in [stamp.dev, stamp.ino, stamp.size] {
-        line.extend_from_slice(&number.to_le_bytes());
-    }
-    for time in [stamp.mtime, stamp.ctime] {
-        line.extend_from_slice(&time.to_le_bytes());
-    }
+    line.extend_from_slice(&stamp.to_bytes());
     line.extend_from_slice(digest.as_bytes());
     let sum = blake3::hash(&line);
     line.extend_from_slice(&sum.as_bytes()[..8]);
@@ -164,10 +159,8 @@ fn decode(line: &[u8]) -> Option<(Stamp, Digest)> {
     if blake3::hash(body).as_bytes()[..8] != *sum {
         return None;
     }
-    let number = |at: usize| body[at..at + 8].try_into().ok().map(u64::from_le_bytes);
-    let time = |at: usize| body[at..at + 16].try_into().ok().map(i128::from_le_bytes);
-    let stamp = Stamp { dev: number(0)?, ino: number(8)?, size: number(16)?, mtime: time(24)?, ctime: time(40)? };
-    Some((stamp, Digest::from_bytes(body[56..88].try_into().ok()?)))
+    let (stamp, digest) = body.split_first_chunk()?;
+    Some((Stamp::from_bytes(stamp), Digest::from_bytes(digest.try_into().ok()?)))
 }
 
 fn append(path: &Path, lines: &[u8]) -> std::io::Result<()> {

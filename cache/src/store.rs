@@ -10,7 +10,8 @@
 //! | `records.log` | records, as frames |
 //! | `stat.cache` | digests of host files; may be lost |
 //! | `advice/<hex>` | what only saves time; may be lost |
-//! | `checkouts/<hex>` | folders that steps read, made once |
+//! | `checkouts/<hex>`, `….x` | folders and files that steps read, made once |
+//! | `seals/<hex>`, `….x` | how checkouts looked when they were sound; may be lost |
 //! | `locks/keys`, `locks/holders` | locks on keys that are being worked on, and whose they are; elsewhere than on Linux `locks/<hex>`, one for each |
 //! | `tmp/<session>/` | scratch of one process with its lease, swept when its lock is free |
 //! | `kept/` | working folders of failed steps |
@@ -67,6 +68,8 @@ pub struct Store {
     pub(crate) trees: Mutex<HashMap<Digest, Arc<Tree>>>,
     /// Trees that this process knows to be whole.
     pub(crate) whole: Mutex<HashSet<Digest>>,
+    /// Checkouts that this process has made, or looked at and found sound, by name.
+    pub(crate) looked_at: Mutex<HashSet<String>>,
     /// Folders with new names that are not yet durable.
     pub(crate) unsynced: Mutex<HashSet<PathBuf>>,
     session: OnceLock<Session>,
@@ -105,6 +108,7 @@ impl Store {
             verified: Mutex::default(),
             trees: Mutex::default(),
             whole: Mutex::default(),
+            looked_at: Mutex::default(),
             unsynced: Mutex::default(),
             session: OnceLock::new(),
             swept: Vec::new(),

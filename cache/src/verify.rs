@@ -28,7 +28,7 @@ pub struct Usage {
     pub record_bytes: u64,
     /// Checkouts.
     pub checkouts: u64,
-    /// Bytes that checkouts take beyond the blobs that they link to.
+    /// Bytes that checkouts and their seals take beyond the blobs that they link to.
     pub checkout_bytes: u64,
     /// Bytes of scratch, of kept working folders and of quarantine.
     pub other_bytes: u64,
@@ -104,7 +104,7 @@ impl Store {
         usage.record_bytes = self.records.path().metadata().map_or(0, |meta| on_disk(&meta));
         let checkouts = self.root.join("checkouts");
         usage.checkouts = children(&checkouts)?.len() as u64;
-        usage.checkout_bytes = own_bytes(&checkouts)?;
+        usage.checkout_bytes = own_bytes(&checkouts)? + own_bytes(&self.root.join(crate::seal::FOLDER))?;
         for name in ["tmp", "kept", "quarantine", crate::advice::FOLDER] {
             usage.other_bytes += own_bytes(&self.root.join(name))?;
         }

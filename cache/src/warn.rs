@@ -10,7 +10,7 @@ use crate::Digest;
 /// Something that was wrong with the store and cost no more than time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
-    /// A blob did not hold what its name says, and was put aside.
+    /// A blob or a checkout did not hold what its name says, and was put aside.
     Corrupt {
         /// The content that was expected.
         digest: Digest,
@@ -48,13 +48,13 @@ impl fmt::Display for Warning {
             Self::Corrupt { digest, moved_to: Some(path) } => {
                 write!(
                     out,
-                    "blob {} was damaged and is now `{}`; it will be made again",
+                    "content {} was damaged and is now `{}`; it will be made again",
                     digest.short(),
                     path.display()
                 )
             }
             Self::Corrupt { digest, moved_to: None } => {
-                write!(out, "blob {} was damaged; it will be made again", digest.short())
+                write!(out, "content {} was damaged; it will be made again", digest.short())
             }
             Self::DamagedLog { path, from, to } => {
                 write!(

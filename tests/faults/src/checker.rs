@@ -41,7 +41,7 @@ pub fn view(root: &Path) -> View {
     if !root.exists() {
         return view;
     }
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 15] = [
         "format",
         "lock",
         "gc.lock",
@@ -52,6 +52,7 @@ pub fn view(root: &Path) -> View {
         "stat.cache",
         "advice",
         "checkouts",
+        "seals",
         "locks",
         "tmp",
         "kept",

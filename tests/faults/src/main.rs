@@ -30,7 +30,7 @@ const SCENARIOS: &[(&str, &str, Scenario)] = &[
     ("nth-call", "the N-th call fails with EIO, ENOSPC, EMFILE or EINTR, or is short", scenario::syscalls::nth),
     ("power", "the power goes, on ext4 and xfs, and comes back", scenario::power::run),
     ("small-disks", "the store's disk or the outputs' is too small, or has too few inodes", scenario::disks::run),
-    ("damage", "flipped, cut, zeroed, longer, replaced: objects, packs, records", scenario::damage::run),
+    ("damage", "flipped, cut, zeroed, longer, replaced: objects, packs, records, checkouts", scenario::damage::run),
     ("crowd", "32 processes on one store, with gc and verify in loops", scenario::crowd::run),
     ("interrupt", "signals to `pipe` alone, and steps that don't want to end", scenario::interrupt::run),
     ("vary", "one pipeline in 15 different surroundings", scenario::vary::run),

@@ -166,6 +166,11 @@ impl Place {
         self.start(name, &mut self.command(words))?.wait(PATIENCE)
     }
 
+    /// What a command of this name said beside its answer.
+    pub fn said(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.root.join(format!("{name}.stderr"))).unwrap_or_default()).into_owned()
+    }
+
     /// Runs without faults and remembers what came out.
     pub fn truth(&self, sets: &[&str]) -> Result<Truth, String> {
         let ended = self.run("truth", sets)?;

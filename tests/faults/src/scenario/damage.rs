@@ -1,5 +1,7 @@
 //! Bytes of the store change behind its back: flipped, cut, zeroed, appended, or replaced by something else. Nothing
 //! wrong may be served; `store verify` tells of it; the next run makes again what is needed.
+//!
+//! Each twelfth case is in a sandbox, where steps read checkouts and no copies of their own, and harms those.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -7,6 +9,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::checker;
 use crate::folder;
@@ -14,6 +17,7 @@ use crate::leftovers;
 use crate::place::{Place, Truth};
 use crate::project::Width;
 use crate::random::Random;
+use crate::scenario::syscalls::has;
 use crate::sweep::{Asked, Tally, sweep};
 use crate::verdict::{Bad, Rule};
 
@@ -31,6 +35,8 @@ enum Harm {
     Fifo,
     Gone,
     Unreadable,
+    /// One more file beside it.
+    More,
 }
 
 const HARMS: [Harm; 11] = [
@@ -47,15 +53,33 @@ const HARMS: [Harm; 11] = [
     Harm::Unreadable,
 ];
 
+/// Harms to what steps read in a sandbox; a flip is what a disk does.
+const HARMS_OF_CHECKOUTS: [Harm; 8] =
+    [Harm::Flip, Harm::Flip, Harm::Truncate, Harm::Zero, Harm::Other, Harm::Gone, Harm::Link, Harm::More];
+
 /// Damages.
 pub fn run(asked: &Asked) -> Result<Tally, String> {
     let template = Place::of_width(asked, "damage", Width::Narrow)?;
     let first = template.truth(&[])?;
     let scout = Place::like(asked, "damage-scout", &template)?;
     let last = scout.truth(&["last=2"])?;
+    let round = scout.truth(&["round=2"])?;
+    let (rounds, met) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let told: Mutex<BTreeMap<Harm, (usize, usize)>> = Mutex::default();
     let mut tally = sweep("damage", asked, asked.size(10_000, 500), |index| {
         let mut random = Random::of_case(asked.seed, index);
+        if index % 12 == 11 {
+            let place = sandboxed(asked, &format!("damage-{index}"))?;
+            let mut parts = Vec::new();
+            for (sets, truth) in [(["last=2"], &last), (["round=2"], &round)] {
+                let harms = harm_checkouts(&place, &mut random)?;
+                let bad = served(&place, &sets, truth)?;
+                rounds.fetch_add(1, Ordering::Relaxed);
+                met.fetch_add(usize::from(place.said("damaged").contains("was damaged")), Ordering::Relaxed);
+                parts.push((format!("{harms}: a run with {sets:?}, sandbox {}", place.sandbox), bad));
+            }
+            return Ok(parts);
+        }
         let mut place = Place::like(asked, &format!("damage-{index}"), &template)?;
         place.damaged = true;
         let (path, harm, detail) = harm(&place, &mut random)?;
@@ -87,7 +111,43 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
     let told = told.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let told: Vec<String> = told.iter().map(|(harm, (all, known))| format!("{harm:?} {known}/{all}")).collect();
     tally.notes.push(format!("`store verify` told of objects: {}", told.join(", ")));
+    let (rounds, met) = (rounds.into_inner(), met.into_inner());
+    tally.notes.push(format!("{met} of {rounds} runs in a sandbox met damage to checkouts or objects, and told of it"));
     Ok(tally)
+}
+
+/// A place whose checkouts were made by a run of its own: a copy of one would have other inodes, and no seal be believed.
+fn sandboxed(asked: &Asked, name: &str) -> Result<Place, String> {
+    let mut place = Place::of_width(asked, name, Width::Narrow)?;
+    place.sandbox = if has("bwrap") { "strict" } else { "fs" };
+    place.truth(&[])?;
+    place.damaged = true;
+    Ok(place)
+}
+
+/// Does harm to some files of checkouts, objects and seals, and sets back times where that can be done.
+fn harm_checkouts(place: &Place, random: &mut Random) -> Result<String, String> {
+    let mut done = Vec::new();
+    for _ in 0..1 + random.below(5) {
+        let objects = folder::files(&place.store.join("blobs"));
+        let checkouts = folder::files(&place.store.join("checkouts"));
+        let seals = folder::files(&place.store.join("seals"));
+        let groups = [&checkouts, &checkouts, &checkouts, &objects, &seals];
+        let group = *random.pick(&groups);
+        let (path, harm) =
+            (random.pick(if group.is_empty() { &objects } else { group }), *random.pick(&HARMS_OF_CHECKOUTS));
+        let wrong = |error: std::io::Error| format!("`{}`: {error}", path.display());
+        let before = path.metadata().and_then(|before| before.modified()).map_err(wrong)?;
+        let detail = apply(path, harm, &objects, random).map_err(wrong)?;
+        let set_back = random.below(2) == 0 && path.symlink_metadata().is_ok_and(|now| now.is_file());
+        if set_back {
+            fs::File::open(path).and_then(|file| file.set_modified(before)).map_err(wrong)?;
+        }
+        let shown = path.strip_prefix(&place.store).unwrap_or(path).display();
+        let time = if set_back { ", time set back" } else { "" };
+        done.push(format!("{harm:?} of `{shown}` ({detail}{time})"));
+    }
+    Ok(done.join("; "))
 }
 
 /// A run that reads damaged content gives what is true, or makes it again; then the store is mended, and is sound.
@@ -176,7 +236,21 @@ fn harm(place: &Place, random: &mut Random) -> Result<(PathBuf, Harm, String), S
     Ok((path, harm, detail))
 }
 
+/// Harms a file, also in a folder of a checkout, where nobody may write.
 fn apply(path: &Path, harm: Harm, objects: &[PathBuf], random: &mut Random) -> std::io::Result<String> {
+    let Some(above) = path.parent() else { return Ok(String::new()) };
+    let mode = above.metadata()?.permissions();
+    fs::set_permissions(above, fs::Permissions::from_mode(0o700))?;
+    let done = apply_in_open(path, harm, objects, random);
+    fs::set_permissions(above, mode)?;
+    done
+}
+
+fn apply_in_open(path: &Path, harm: Harm, objects: &[PathBuf], random: &mut Random) -> std::io::Result<String> {
+    if harm == Harm::More {
+        fs::write(path.with_extension("more"), "more")?;
+        return Ok(String::new());
+    }
     let before = path.metadata()?;
     let (length, mode) = (before.len(), before.permissions().mode());
     let at = random.next() % length.max(1);
@@ -209,7 +283,7 @@ fn apply(path: &Path, harm: Harm, objects: &[PathBuf], random: &mut Random) -> s
             file.set_len(0)?;
             file.write_all(other)?;
         }
-        Harm::Link | Harm::Folder | Harm::Fifo | Harm::Gone => {
+        Harm::Link | Harm::Folder | Harm::Fifo | Harm::Gone | Harm::More => {
             fs::remove_file(path)?;
             match harm {
                 Harm::Link => std::os::unix::fs::symlink("/etc/hostname", path)?,
