@@ -138,10 +138,31 @@ step "long" {
     assert_eq!(status.code(), Some(130), "{said}");
     assert!(said.contains("Stopped. 1 finished step(s) are kept"), "{said}");
     wait_until_none_is_left(place.path(), Duration::from_secs(2));
-    // The step has two seconds to end politely before it is killed.
+    // The step has a second and a half to end politely before it is killed.
     assert!(took < Duration::from_secs(5), "it took {took:?}");
     let plan = place.pipe(&["plan", "long.kdl"]).expect(0);
     assert!(plan.out.contains("1 cached"), "{}", plan.out);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a shell has `pipe` ignore a signal, as `nohup` does")]
+fn under_nohup_a_hang_up_is_ignored() {
+    let place = Place::new();
+    place.write("p.kdl", "pipeline \"p\"\nstep \"s\" { run \"sh\" \"-c\" \"sleep 1; echo > out/x\"; output \"x\"; }\n");
+    for (prelude, code) in [("", 130), ("trap '' HUP; ", 0)] {
+        let pipe = place.command(&["run", "p.kdl"]);
+        let mut command = std::process::Command::new("sh");
+        command.arg("-c").arg(format!("{prelude}exec \"$0\" \"$@\"")).arg(pipe.get_program()).args(pipe.get_args());
+        command.current_dir(place.path()).env_clear().envs(pipe.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        let log = fs::File::create(place.path().join("started.log")).expect("a log");
+        let mut child = command.stdout(log.try_clone().expect("a log")).stderr(log).spawn().expect("a shell starts");
+        wait_for(&place, "…  s");
+        signal(&child, Signal::HUP);
+        let status = child.wait().expect("pipe ends");
+        let said = fs::read_to_string(place.path().join("started.log")).expect("a log");
+        assert_eq!(status.code(), Some(code), "{said}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::log::Log;
 use crate::records::Kind;
 use crate::store::{Store, held};
 use crate::tree::Entry;
-use crate::verify::{children, on_disk, own_bytes};
+use crate::verify::{children, children_if_there, on_disk, own_bytes};
 use crate::{Digest, frame, fsx};
 
 /// Whether a record stays, by its kind, key and payload.
@@ -239,8 +239,7 @@ impl Store {
         for name in ["kept", "quarantine", crate::advice::FOLDER] {
             let folder = self.root.join(name);
             // Advice has no folder before the first of it.
-            let found = if fsx::there(&folder)? { children(&folder)? } else { Vec::new() };
-            for path in found {
+            for path in children_if_there(&folder)? {
                 done.others += 1;
                 done.bytes += self.clear(&path, dry)?;
             }

@@ -220,6 +220,14 @@ pub(crate) fn children(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// The same of a folder that may be gone: other processes remove their working folders while this one counts.
+pub(crate) fn children_if_there(folder: &Path) -> Result<Vec<PathBuf>> {
+    match children(folder) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
 pub(crate) fn on_disk(meta: &Metadata) -> u64 {
     meta.blocks() * 512
 }
@@ -233,7 +241,7 @@ pub(crate) fn own_bytes(path: &Path) -> Result<u64> {
         return Ok(if meta.nlink() > 1 { 0 } else { on_disk(&meta) });
     }
     let mut bytes = on_disk(&meta);
-    for path in children(path)? {
+    for path in children_if_there(path)? {
         bytes += own_bytes(&path)?;
     }
     Ok(bytes)

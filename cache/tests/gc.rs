@@ -106,6 +106,27 @@ fn what_another_relies_on_stays_until_it_is_closed() {
 }
 
 #[test]
+fn folders_that_others_remove_meanwhile_are_passed_over() {
+    let (_folder, root) = place();
+    let store = open(&root);
+    let busy = root.join("tmp/4711-1");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                for work in ["a", "b", "c", "d"] {
+                    fs::create_dir_all(busy.join(work).join("in/deep")).unwrap();
+                }
+                fs::remove_dir_all(&busy).unwrap();
+            }
+        });
+        let found = (0..2000).map(|_| store.usage()).find(Result::is_err);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(found.is_none(), "{found:?}");
+    });
+}
+
+#[test]
 fn a_lease_of_a_killed_process_holds_nothing() {
     let (_folder, root) = place();
     drop(tree(&open(&root), 1, 9000));

@@ -40,7 +40,7 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         }
     };
     let exe = std::env::current_exe().map_err(|error| {
-        note(&format!("pipe: this program can't find itself: {error}"));
+        note(&format!("pipe: this program can't find itself (`/proc/self/exe` on Linux): {error}"));
         exit::FAULT
     })?;
     let Best { sandbox, reason: sandbox_why, bubblewrap } = level(global, &store, &env, &exe, &facts)?;

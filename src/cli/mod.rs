@@ -38,6 +38,7 @@ pub mod runs;
 pub mod schema;
 pub mod settled;
 pub mod show;
+pub mod signals;
 pub mod simulate;
 pub mod store;
 pub mod trace;

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::output::{To, colour, note, print};
 use super::wanted::Wanted;
-use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, settled, trace};
+use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, settled, signals, trace};
 use crate::event::{Event, Listener};
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
@@ -159,7 +159,10 @@ fn work(
     })?;
     let cancel = Cancel::new();
     let done = runtime.block_on(async {
-        tokio::spawn(cancel_on_signal(cancel.clone()));
+        // Before a step can start.
+        if let Ok(signals) = signals::listen() {
+            tokio::spawn(signals.end(cancel.clone()));
+        }
         let (mut done, given) = rounds(global, arguments, site, survey, &cancel, listeners).await?;
         let verdicts = match twice.is_empty() || done.interrupted {
             true => BTreeMap::new(),
@@ -201,25 +204,6 @@ async fn rounds(
     let second = runner::run(site, survey, Round::Second, cancel.clone(), listeners).await.map_err(fault)?;
     let given = results::export(global, site, &second);
     Ok((second.after(first), given))
-}
-
-/// Ctrl-C, a hang-up and a polite kill end the run; a second Ctrl-C does not wait for anything.
-async fn cancel_on_signal(cancel: Cancel) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
-    cancel.cancel();
-    interrupt.recv().await;
-    // The supervisors see their end of the pipe close and kill what they started.
-    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
 /// Where events go.

@@ -79,7 +79,8 @@ fn time_limits_hold_for_those_who_ignore_a_polite_end() {
 fn a_polite_end_lets_the_program_tidy_up() {
     for level in levels() {
         let bed = Bed::new();
-        let script = "trap 'echo tidy > out/note; exit 3' TERM; echo ready > out/ready; while :; do sleep 0.05; done";
+        // Code 0 is no success of one that was asked to end: its output may be half there.
+        let script = "trap 'echo tidy > out/note; exit 0' TERM; echo ready > out/ready; while :; do sleep 0.05; done";
         let cancel = Cancel::new();
         let spec = bed.script(level, script);
         let exit = block(async {

@@ -19,8 +19,9 @@ use crate::exec::sandbox;
 use crate::exec::supervisor::wire::{self, Ended, Notice, Order, Over, Streams};
 use crate::record::StepUsage;
 
-/// How long a program has to end by itself once it was asked to.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long a program has to end by itself once it was asked to. Two seconds after a Ctrl-C nothing may be left, and what
+/// is killed then needs a moment to be gone.
+const GRACE: Duration = Duration::from_millis(1500);
 /// How long the supervisor has to tell the end after that, before it is itself killed.
 const SUPERVISOR_LIMIT: Duration = Duration::from_secs(6);
 
@@ -115,8 +116,9 @@ impl Running {
         if ended.survived {
             return Err(ProcessError::Survived { program: self.talk.program.clone() });
         }
+        let is_engine = matches!(self.log, Following::Apart { .. });
         let printed = self.finish().await?;
-        Ok(Exit { status: status(&ended, stopped), usage: usage(&ended), printed })
+        Ok(Exit { status: status(&ended, stopped, is_engine), usage: usage(&ended), printed })
     }
 
     /// Finishes the log; true where it has anything in it. The supervisor is free for the next child.
@@ -294,12 +296,12 @@ async fn until(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-fn status(ended: &Ended, stopped: Option<Status>) -> Status {
+fn status(ended: &Ended, stopped: Option<Status>, is_engine: bool) -> Status {
     match (ended.over, stopped, ended.signal, ended.code) {
         (Some(Over::Memory), ..) => Status::OverMemory,
         (Some(Over::Processes), ..) => Status::OverProcesses,
-        // What ended well in the same moment has ended well.
-        (_, Some(asked), _, code) if code != Some(0) => asked,
+        // A step that takes it well may have made half of its output. The end of an engine is no result.
+        (_, Some(asked), _, code) if !is_engine || code != Some(0) => asked,
         (_, _, Some(signal), _) => Status::Signal(signal),
         (_, _, None, code) => Status::Code(code.unwrap_or(-1)),
     }

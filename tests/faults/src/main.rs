@@ -40,6 +40,7 @@ const USAGE: &str = "usage: pipe-faults SCENARIO… | ci | all [--full] [--count
                      [--pipe PATH] [--scratch FOLDER]";
 
 fn main() -> ExitCode {
+    heed_signals();
     match command(std::env::args().skip(1).collect()) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -47,6 +48,15 @@ fn main() -> ExitCode {
             eprintln!("pipe-faults: {message}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Undoes that signals are ignored: a shell has what it starts in the background ignore Ctrl-C, `nohup` a hang-up, and
+/// children would inherit that.
+fn heed_signals() {
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM] {
+        // SAFETY: no handler is put in place, and nothing else runs in this process yet.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

@@ -32,8 +32,8 @@ measure "boxed" {
 }
 "##;
 
-/// How long a container may be there after its run has ended.
-const GONE: Duration = Duration::from_secs(10);
+/// How long a container may be there after its run was asked to end.
+pub const GONE: Duration = Duration::from_secs(10);
 
 /// A static program that can be the whole of an image; `Err` says what this host lacks.
 pub fn engine(folder: &Path) -> Result<PathBuf, String> {
@@ -83,15 +83,14 @@ pub fn approach(running: &mut Running, random: &mut Random) -> bool {
     !left(running.id()).is_empty()
 }
 
-/// Waits until nothing of this run is in the runtime; gives back what is, and how long it took.
-pub fn gone(pid: u32) -> (Vec<Bad>, Duration) {
-    let began = Instant::now();
+/// Waits until nothing of this run is in the runtime; gives back what is, and how long it took since it was asked.
+pub fn gone(pid: u32, asked: Instant) -> (Vec<Bad>, Duration) {
     loop {
         let found = left(pid);
         if found.is_empty() {
-            return (Vec::new(), began.elapsed());
+            return (Vec::new(), asked.elapsed());
         }
-        if began.elapsed() >= GONE {
+        if asked.elapsed() >= GONE {
             let removed: Vec<&str> = ["rm", "-fv"].into_iter().chain(found.iter().map(String::as_str)).collect();
             ask(&removed);
             return (vec![Bad::new(Rule::Left, format!("after {GONE:?} the runtime holds {found:?}"))], GONE);

@@ -1,10 +1,11 @@
 //! Signals at random times, to `pipe` alone, while steps run that don't want to end: they ignore what is polite, leave
-//! their session, and have children that nobody waits for. Two seconds later nothing may be left. Where there is a
-//! container runtime, each fifth case has an engine in a container, which may take ten.
+//! their session, and have children that nobody waits for. Two seconds after the first signal nothing may be left. Where
+//! there is a container runtime, each fifth case has an engine in a container, which may take ten.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -58,11 +59,14 @@ const SIGNALS: [&[Signal]; 6] = [
     &[Signal::KILL],
 ];
 
+/// How long after the first signal something may be left.
+const GONE: Duration = Duration::from_secs(2);
+
 /// Interrupts.
 pub fn run(asked: &Asked) -> Result<Tally, String> {
     let strict = super::syscalls::has("bwrap");
-    let (interrupted, slowest) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let (boxes, slowest_box) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let interrupted = AtomicUsize::new(0);
+    let (times, boxed_times) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let home = Place::new(asked, "interrupt-engine")?;
     let engine = boxed::engine(home.root());
     if let Err(lack) = &engine
@@ -79,8 +83,7 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
         let signals = *random.pick(&SIGNALS);
         if let (Ok(engine), 4) = (&engine, index % 5) {
             let (what, bad, took) = in_a_box(&place, engine, signals, &mut random)?;
-            boxes.fetch_add(usize::from(took.is_some()), Ordering::Relaxed);
-            slowest_box.fetch_max(took.unwrap_or_default().as_millis() as usize, Ordering::Relaxed);
+            boxed_times.lock().unwrap_or_else(PoisonError::into_inner).extend(took);
             return Ok(vec![(what, bad)]);
         }
         let at = Duration::from_micros(random.next() % 700_000);
@@ -90,25 +93,38 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
         let mut running = place.start("stopped", place.command(&words).env("PATH", &path))?;
         std::thread::sleep(at);
         interrupted.fetch_add(usize::from(!running.is_over()), Ordering::Relaxed);
+        let asked = Instant::now();
         send(&running, signals, &mut random);
-        let began = std::time::Instant::now();
         let ended = running.wait(Duration::from_secs(20))?;
-        let rest = Duration::from_secs(2).saturating_sub(began.elapsed()).max(Duration::from_millis(50));
-        let mut bad = leftovers::wait(&place.mark(), rest);
-        slowest.fetch_max(began.elapsed().as_millis() as usize, Ordering::Relaxed);
+        let mut bad = leftovers::wait(&place.mark(), GONE.saturating_sub(asked.elapsed()));
+        let took = asked.elapsed();
+        if bad.is_empty() && took > GONE {
+            bad.push(Bad::new(Rule::Left, format!("nothing was left only {took:.1?} after the signal")));
+        }
+        times.lock().unwrap_or_else(PoisonError::into_inner).push(took);
         bad.extend(said(&ended, signals));
         bad.extend(next(&place, &words, &path)?);
         let what = format!("{signals:?} to `pipe` after {:.1} ms, sandbox {}", at.as_secs_f64() * 1e3, place.sandbox);
         Ok(vec![(what, bad)])
     });
-    let (interrupted, slowest) = (interrupted.into_inner(), slowest.into_inner());
-    tally.notes.push(format!("{interrupted} signals met a live run; after at most {slowest} ms nothing was left"));
-    let (boxes, slowest) = (boxes.into_inner(), slowest_box.into_inner());
+    let (interrupted, times) = (interrupted.into_inner(), times.into_inner().unwrap_or_else(PoisonError::into_inner));
+    tally.notes.push(format!("{interrupted} signals met a live run; until nothing was left: {}", spread(times)));
+    let times = boxed_times.into_inner().unwrap_or_else(PoisonError::into_inner);
     tally.notes.push(match engine {
-        Ok(_) => format!("{boxes} met a container; after at most {slowest} ms none was left"),
+        Ok(_) => format!("{} met a container; until none was left: {}", times.len(), spread(times)),
         Err(lack) => format!("no containers: {lack}"),
     });
     Ok(tally)
+}
+
+/// The times from the signal to the end, in three figures.
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |share: f64| {
+        let last = times.len().saturating_sub(1);
+        times.get((last as f64 * share).round() as usize).map_or(0, Duration::as_millis)
+    };
+    format!("median {} ms, 95 % {} ms, longest {} ms", at(0.5), at(0.95), at(1.0))
 }
 
 fn send(running: &Running, signals: &[Signal], random: &mut Random) {
@@ -138,14 +154,15 @@ fn in_a_box(
         let ended = running.wait(Duration::from_secs(1))?;
         return Err(format!("the engine did not wait to be stopped:\n{}", checker::indented(&ended.err)));
     }
+    let asked = Instant::now();
     send(&running, signals, random);
     let ended = running.wait(Duration::from_secs(30))?;
-    let (mut bad, took) = boxed::gone(pid);
-    bad.extend(leftovers::wait(&place.mark(), Duration::from_secs(10)));
+    let (mut bad, took) = boxed::gone(pid, asked);
+    bad.extend(leftovers::wait(&place.mark(), boxed::GONE.saturating_sub(asked.elapsed())));
     bad.extend(said(&ended, signals));
     bad.extend(next(place, &words, &path)?);
     // Whoever was killed may have made one just then.
-    bad.extend(boxed::gone(pid).0);
+    bad.extend(boxed::gone(pid, Instant::now()).0);
     let what = format!("{signals:?} to `pipe` with {} container", if is_up { "a" } else { "no" });
     Ok((what, bad, is_up.then_some(took)))
 }

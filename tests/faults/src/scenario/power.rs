@@ -1,8 +1,10 @@
 //! The power goes at a random time of a run, on a disk of its own, and comes back.
 //!
 //! Acknowledged is what a run made that has ended with code 0: none of it may be lost. A step that a run has only said
-//! to be finished is looked at too.
+//! to be finished is looked at too, where that was before the power began to go: while it goes, ext4 answers some of
+//! those that wait with success, and loses what they wrote.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -63,13 +65,12 @@ pub fn run(asked: &Asked) -> Result<Tally, String> {
             crate::folder::remove(&place.out).map_err(|error| error.to_string())?;
         }
         let at = takes.mul_f64(random.share() * if during == During::Run { 1.1 } else { 0.2 });
-        let lost_before = cut_at(&place, &disk, during, at, flag)?;
-        cut.fetch_add(usize::from(lost_before), Ordering::Relaxed);
+        let (alive, done) = cut_at(&place, &disk, during, at, flag)?;
+        cut.fetch_add(usize::from(alive), Ordering::Relaxed);
         let mut bad = place.sound()?;
         if settled {
             bad.extend(acknowledged(&place, &first, "first")?);
         }
-        let done = place.finished("cut");
         said.fetch_add(done.len(), Ordering::Relaxed);
         bad.extend(place.recover("next", &["round=2"], &second)?);
         bad.extend(place.not_again(&done, "next"));
@@ -91,8 +92,15 @@ fn truths(asked: &Asked) -> Result<(Truth, Truth, Duration), String> {
     Ok((first, second, began.elapsed()))
 }
 
-/// Starts what is going on, cuts, and lets the machine come back. True where the command was still at work.
-fn cut_at(place: &Place, disk: &Disk, during: During, at: Duration, flag: u32) -> Result<bool, String> {
+/// Starts what is going on, cuts, and lets the machine come back. Gives back whether the command was still at work, and
+/// what it had said to be finished just before.
+fn cut_at(
+    place: &Place,
+    disk: &Disk,
+    during: During,
+    at: Duration,
+    flag: u32,
+) -> Result<(bool, BTreeSet<String>), String> {
     let words = match during {
         During::Run => place.run_words(&["round=2"], &place.events("cut")),
         During::GiveBack => place.run_words(&[], &place.events("cut")),
@@ -102,6 +110,7 @@ fn cut_at(place: &Place, disk: &Disk, during: During, at: Duration, flag: u32) -
     let mut running = place.start("cut", &mut place.command(&words))?;
     std::thread::sleep(at);
     let alive = !running.is_over();
+    let done = place.finished("cut");
     disk.cut(flag)?;
     // With the power go the processes.
     running.signal_group(Signal::KILL);
@@ -110,7 +119,7 @@ fn cut_at(place: &Place, disk: &Disk, during: During, at: Duration, flag: u32) -
         return Err(bad.to_string());
     }
     disk.come_back()?;
-    Ok(alive)
+    Ok((alive, done))
 }
 
 /// A run of what had been acknowledged runs nothing.

@@ -1,7 +1,9 @@
-/* The call that SHORT_CALL names is short, once, at the SHORT_WHEN-th time: it moves one byte, really. Everything else
-   passes through. Programs that `pipe` starts do not inherit this. */
+/* The call that SHORT_CALL names is short, once, at the SHORT_WHEN-th time: it moves one byte, really. A `close` says
+   that it failed, with SHORT_ERROR, and has closed all the same, as the system's does. Everything else passes through.
+   Programs that `pipe` starts do not inherit this. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,14 @@ ssize_t pread64(int fd, void *bytes, size_t count, off64_t at) {
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
     return NEXT(ssize_t (*)(int, const void *, size_t, off64_t), "pwrite64")(fd, bytes, cut("pwrite64", count), at);
+}
+
+int close(int fd) {
+    int closed = NEXT(int (*)(int), "close")(fd);
+    const char *error = getenv("SHORT_ERROR");
+    if (!error || cut("close", 2) == 2) return closed;
+    errno = atoi(error);
+    return -1;
 }
 
 ssize_t copy_file_range(int in, off64_t *from, int out, off64_t *to, size_t count, unsigned flags) {
