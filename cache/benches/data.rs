@@ -227,7 +227,7 @@ fn many(place: &Path) -> Vec<Row> {
         Row { what: "store 10,000 files, durable", seconds: take.0, must: Must::Nothing },
         Row { what: "give back 10,000 files, a first checkout", seconds: checkout.0, must: Must::Seconds(0.2) },
         Row { what: "the same to the next step, shared", seconds: again.0, must: Must::Seconds(0.2) },
-        Row { what: "the same in a new process, looked at", seconds: look.0, must: Must::Seconds(0.03) },
+        Row { what: "the same in a new process, looked at", seconds: look.0, must: Must::Seconds(0.04) },
         Row { what: "give back 10,000 files, copy", seconds: copy.0, must: Must::Seconds(0.5) },
     ]
 }

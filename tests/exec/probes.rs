@@ -286,7 +286,8 @@ fn no_fifo_socket_or_late_writer_delays_the_end() {
     for level in levels {
         let bed = crate::bed::Bed::new();
         let script = "mkfifo out/f; mkdir out/d; (setsid sh -c 'while :; do rm -rf out/d; ln -s /etc out/d; rm out/d; \
-                      mkdir out/d; echo x >> out/grows; done' &) ; sleep 0.1; exit 0";
+                      mkdir out/d; echo x >> out/grows; done' &) ; \
+                      until [ -s out/grows ]; do sleep 0.02; done; exit 0";
         bed.run(bed.script(level, script)).unwrap();
         let size = || fs::metadata(bed.workdir().join("out/grows")).unwrap().len();
         let first = size();
