@@ -32,19 +32,12 @@ pub fn estimate(site: &Site, survey: &Survey) -> Estimate {
             *estimate.download.get_or_insert(0) += needs.download;
         }
         estimate.disk += needs.disk.max(needs.download);
-        if let Some(took) = seconds_before(site, &site.step(id).name) {
-            estimate.before += took;
+        if let Ok(Some(took)) = lookup::took_before(site, &site.step(id).name) {
+            estimate.before += took.as_secs_f64();
             estimate.known += 1;
         }
     }
     estimate
-}
-
-/// How long a step took under the key that it had in this pipeline's last run.
-pub fn seconds_before(site: &Site, step: &str) -> Option<f64> {
-    let key = lookup::last_keys(site).ok()?.get(step)?;
-    let record = lookup::step_record(site, key).ok()??;
-    Some(record.usage.wall_ns as f64 / 1e9)
 }
 
 /// The lines that a person reads before anything starts.

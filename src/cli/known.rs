@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::estimate;
 use crate::exec::lookup;
 use crate::exec::outcome::{Product, Standing};
 use crate::exec::process::log::harmless;
@@ -44,8 +43,7 @@ fn past(node: &Node, site: &Site, survey: &Survey, id: StepId, asked: Asked) -> 
     past.took = took(site, look).map(|time| Took { time, exact: true });
     let standing = &survey.standings[&id];
     if let (None, Standing::Runs(_) | Standing::Depends(_)) = (past.took, standing) {
-        let guess = estimate::seconds_before(site, &node.name);
-        let guess = guess.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let guess = lookup::took_before(site, &node.name).ok().flatten();
         past.took = guess.map(|time| Took { time, exact: false });
     }
     if asked.all {

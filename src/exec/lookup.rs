@@ -208,6 +208,12 @@ pub fn last_keys(site: &Site) -> Result<&BTreeMap<String, Digest>, StoreError> {
     Ok(&last_run(site)?.keys)
 }
 
+/// How long a step took under the key that it had in this pipeline's last run.
+pub fn took_before(site: &Site, step: &str) -> Result<Option<Duration>, StoreError> {
+    let Some(key) = last_keys(site)?.get(step) else { return Ok(None) };
+    Ok(step_record(site, key)?.map(|record| Duration::from_nanos(record.usage.wall_ns)))
+}
+
 /// What the last run of this pipeline left, as far as look-ups ask.
 #[derive(Debug, Default)]
 pub struct LastRun {

@@ -135,16 +135,10 @@ pub fn ways(site: &Site, may_run: &BTreeSet<StepId>) -> Result<Vec<u64>, StoreEr
 
 /// How long steps took under the key that they had in the last run.
 fn past(site: &Site, steps: &BTreeSet<StepId>) -> Result<BTreeMap<StepId, u64>, StoreError> {
-    let last = lookup::last_keys(site)?;
     let mut took = BTreeMap::new();
-    if last.is_empty() {
-        return Ok(took);
-    }
     for &id in steps {
-        if let Some(key) = last.get(&site.step(id).name)
-            && let Some(record) = lookup::step_record(site, key)?
-        {
-            took.insert(id, record.usage.wall_ns);
+        if let Some(before) = lookup::took_before(site, &site.step(id).name)? {
+            took.insert(id, u64::try_from(before.as_nanos()).unwrap_or(u64::MAX));
         }
     }
     Ok(took)
