@@ -545,11 +545,7 @@ pub fn glob(pattern: &str, text: &str) -> bool {
 pub fn inputs(action: &Action) -> Vec<&Input> {
     let mut found = Vec::new();
     match action {
-        Action::Run(run) => {
-            let args = std::iter::once(&run.program).chain(&run.args).chain(run.env.values());
-            args.for_each(|arg| inputs_of_arg(&arg.value, &mut found));
-            found.extend(run.inputs.iter().map(|(_, input)| &input.value));
-        }
+        Action::Run(run) => found = run_inputs(run),
         Action::Tree(tree) => found.extend(tree.puts.iter().filter_map(|put| match &put.what {
             PutWhat::Input(input) | PutWhat::Matching { folder: input, .. } => Some(&input.value),
             PutWhat::Link(_) | PutWhat::Text(_) => None,
@@ -568,6 +564,15 @@ pub fn inputs(action: &Action) -> Vec<&Input> {
         | Action::HostPackages(_)
         | Action::Compare(_) => {}
     }
+    found
+}
+
+/// The inputs of a process, those among its arguments first; one that is named twice is there twice.
+pub fn run_inputs(run: &Run) -> Vec<&Input> {
+    let mut found = Vec::new();
+    let args = std::iter::once(&run.program).chain(&run.args).chain(run.env.values());
+    args.for_each(|arg| inputs_of_arg(&arg.value, &mut found));
+    found.extend(run.inputs.iter().map(|(_, input)| &input.value));
     found
 }
 
