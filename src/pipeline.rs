@@ -9,6 +9,7 @@
 
 pub mod filter;
 pub mod metric;
+pub mod parity;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::filter::Filter;
+pub use self::parity::{Bound, Limit, OutputRule, Parity};
 pub use crate::diag::Source;
 pub use pipe_engine::message::{Device, Dtype};
 
@@ -465,14 +467,6 @@ pub struct Compare {
     pub parity: Option<Parity>,
     pub expects: Vec<Expect>,
     pub published: Vec<Published>,
-}
-
-/// The gate on outputs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Parity {
-    pub reference: Spanned<CellPattern>,
-    pub max_abs: Option<Spanned<f64>>,
-    pub max_rel: Option<Spanned<f64>>,
 }
 
 /// `expect "speed-up" cell="…" min=1.0`.

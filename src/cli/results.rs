@@ -75,13 +75,13 @@ fn from_elsewhere<'a>(
             let is_reference =
                 |id: &&StepId| site.step(**id).cell.as_ref().is_some_and(|cell| parity.reference.value.matches(cell));
             let sessions = |id: &StepId| match (done.outcomes[id].product(), accepted.get(id)) {
-                (Some(Product::Sessions(sessions)), _) => Some(sessions.as_slice()),
-                (_, Some(theirs)) => Some(theirs.sessions.as_slice()),
+                (Some(Product::Sessions(sessions)), _) => Some((*id, sessions.as_slice())),
+                (_, Some(theirs)) => Some((*id, theirs.sessions.as_slice())),
                 _ => None,
             };
             match compare.of.iter().filter(is_reference).find_map(sessions) {
                 None => missing("the reference has no figures"),
-                Some(reference) => match work::parity_between(site, parity, reference, &theirs.sessions)? {
+                Some(reference) => match work::parity_between(site, parity, reference, (id, &theirs.sessions))? {
                     Some(result) => Outputs::Judged(result),
                     None => missing("the outputs to compare are not in the store"),
                 },

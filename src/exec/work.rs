@@ -30,13 +30,12 @@ use super::survey::Known;
 use super::{files, program, world};
 use crate::event::Event;
 use crate::key::Manifest;
-use crate::measure::tensor_parity::Files;
-use crate::measure::{ParityRecord, ParityResult, Tolerance, parity, tensor_parity};
-use crate::pipeline::{Action, Compare, FetchFile, FetchWheel, Input, Parity, PutWhat, StepId, TreeOf, UnpackWheels};
-use crate::record::{FORMAT, Sandbox, Session, StepRecord, StepUsage, Work};
-
-/// What engines call the output of a sequence for the parity check.
-const LOGITS: &str = "logits.npy";
+use crate::measure::parity::{Files, Side};
+use crate::measure::{ParityRecord, ParityResult, Tolerance, parity};
+use crate::pipeline::{
+    Action, Compare, Dtype, FetchFile, FetchWheel, Input, Parity, PutWhat, StepId, TreeOf, UnpackWheels, Workload,
+};
+use crate::record::{FORMAT, Sandbox, Session, StepRecord, StepUsage};
 
 /// How long a fetch without a limit of its own may take.
 const FETCH_LIMIT: Duration = Duration::from_secs(3600);
@@ -408,20 +407,15 @@ fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session
     let Some(asked_parity) = &asked.parity else { return Ok(record) };
     let pattern = &asked_parity.reference.value;
     let is_reference = |id: &StepId| job.site.step(*id).cell.as_ref().is_some_and(|cell| pattern.matches(cell));
-    let Some(reference) = asked.of.iter().find(|id| is_reference(id) && cells.contains_key(id)) else {
+    let Some(&at) = asked.of.iter().find(|id| is_reference(id) && cells.contains_key(id)) else {
         return Ok(record);
     };
-    let Some(reference) = outputs(job.site, &cells[reference])? else { return Ok(record) };
-    let tolerance = Tolerance {
-        max_abs: asked_parity.max_abs.as_ref().map(|bound| bound.value),
-        max_rel: asked_parity.max_rel.as_ref().map(|bound| bound.value),
-    };
+    let Some(reference) = outputs(job.site, &cells[&at])? else { return Ok(record) };
+    let tolerance = Tolerance::from(asked_parity);
     for (id, sessions) in cells {
         if let Some(outputs) = outputs(job.site, sessions)? {
-            let found = match (reference.get(LOGITS), outputs.get(LOGITS)) {
-                (Some(reference), Some(logits)) if is_sequence(sessions) => parity(reference, logits, &tolerance),
-                _ => tensor_parity(&reference, &outputs, &tolerance),
-            };
+            let (theirs, own) = (side(job.site, at, &reference), side(job.site, *id, &outputs));
+            let found = parity(theirs, own, &tolerance);
             record.cells.insert(job.site.step(*id).coordinates(), ParityRecord::from(&found));
         }
     }
@@ -432,22 +426,20 @@ fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session
 pub fn parity_between(
     site: &Site,
     asked: &Parity,
-    reference: &[Session],
-    own: &[Session],
+    (reference, theirs): (StepId, &[Session]),
+    (own, sessions): (StepId, &[Session]),
 ) -> Result<Option<ParityResult>, StoreError> {
-    let (Some(theirs), Some(outputs)) = (outputs(site, reference)?, outputs(site, own)?) else { return Ok(None) };
-    let tolerance = Tolerance {
-        max_abs: asked.max_abs.as_ref().map(|bound| bound.value),
-        max_rel: asked.max_rel.as_ref().map(|bound| bound.value),
-    };
-    Ok(Some(match (theirs.get(LOGITS), outputs.get(LOGITS)) {
-        (Some(reference), Some(logits)) if is_sequence(own) => parity(reference, logits, &tolerance),
-        _ => tensor_parity(&theirs, &outputs, &tolerance),
-    }))
+    let (Some(theirs), Some(outputs)) = (outputs(site, theirs)?, outputs(site, sessions)?) else { return Ok(None) };
+    Ok(Some(parity(side(site, reference, &theirs), side(site, own, &outputs), &Tolerance::from(asked))))
 }
 
-fn is_sequence(sessions: &[Session]) -> bool {
-    sessions.iter().all(|session| matches!(session.work, Work::Sequence { .. }))
+/// The outputs of a cell, with what parity must know of it.
+fn side<'a>(site: &Site, cell: StepId, files: &'a Files<'a>) -> Side<'a> {
+    let (dtype, is_sequence) = match &site.step(cell).action {
+        Action::Measure(measure) => (measure.dtype.value, matches!(measure.workload, Workload::Sequence { .. })),
+        _ => (Dtype::default(), false),
+    };
+    Side { files, dtype, is_sequence }
 }
 
 /// The output files of the newest session that wrote any, by name.

@@ -316,8 +316,9 @@ pub fn comparison_with(scenario: Scenario, change: impl Fn(&str, Outcome<'static
         baseline: Some(spanned(pattern("engine=torch place=container device=cpu"))),
         parity: Some(Parity {
             reference: spanned(pattern("engine=torch place=native device=cpu")),
-            max_abs: Some(spanned(1e-3)),
-            max_rel: None,
+            limits: vec![Limit { bound: Bound::MaxAbs, limit: spanned(1e-3) }],
+            top_k: None,
+            outputs: Vec::new(),
         }),
         expects: vec![Expect {
             metric: spanned("speed-up".into()),
