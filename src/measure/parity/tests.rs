@@ -119,7 +119,7 @@ fn an_output_may_have_limits_of_its_own_or_be_left_out() {
     let with = |rules: &[OutputTolerance]| Tolerance { outputs: rules.to_vec(), ..Tolerance::of(Bound::MaxAbs, 1e-3) };
     let (own, out) = (rule("a/b", false, &[(Bound::MaxAbs, 0.5)]), rule("y", true, &[]));
     assert_eq!(said(compared(&a, &b, false, &with(&[own.clone(), out.clone()]))), "pass");
-    assert!(said(compared(&a, &b, false, &with(&[out.clone()]))).contains("above 1e-3, worst in `a_b` at [1]"));
+    assert!(said(compared(&a, &b, false, &with(std::slice::from_ref(&out)))).contains("above 1e-3, worst in `a_b` at [1]"));
     assert!(said(compared(&a, &b, false, &with(&[own]))).starts_with("shape: "));
     let stray = rule("z", false, &[(Bound::MaxUlp, 1.0)]);
     let found = said(compared(&a, &a, false, &with(&[stray])));
