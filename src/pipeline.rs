@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::filter::Filter;
-pub use self::parity::{Bound, Limit, OutputRule, Parity};
+pub use self::parity::{Bound, Calibrated, Limit, OutputRule, Parity};
 pub use crate::diag::Source;
 pub use pipe_engine::message::{Device, Dtype};
 
@@ -556,11 +556,11 @@ pub fn inputs(action: &Action) -> Vec<&Input> {
                 found.push(&image.value);
             }
         }
-        Action::FetchFile(_)
-        | Action::FetchWheel(_)
-        | Action::UnpackWheels(_)
-        | Action::HostPackages(_)
-        | Action::Compare(_) => {}
+        Action::Compare(compare) => {
+            let calibrated = compare.parity.as_ref().and_then(|parity| parity.calibrated.as_ref());
+            found.extend(calibrated.map(|calibrated| &calibrated.exact.value));
+        }
+        Action::FetchFile(_) | Action::FetchWheel(_) | Action::UnpackWheels(_) | Action::HostPackages(_) => {}
     }
     found
 }

@@ -142,7 +142,7 @@ fn what_can_not_be_compared_is_wrong_in_its_own_way() {
         (plain, nan, "not-finite", "this cell's output has a NaN in `y` at [1, 0]"),
         (nan, nan, "not-finite", "both outputs have a NaN, which is no agreement"),
         (infinite, infinite, "not-finite", "both outputs have an infinity, which is no agreement"),
-        (plain, (&[1, 2], &[1.0, 2.0]), "shape", "the output `y` has the shape 1 × 2, the reference's 2 × 1"),
+        (plain, (&[1, 2], &[1.0, 2.0]), "shape", "this cell's output `y` has the shape 1 × 2, the reference's 2 × 1"),
     ];
     for (ours, others, kind, words) in cases {
         let place = inferences(ours, others);
@@ -182,4 +182,88 @@ fn limits_that_can_not_be_meant_are_refused() {
     refused("top-k=0 min-top-k=(percent)5", "`top-k` cannot be 0");
     refused("max-abs=1e-3 { output \"logits\"; }", "`output` does not say how far is too far");
     refused("min-greedy-prefx=3", "min-greedy-prefix");
+    refused("tolerance=\"calibrated\"", "`parity` needs `exact`");
+    refused("max-abs=1e-3 k=2", "belong to a calibrated tolerance");
+    refused("tolerance=\"measured\" exact=(file)\"one\"", "calibrated");
+    refused("tolerance=\"calibrated\" exact=(file)\"one\" k=0", "write a number of more than 0");
+}
+
+/// The same two cells, judged by the noise of the first against exact outputs.
+const CALIBRATED: &str = r#"tolerance="calibrated" exact=(file)"exact" "#;
+
+/// Cells of which the second is 3/128 off, and a reference that is 1/128 off what is exact.
+fn with_exact(shape: &[u64], exact: &[f64]) -> Place {
+    let place = inferences((&[2, 1], &[1.0, 2.0]), (&[2, 1], &[1.0, 2.0 + 3.0 / 256.0]));
+    array(&place, "exact/y.npy", Element::Float64, shape, exact.iter().flat_map(|value| value.to_le_bytes()).collect());
+    place
+}
+
+#[test]
+fn a_calibrated_limit_is_so_many_times_the_references_own_noise() {
+    let place = with_exact(&[2, 1], &[2.0, 4.0 - 1.0 / 128.0]);
+    let (said, report) = judged(&place, INFERENCES, &format!("{CALIBRATED} k=3"));
+    said.expect(0);
+    let tolerance = &report["tolerance"]["calibrated"];
+    assert_eq!((&tolerance["k"], &tolerance["noise"]["y"]), (&3.0.into(), &0.0078125.into()), "{tolerance}");
+    assert_eq!(tolerance["limit"]["y"], 0.0234375, "{tolerance}");
+    assert_eq!(cell(&report, "two")["parity"]["verdict"], "right");
+    let method = report["method"].to_string();
+    let words = "3 × the reference's own noise (fp32 against fp64: 0.008 in `y`, so ≤ 0.023)";
+    assert!(method.contains(words), "{method}");
+
+    let (said, report) = judged(&place, INFERENCES, &format!("{CALIBRATED} k=2"));
+    let out = said.expect(1).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = "above 1.56e-2, 2 × the reference's own noise of 7.81e-3, worst in `y` at [1, 0]";
+    assert!(out.contains("fast but wrong") && out.contains(words), "{out}");
+    let beyond = &cell(&report, "two")["parity"]["beyond"][0];
+    assert_eq!((&beyond["metric"], &beyond["limit"]), (&"calibrated".into(), &0.015625.into()), "{beyond}");
+    assert_eq!(ran(&place.path().join("events.jsonl")).len(), 1, "only the comparison ran");
+
+    // Said of the output itself, another limit stands in for it; and `k` is 4 where nobody says.
+    judged(&place, INFERENCES, &format!("{CALIBRATED} k=2 {{ output \"y\" max-abs=0.1; }}")).0.expect(0);
+    judged(&place, INFERENCES, CALIBRATED).0.expect(0);
+    // Other exact outputs, another limit.
+    array(&place, "exact/y.npy", Element::Float64, &[2, 1], [2.0f64, 4.0].map(f64::to_le_bytes).concat());
+    judged(&place, INFERENCES, CALIBRATED).0.expect(1);
+}
+
+#[test]
+fn without_noise_there_is_no_calibrated_verdict_and_other_limits_still_hold() {
+    let shapes = with_exact(&[1, 2], &[2.0, 4.0]);
+    let (said, report) = judged(&shapes, INFERENCES, CALIBRATED);
+    said.expect(0);
+    let parity = &cell(&report, "two")["parity"];
+    assert_eq!(parity["verdict"], "n/a", "{parity}");
+    let why =
+        "the reference's noise is not known: the exact run's output `y` has the shape 1 × 2, the reference's 2 × 1";
+    assert_eq!(parity["why"], why);
+    judged(&shapes, INFERENCES, &format!("{CALIBRATED} max-abs=1e-3")).0.expect(1);
+
+    let nan = with_exact(&[2, 1], &[2.0, f64::NAN]);
+    let (_, report) = judged(&nan, INFERENCES, CALIBRATED);
+    let why = &cell(&report, "two")["parity"]["why"];
+    assert!(why.as_str().is_some_and(|why| why.contains("the exact run's output has a NaN")), "{why}");
+
+    let failing = INFERENCES.replace("compare", "step \"exact\" { run \"false\"; output \"y.npy\"; }\ncompare");
+    let (said, report) = judged(&nan, &failing, r#"tolerance="calibrated" exact=(step)"exact""#);
+    said.expect(3);
+    let why = &cell(&report, "two")["parity"]["why"];
+    assert_eq!(why, "the reference's noise is not known: the exact outputs are not there");
+}
+
+#[test]
+fn a_step_makes_the_exact_outputs_and_is_needed_for_nothing_else() {
+    let place = with_exact(&[2, 1], &[2.0, 4.0 - 1.0 / 128.0]);
+    let copy = "step \"exact\" { run \"cp\" \"-r\" (file)\"exact\" (output)\"y\"; output \"y\"; }\ncompare";
+    let pipeline = INFERENCES.replace("compare", copy);
+    let limits = r#"tolerance="calibrated" exact=(step)"exact/y" k=3"#;
+    judged(&place, &pipeline, limits).0.expect(0);
+    let mut names = ran(&place.path().join("events.jsonl"));
+    names.sort();
+    assert_eq!(names, ["exact", "report", "speed[model=one]", "speed[model=two]"]);
+    judged(&place, &pipeline, limits).0.expect(0);
+    assert!(ran(&place.path().join("events.jsonl")).is_empty(), "the second run runs nothing");
+    let tighter = limits.replace("k=3", "k=2");
+    judged(&place, &pipeline, &tighter).0.expect(1);
+    assert_eq!(ran(&place.path().join("events.jsonl")), ["report"]);
 }

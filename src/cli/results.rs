@@ -13,10 +13,12 @@ use crate::exec::outcome::{Outcome, Product};
 use crate::exec::runner::{Done, failures as failed};
 use crate::exec::share::accept::{self, Accepted};
 use crate::exec::site::Site;
+use crate::exec::survey::Known;
 use crate::exec::work::{self, Parities};
 use crate::exec::{history, lookup};
+use crate::key::Contents;
 use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs, ParityRecord};
-use crate::pipeline::{Action, CellPattern, Compare, Measure, StepId};
+use crate::pipeline::{Action, CellPattern, Compare, Measure, Parity, StepId};
 use crate::record::{FORMAT, RunLack, RunRecord, RunStep, Session};
 use crate::report;
 
@@ -48,6 +50,7 @@ pub fn comparison(
         about: site.pipeline.about.as_deref(),
         compare,
         cells,
+        noise: judged.noise.clone(),
         facts: &site.facts,
     }))
 }
@@ -56,6 +59,13 @@ pub fn comparison(
 pub fn accepted(site: &Site, done: &Done) -> Result<BTreeMap<StepId, Accepted>, StoreError> {
     let unavailable = done.outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Unavailable(_)));
     accept::accepted(site, unavailable.map(|(id, _)| *id))
+}
+
+/// The exact outputs of a calibrated tolerance, where they are there.
+fn exact(site: &Site, done: &Done, parity: &Parity) -> Option<Entry> {
+    let input = &parity.calibrated.as_ref()?.exact.value;
+    let outputs = |id: StepId| done.outcomes.get(&id)?.product()?.entry().cloned();
+    Known { site, outputs: &outputs }.entry(input)
 }
 
 /// A cell as another machine measured it; its outputs are held against the reference's here and now.
@@ -81,7 +91,13 @@ fn from_elsewhere<'a>(
             };
             match compare.of.iter().filter(is_reference).find_map(sessions) {
                 None => missing("the reference has no figures"),
-                Some(reference) => match work::parity_between(site, parity, reference, (id, &theirs.sessions))? {
+                Some(reference) => match work::parity_between(
+                    site,
+                    parity,
+                    exact(site, done, parity),
+                    reference,
+                    (id, &theirs.sessions),
+                )? {
                     Some(result) => Outputs::Judged(result),
                     None => missing("the outputs to compare are not in the store"),
                 },

@@ -29,8 +29,9 @@ use super::site::Site;
 use super::survey::Known;
 use super::{files, program, world};
 use crate::event::Event;
-use crate::key::Manifest;
-use crate::measure::parity::{Files, Side};
+use crate::key::{Contents, Manifest};
+use crate::measure::parity::{CELL, Files, REFERENCE, Side, noise};
+use crate::measure::tolerance::Noise;
 use crate::measure::{ParityRecord, ParityResult, Tolerance, parity};
 use crate::pipeline::{
     Action, Compare, Dtype, FetchFile, FetchWheel, Input, Parity, PutWhat, StepId, TreeOf, UnpackWheels, Workload,
@@ -373,6 +374,9 @@ async fn unpack_wheels(job: &Job<'_>, asked: &UnpackWheels) -> Result<Entry, Unm
 pub struct Parities {
     /// Coordinates of a cell → parity against the reference.
     pub cells: BTreeMap<String, ParityRecord>,
+    /// Output → the reference's own noise in it, where a calibrated tolerance asks for that; or why it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
 }
 
 impl Parities {
@@ -411,10 +415,17 @@ fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session
         return Ok(record);
     };
     let Some(reference) = outputs(job.site, &cells[&at])? else { return Ok(record) };
-    let tolerance = Tolerance::from(asked_parity);
+    let mut tolerance = Tolerance::from(asked_parity);
+    if let Some(calibrated) = &asked_parity.calibrated {
+        let outputs = |read: StepId| job.inputs.get(&read).cloned();
+        let exact = Known { site: job.site, outputs: &outputs }.entry(&calibrated.exact.value);
+        let found = noise_of(job.site, exact, side(job.site, at, REFERENCE, &reference), &tolerance)?;
+        tolerance = tolerance.with_noise(found.clone());
+        record.noise = Some(found);
+    }
     for (id, sessions) in cells {
         if let Some(outputs) = outputs(job.site, sessions)? {
-            let (theirs, own) = (side(job.site, at, &reference), side(job.site, *id, &outputs));
+            let (theirs, own) = (side(job.site, at, REFERENCE, &reference), side(job.site, *id, CELL, &outputs));
             let found = parity(theirs, own, &tolerance);
             record.cells.insert(job.site.step(*id).coordinates(), ParityRecord::from(&found));
         }
@@ -426,25 +437,54 @@ fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session
 pub fn parity_between(
     site: &Site,
     asked: &Parity,
+    exact: Option<Entry>,
     (reference, theirs): (StepId, &[Session]),
     (own, sessions): (StepId, &[Session]),
 ) -> Result<Option<ParityResult>, StoreError> {
     let (Some(theirs), Some(outputs)) = (outputs(site, theirs)?, outputs(site, sessions)?) else { return Ok(None) };
-    Ok(Some(parity(side(site, reference, &theirs), side(site, own, &outputs), &Tolerance::from(asked))))
+    let (theirs, outputs) = (side(site, reference, REFERENCE, &theirs), side(site, own, CELL, &outputs));
+    let mut tolerance = Tolerance::from(asked);
+    if asked.calibrated.is_some() {
+        let found = noise_of(site, exact, theirs, &tolerance)?;
+        tolerance = tolerance.with_noise(found);
+    }
+    Ok(Some(parity(theirs, outputs, &tolerance)))
+}
+
+/// How far the reference is from exact outputs, or why that is not known.
+fn noise_of(
+    site: &Site,
+    exact: Option<Entry>,
+    reference: Side<'_>,
+    tolerance: &Tolerance,
+) -> Result<Noise, StoreError> {
+    let files = match exact {
+        Some(entry) => files_of(site, &entry)?,
+        None => None,
+    };
+    Ok(match &files {
+        None => Err("the exact outputs are not there".to_owned()),
+        Some(files) => noise(reference, Side { whose: "the exact run", files, ..reference }, tolerance),
+    })
 }
 
 /// The outputs of a cell, with what parity must know of it.
-fn side<'a>(site: &Site, cell: StepId, files: &'a Files<'a>) -> Side<'a> {
+fn side<'a>(site: &Site, cell: StepId, whose: &'a str, files: &'a Files<'a>) -> Side<'a> {
     let (dtype, is_sequence) = match &site.step(cell).action {
         Action::Measure(measure) => (measure.dtype.value, matches!(measure.workload, Workload::Sequence { .. })),
         _ => (Dtype::default(), false),
     };
-    Side { files, dtype, is_sequence }
+    Side { whose, files, dtype, is_sequence }
 }
 
 /// The output files of the newest session that wrote any, by name.
 fn outputs(site: &Site, sessions: &[Session]) -> Result<Option<Files<'static>>, StoreError> {
     let Some(outputs) = sessions.iter().rev().find_map(|session| session.outputs.as_ref()) else { return Ok(None) };
+    files_of(site, outputs)
+}
+
+/// The files of a folder of outputs, by name; `None` where the store lacks one.
+fn files_of(site: &Site, outputs: &Entry) -> Result<Option<Files<'static>>, StoreError> {
     let mut files = Vec::new();
     site.store.walk(outputs, |path, entry| files.extend(entry.digest().map(|digest| (path.to_owned(), digest))))?;
     let mut found = Files::new();

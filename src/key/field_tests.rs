@@ -117,6 +117,7 @@ fn steps() -> Vec<Step> {
             parity.top_k = Some(at(3));
             let limits = vec![Limit { bound: Bound::MinCosine, limit: at(0.5) }];
             parity.outputs = vec![OutputRule { name: text("boxes"), ignore: at(false), limits }];
+            parity.calibrated = Some(Calibrated { exact: at(output(3, "b")), k: at(2.5) });
         }
         compare.expects[0].max = Some(9.5);
         let metrics = vec![("items-per-second".to_owned(), 265.5)];

@@ -222,6 +222,7 @@ pub(super) fn compare() -> Action {
             limits: vec![Limit { bound: Bound::MaxAbs, limit: at(1e-3) }],
             top_k: None,
             outputs: Vec::new(),
+            calibrated: None,
         }),
         expects: vec![Expect { metric: text("speed-up"), cell: pattern("engine=*"), min: Some(1.0), max: None }],
         published: Vec::new(),

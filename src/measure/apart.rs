@@ -10,11 +10,14 @@ use pipe_engine::tensor::Element;
 
 use super::npy::Array;
 use super::parity::{Fault, FaultKind, OutputFigures, TopK, Worst};
+use super::tolerance::Spot;
 use super::ulp::Grain;
 
 /// How two tensors are compared.
 #[derive(Debug, Clone, Copy)]
-pub struct How {
+pub struct How<'a> {
+    /// Whose the two are, in words.
+    pub whose: [&'a str; 2],
     /// The slices are positions of a language model.
     pub positions: bool,
     pub grain: Grain,
@@ -26,7 +29,7 @@ pub fn apart(
     name: &str,
     reference: &Array<'_>,
     own: &Array<'_>,
-    how: How,
+    how: How<'_>,
     mut also: impl FnMut(&[f64], &[f64]),
 ) -> Result<OutputFigures, Fault> {
     let shape = &reference.shape;
@@ -41,7 +44,8 @@ pub fn apart(
         read(reference, first, width, &mut left);
         read(own, first, width, &mut right);
         if let Some(off) = left.iter().zip(&right).position(|(l, r)| !(l.is_finite() && r.is_finite())) {
-            return Err(not_finite(name, left[off], right[off], &place(shape, first + off), how.positions));
+            let spot = Spot { output: name.to_owned(), at: place(shape, first + off), tokens: how.positions };
+            return Err(not_finite(left[off], right[off], &spot, how.whose));
         }
         found.see(slice, first, &left, &right);
         for (i, (l, r)) in left.chunks_exact(row).zip(right.chunks_exact(row)).enumerate() {
@@ -55,7 +59,7 @@ pub fn apart(
 /// What was found so far.
 struct Found<'a> {
     shape: &'a [u64],
-    how: How,
+    how: How<'a>,
     abs: (f64, usize),
     rel: (f64, usize),
     ulp: (f64, usize),
@@ -69,7 +73,7 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn new(shape: &'a [u64], how: How) -> Found<'a> {
+    fn new(shape: &'a [u64], how: How<'a>) -> Found<'a> {
         let none = (0.0, 0);
         let cosine = (1.0, 0);
         Found {
@@ -199,14 +203,13 @@ pub fn place(shape: &[u64], mut flat: usize) -> Vec<u64> {
     at
 }
 
-fn not_finite(name: &str, reference: f64, own: f64, at: &[u64], positions: bool) -> Fault {
+fn not_finite(reference: f64, own: f64, spot: &Spot, [theirs, ours]: [&str; 2]) -> Fault {
     let what = |value: f64| if value.is_nan() { "a NaN" } else { "an infinity" };
     let whose = match (reference.is_finite(), own.is_finite()) {
-        (true, _) => format!("this cell's output has {}", what(own)),
-        (false, true) => format!("the reference's output has {}", what(reference)),
+        (true, _) => format!("{ours}'s output has {}", what(own)),
+        (false, true) => format!("{theirs}'s output has {}", what(reference)),
         (false, false) => format!("both outputs have {}, which is no agreement,", what(reference)),
     };
-    let spot = super::tolerance::Spot { output: name.to_owned(), at: at.to_vec(), tokens: positions };
     Fault { kind: FaultKind::NotFinite, text: format!("{whose} in {spot}") }
 }
 

@@ -12,7 +12,7 @@ use super::comparison::{Anchor, Budget, Comparison, Hole, Parity, Row, SamplingR
 use super::gates;
 use super::input::{CellInput, CompareInput, Outcome, Outputs};
 use super::metric::Metric;
-use super::parity::{ParityVerdict, Side, logits, parity};
+use super::parity::{CELL, ParityVerdict, REFERENCE, Side, logits, parity};
 use super::ratio::{Ratio, ratio_of_medians, verdict};
 use super::shape::{Shape, moved, shapes};
 use super::stats::{self, holm};
@@ -24,7 +24,10 @@ use crate::record::{Caution, CautionCode, Session, Work};
 /// Compares the cells of one `compare` step.
 pub fn compare(input: CompareInput<'_>) -> Comparison {
     let asked = input.compare;
-    let tolerance = asked.parity.as_ref().map(Tolerance::from);
+    let tolerance = asked.parity.as_ref().map(|parity| match &input.noise {
+        Some(noise) => Tolerance::from(parity).with_noise(noise.clone()),
+        None => Tolerance::from(parity),
+    });
     let (mut rows, outputs) = rows(&input);
 
     let reference = asked.parity.as_ref().map(|parity| anchor(&parity.reference.value, &rows));
@@ -342,7 +345,7 @@ fn judge_parity(rows: &mut [Row], outputs: &[Option<&Outputs<'_>>], reference: &
 type Given<'a, 'b> = (Option<&'a Outputs<'b>>, Dtype);
 
 fn parity_of((reference, theirs): Given<'_, '_>, (own, ours): Given<'_, '_>, tolerance: &Tolerance) -> Parity {
-    let side = |files, dtype, is_sequence| Side { files, dtype, is_sequence };
+    let side = |whose, files, dtype, is_sequence| Side { whose, files, dtype, is_sequence };
     let result = match (reference, own) {
         (_, Some(Outputs::Judged(result))) => result.clone(),
         (_, None) => {
@@ -352,10 +355,11 @@ fn parity_of((reference, theirs): Given<'_, '_>, (own, ours): Given<'_, '_>, tol
             return Parity::NotJudged { reason: reason.clone() };
         }
         (Some(Outputs::Logits(a)), Some(Outputs::Logits(b))) => {
-            parity(side(&logits(a), theirs, true), side(&logits(b), ours, true), tolerance)
+            let (a, b) = (logits(a), logits(b));
+            parity(side(REFERENCE, &a, theirs, true), side(CELL, &b, ours, true), tolerance)
         }
         (Some(Outputs::Tensors(a)), Some(Outputs::Tensors(b))) => {
-            parity(side(a, theirs, false), side(b, ours, false), tolerance)
+            parity(side(REFERENCE, a, theirs, false), side(CELL, b, ours, false), tolerance)
         }
         (Some(Outputs::Missing { reason }), _) => {
             return Parity::NotJudged { reason: format!("reference without outputs: {reason}") };
@@ -368,6 +372,9 @@ fn parity_of((reference, theirs): Given<'_, '_>, (own, ours): Given<'_, '_>, tol
         (ParityVerdict::Pass, Some(figures)) => Parity::Right(figures),
         (ParityVerdict::Pass, None) => Parity::NotJudged { reason: "nothing was compared".to_owned() },
         (ParityVerdict::Beyond(breaches), figures) => Parity::Wrong { wrong: Wrong::Beyond(breaches), figures },
+        (ParityVerdict::Uncalibrated(why), _) => {
+            Parity::NotJudged { reason: format!("the reference's noise is not known: {why}") }
+        }
         (ParityVerdict::Odd(fault), figures) => Parity::Wrong { wrong: Wrong::Odd(fault), figures },
     }
 }

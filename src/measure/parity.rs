@@ -13,7 +13,7 @@ use pipe_engine::message::Dtype;
 use super::apart::{How, apart};
 use super::npy::{self, Array};
 use super::tokens::Tokens;
-use super::tolerance::{Breach, Tolerance};
+use super::tolerance::{Breach, Noise, Tolerance};
 use super::ulp::Grain;
 
 /// Files of outputs, by name.
@@ -22,9 +22,17 @@ pub type Files<'a> = BTreeMap<String, Cow<'a, [u8]>>;
 /// What engines call the output of a language model.
 pub const LOGITS: &str = "logits.npy";
 
+/// Whose outputs those of the reference are, in words.
+pub const REFERENCE: &str = "the reference";
+
+/// Whose outputs those of a cell are, in words.
+pub const CELL: &str = "this cell";
+
 /// The outputs of a cell.
 #[derive(Debug, Clone, Copy)]
 pub struct Side<'a> {
+    /// Whose they are, in words: `this cell`.
+    pub whose: &'a str,
     pub files: &'a Files<'a>,
     /// The data type of its weights and arithmetic.
     pub dtype: Dtype,
@@ -48,6 +56,8 @@ pub enum ParityVerdict {
     Beyond(Vec<Breach>),
     /// The outputs can't be compared, or not be judged as asked.
     Odd(Fault),
+    /// Nothing that can be judged is beyond its limit, and the calibrated limit is not known.
+    Uncalibrated(String),
 }
 
 /// Why outputs can't be compared or judged.
@@ -230,11 +240,25 @@ pub fn parity(reference: Side<'_>, own: Side<'_>, tolerance: &Tolerance) -> Pari
         Err(fault) => return ParityResult { figures: None, verdict: ParityVerdict::Odd(fault) },
     };
     let verdict = match tolerance.judge(&figures) {
-        Ok(breaches) if breaches.is_empty() => ParityVerdict::Pass,
+        Ok(breaches) if breaches.is_empty() => match tolerance.uncalibrated() {
+            None => ParityVerdict::Pass,
+            Some(why) => ParityVerdict::Uncalibrated(why.to_owned()),
+        },
         Ok(breaches) => ParityVerdict::Beyond(breaches),
         Err(fault) => ParityVerdict::Odd(fault),
     };
     ParityResult { figures: Some(figures), verdict }
+}
+
+/// How far the reference's own outputs are from exact ones: of each output the largest absolute error. That is the noise
+/// of its arithmetic, which another cell may have in another way.
+pub fn noise(reference: Side<'_>, exact: Side<'_>, tolerance: &Tolerance) -> Noise {
+    let found = figures(reference, exact, tolerance).map_err(|fault| fault.text)?;
+    let noise: Vec<(String, f64)> = found.outputs.into_iter().map(|o| (o.name, o.max_abs.value)).collect();
+    match noise.iter().find(|(_, noise)| !noise.is_finite()) {
+        Some((name, _)) => Err(format!("{}'s output `{name}` is beyond all bounds", reference.whose)),
+        None => Ok(noise),
+    }
 }
 
 /// The figures alone, of all outputs that are not ignored.
@@ -243,18 +267,18 @@ pub fn figures(reference: Side<'_>, own: Side<'_>, tolerance: &Tolerance) -> Res
     let odd = |kind: FaultKind, text: String| Err(Fault { kind, text });
     let ignored = |file: &str| tolerance.ignores(&name(file));
     if let Some(file) = own.files.keys().find(|file| !reference.files.contains_key(*file) && !ignored(file)) {
-        return odd(FaultKind::Extra, format!("the reference has no output `{}`", name(file)));
+        return odd(FaultKind::Extra, format!("{} has no output `{}`", reference.whose, name(file)));
     }
     let mut found = ParityFigures { outputs: Vec::new(), tokens: None };
     for (file, bytes) in reference.files.iter().filter(|(file, _)| !ignored(file)) {
         let name = name(file);
         let Some(other) = own.files.get(file) else {
-            return odd(FaultKind::Missing, format!("it has no output `{name}`"));
+            return odd(FaultKind::Missing, format!("{} has no output `{name}`", own.whose));
         };
-        let (a, b) = (read(bytes, "the reference's", &name)?, read(other, "this cell's", &name)?);
+        let (a, b) = (read(bytes, reference.whose, &name)?, read(other, own.whose, &name)?);
         if a.shape != b.shape {
-            let text =
-                format!("the output `{name}` has the shape {}, the reference's {}", shape(&b.shape), shape(&a.shape));
+            let (ours, theirs) = (shape(&b.shape), shape(&a.shape));
+            let text = format!("{}'s output `{name}` has the shape {ours}, {}'s {theirs}", own.whose, reference.whose);
             return odd(FaultKind::Shape, text);
         }
         let positions = own.is_sequence && file == LOGITS;
@@ -263,7 +287,7 @@ pub fn figures(reference: Side<'_>, own: Side<'_>, tolerance: &Tolerance) -> Res
             return odd(FaultKind::Nothing, text);
         }
         let grain = Grain::narrowest([a.element, b.element], [reference.dtype, own.dtype]);
-        let how = How { positions, grain, top_k: tolerance.top_k };
+        let how = How { positions, grain, top_k: tolerance.top_k, whose: [reference.whose, own.whose] };
         let mut tokens = Tokens::default();
         let figures = apart(&name, &a, &b, how, |left, right| {
             if positions {
@@ -275,13 +299,13 @@ pub fn figures(reference: Side<'_>, own: Side<'_>, tolerance: &Tolerance) -> Res
         found.tokens = if positions { Some(tokens.end()) } else { found.tokens };
     }
     match found.outputs.is_empty() {
-        true => odd(FaultKind::Nothing, "the reference has no outputs to compare".to_owned()),
+        true => odd(FaultKind::Nothing, format!("{} has no outputs to compare", reference.whose)),
         false => Ok(found),
     }
 }
 
 fn read<'a>(bytes: &'a [u8], whose: &str, name: &str) -> Result<Array<'a>, Fault> {
-    let unreadable = |error| Fault { kind: FaultKind::Unreadable, text: format!("{whose} output `{name}`: {error}") };
+    let unreadable = |error| Fault { kind: FaultKind::Unreadable, text: format!("{whose}'s output `{name}`: {error}") };
     npy::read(bytes).map_err(unreadable)
 }
 

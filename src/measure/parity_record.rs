@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::parity::{
     Agreement, Fault, FaultKind, OutputFigures, ParityFigures, ParityResult, ParityVerdict, TokenFigures, TopK, Worst,
 };
-use super::tolerance::{Breach, Spot};
+use super::tolerance::{Breach, Judged, Spot};
 use super::ulp::Grain;
-use crate::pipeline::Bound;
 
 /// The version of [`ParityRecord`]. 2: all figures of each output, and where each is worst.
 pub const FORMAT: u32 = 2;
@@ -25,6 +24,9 @@ pub struct ParityRecord {
     /// The kind of what is odd, and the sentence about it.
     #[serde(default)]
     pub odd: Option<(String, String)>,
+    /// Why there is no calibrated limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncalibrated: Option<String>,
     #[serde(default)]
     pub outputs: Option<Vec<OutputRecord>>,
     /// Of a language model.
@@ -35,8 +37,11 @@ pub struct ParityRecord {
 /// A [`Breach`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BreachRecord {
-    /// The name of the bound; `None`: the best token.
-    pub bound: Option<String>,
+    /// The name of the bound, `calibrated`, or `best-token`.
+    pub judged: String,
+    /// Of a calibrated limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k: Option<f64>,
     pub value: String,
     pub limit: String,
     pub output: String,
@@ -73,16 +78,18 @@ pub struct TokensRecord {
 
 impl From<&ParityResult> for ParityRecord {
     fn from(result: &ParityResult) -> Self {
-        let (beyond, odd) = match &result.verdict {
-            ParityVerdict::Pass => (Vec::new(), None),
-            ParityVerdict::Beyond(breaches) => (breaches.iter().map(BreachRecord::from).collect(), None),
-            ParityVerdict::Odd(fault) => (Vec::new(), Some((fault.kind.name().to_owned(), fault.text.clone()))),
+        let (beyond, odd, uncalibrated) = match &result.verdict {
+            ParityVerdict::Pass => (Vec::new(), None, None),
+            ParityVerdict::Uncalibrated(why) => (Vec::new(), None, Some(why.clone())),
+            ParityVerdict::Beyond(breaches) => (breaches.iter().map(BreachRecord::from).collect(), None, None),
+            ParityVerdict::Odd(fault) => (Vec::new(), Some((fault.kind.name().to_owned(), fault.text.clone())), None),
         };
         let figures = result.figures.as_ref();
         ParityRecord {
             format: FORMAT,
             beyond,
             odd,
+            uncalibrated,
             outputs: figures.map(|figures| figures.outputs.iter().map(OutputRecord::from).collect()),
             tokens: figures.and_then(|figures| figures.tokens).map(TokensRecord::from),
         }
@@ -100,7 +107,10 @@ impl ParityRecord {
                 let kind = FaultKind::ALL.into_iter().find(|known| known.name() == kind)?;
                 ParityVerdict::Odd(Fault { kind, text: text.clone() })
             }
-            None if self.beyond.is_empty() => ParityVerdict::Pass,
+            None if self.beyond.is_empty() => match &self.uncalibrated {
+                None => ParityVerdict::Pass,
+                Some(why) => ParityVerdict::Uncalibrated(why.clone()),
+            },
             None => ParityVerdict::Beyond(self.beyond.iter().map(BreachRecord::breach).collect::<Option<_>>()?),
         };
         let outputs = self.outputs.as_ref().map(|all| all.iter().map(OutputRecord::figures).collect::<Option<_>>());
@@ -116,7 +126,8 @@ impl ParityRecord {
 impl From<&Breach> for BreachRecord {
     fn from(breach: &Breach) -> Self {
         BreachRecord {
-            bound: breach.bound.map(|bound| bound.name().to_owned()),
+            judged: breach.judged.name().to_owned(),
+            k: breach.judged.k(),
             value: breach.value.to_string(),
             limit: breach.limit.to_string(),
             output: breach.spot.output.clone(),
@@ -128,12 +139,9 @@ impl From<&Breach> for BreachRecord {
 
 impl BreachRecord {
     fn breach(&self) -> Option<Breach> {
-        let bound = match &self.bound {
-            Some(name) => Some(Bound::parse(name)?),
-            None => None,
-        };
+        let judged = Judged::parse(&self.judged, self.k)?;
         let spot = Spot { output: self.output.clone(), at: self.at.clone(), tokens: self.tokens };
-        Some(Breach { bound, value: self.value.parse().ok()?, limit: self.limit.parse().ok()?, spot })
+        Some(Breach { judged, value: self.value.parse().ok()?, limit: self.limit.parse().ok()?, spot })
     }
 }
 
@@ -211,7 +219,7 @@ mod tests {
     use super::super::parity::{LOGITS, Side, parity};
     use super::super::tolerance::Tolerance;
     use super::*;
-    use crate::pipeline::Dtype;
+    use crate::pipeline::{Bound, Dtype};
 
     #[test]
     fn results_survive_being_stored() {
@@ -220,7 +228,7 @@ mod tests {
         for (own, is_sequence, limit) in [(&b[..], true, 1.0), (&b, true, 1e-3), (b"", true, 1.0), (&b, false, 1e-3)] {
             let files = |bytes: &[u8]| [(LOGITS.to_owned(), bytes.to_vec().into())].into();
             let (theirs, ours) = (files(&a), files(own));
-            let side = |files| Side { files, dtype: Dtype::Fp32, is_sequence };
+            let side = |files| Side { whose: "this cell", files, dtype: Dtype::Fp32, is_sequence };
             let result = parity(side(&theirs), side(&ours), &Tolerance::of(Bound::MaxAbs, limit));
             let text = serde_json::to_string(&ParityRecord::from(&result)).unwrap();
             let record: ParityRecord = serde_json::from_str(&text).unwrap();

@@ -6,7 +6,7 @@ use std::fmt;
 
 use pipe_engine::tensor::file_of;
 
-use super::parity::{Fault, FaultKind, LOGITS, OutputFigures, ParityFigures};
+use super::parity::{Fault, FaultKind, LOGITS, OutputFigures, ParityFigures, Worst};
 use crate::pipeline::parity::TOP_K;
 use crate::pipeline::{self, Bound};
 
@@ -17,7 +17,18 @@ pub struct Tolerance {
     /// How many of a row's best values are looked at.
     pub top_k: u32,
     pub outputs: Vec<OutputTolerance>,
+    pub calibrated: Option<Calibrated>,
 }
+
+/// The absolute error of an output may be `k` × the reference's own noise in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibrated {
+    pub k: f64,
+    pub noise: Noise,
+}
+
+/// Of each output, how far the reference's own is from an exact one; or why that is not known.
+pub type Noise = Result<Vec<(String, f64)>, String>;
 
 /// What is said of a single output.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +38,46 @@ pub struct OutputTolerance {
     /// It is not compared at all.
     pub ignore: bool,
     pub limits: Vec<(Bound, f64)>,
+}
+
+/// What was judged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Judged {
+    Bound(Bound),
+    /// The absolute error, against `k` × the reference's noise.
+    Calibrated {
+        k: f64,
+    },
+    /// The best token, at positions where the reference is clear.
+    BestToken,
+}
+
+impl Judged {
+    /// The name in records and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Judged::Bound(bound) => bound.name(),
+            Judged::Calibrated { .. } => "calibrated",
+            Judged::BestToken => "best-token",
+        }
+    }
+
+    /// The `k` of a calibrated limit.
+    pub fn k(self) -> Option<f64> {
+        match self {
+            Judged::Calibrated { k } => Some(k),
+            Judged::Bound(_) | Judged::BestToken => None,
+        }
+    }
+
+    /// What has this name.
+    pub fn parse(name: &str, k: Option<f64>) -> Option<Judged> {
+        match name {
+            "calibrated" => Some(Judged::Calibrated { k: k? }),
+            "best-token" => Some(Judged::BestToken),
+            bound => Some(Judged::Bound(Bound::parse(bound)?)),
+        }
+    }
 }
 
 /// Where in the outputs something is.
@@ -42,8 +93,7 @@ pub struct Spot {
 /// A figure that is beyond its limit, where it is worst.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Breach {
-    /// What was judged; the best token where the reference is clear, where it is none of the bounds.
-    pub bound: Option<Bound>,
+    pub judged: Judged,
     pub value: f64,
     pub limit: f64,
     pub spot: Spot,
@@ -51,7 +101,7 @@ pub struct Breach {
 
 impl Default for Tolerance {
     fn default() -> Tolerance {
-        Tolerance { limits: Vec::new(), top_k: TOP_K, outputs: Vec::new() }
+        Tolerance { limits: Vec::new(), top_k: TOP_K, outputs: Vec::new(), calibrated: None }
     }
 }
 
@@ -67,6 +117,10 @@ impl From<&pipeline::Parity> for Tolerance {
             limits: limits(&asked.limits),
             top_k: asked.top_k.as_ref().map_or(TOP_K, |k| k.value),
             outputs: asked.outputs.iter().map(rule).collect(),
+            calibrated: asked.calibrated.as_ref().map(|asked| {
+                let noise = Err("nobody looked for it".to_owned());
+                Calibrated { k: asked.k.value, noise }
+            }),
         }
     }
 }
@@ -75,6 +129,26 @@ impl Tolerance {
     /// One limit for all outputs.
     pub fn of(bound: Bound, limit: f64) -> Tolerance {
         Tolerance { limits: vec![(bound, limit)], ..Tolerance::default() }
+    }
+
+    /// The same once the reference's noise is known, or why it is not.
+    #[must_use]
+    pub fn with_noise(mut self, noise: Noise) -> Tolerance {
+        self.calibrated.iter_mut().for_each(|calibrated| calibrated.noise = noise.clone());
+        self
+    }
+
+    /// Why there is no calibrated limit, where one is asked for.
+    pub fn uncalibrated(&self) -> Option<&str> {
+        self.calibrated.as_ref()?.noise.as_ref().err().map(String::as_str)
+    }
+
+    /// The calibrated limit of an output that has no limit of the absolute error of its own.
+    pub fn calibrated_limit(&self, output: &str) -> Option<f64> {
+        let Calibrated { k, noise } = self.calibrated.as_ref()?;
+        let own = self.rules(output).flat_map(|rule| &rule.limits).any(|(bound, _)| *bound == Bound::MaxAbs);
+        let (_, noise) = noise.as_ref().ok()?.iter().find(|(name, _)| name == output)?;
+        (!own).then_some(k * noise)
     }
 
     fn rules(&self, output: &str) -> impl Iterator<Item = &OutputTolerance> {
@@ -99,7 +173,9 @@ impl Tolerance {
 
     /// How far a value of a row may be off, where that is said: what is closer than a few of these may change places.
     pub fn absolute(&self, output: &str, scale: f64) -> Option<f64> {
-        self.limit(Bound::MaxAbs, output).or_else(|| self.limit(Bound::MaxRel, output).map(|rel| rel * scale))
+        let fixed = || self.limit(Bound::MaxAbs, output);
+        let relative = || self.limit(Bound::MaxRel, output).map(|rel| rel * scale);
+        self.calibrated_limit(output).or_else(fixed).or_else(relative)
     }
 
     /// Everything that is beyond its limit, of each bound the worst output; or why it can't be judged.
@@ -114,6 +190,7 @@ impl Tolerance {
         for bound in Bound::ALL {
             breaches.extend(self.judge_bound(bound, figures)?);
         }
+        breaches.extend(self.judge_noise(figures));
         breaches.extend(self.judge_clear(figures));
         Ok(breaches)
     }
@@ -128,9 +205,8 @@ impl Tolerance {
             let Some((value, at)) = figure(bound, output, figures) else { continue };
             judged = true;
             let spot = Spot { output: output.name.clone(), at, tokens };
-            let breach = Breach { bound: Some(bound), value, limit, spot };
-            if !bound.holds(value, limit) && worst.as_ref().is_none_or(|other| breach.excess() > other.excess()) {
-                worst = Some(breach);
+            if !bound.holds(value, limit) {
+                keep_worse(&mut worst, Breach { judged: Judged::Bound(bound), value, limit, spot });
             }
         }
         if asked && !judged {
@@ -143,6 +219,21 @@ impl Tolerance {
         Ok(worst)
     }
 
+    /// The calibrated limit, of the output that is furthest beyond it.
+    fn judge_noise(&self, figures: &ParityFigures) -> Option<Breach> {
+        let k = self.calibrated.as_ref()?.k;
+        let mut worst = None;
+        for output in &figures.outputs {
+            let Some(limit) = self.calibrated_limit(&output.name) else { continue };
+            let Worst { value, at } = &output.max_abs;
+            if !Bound::MaxAbs.holds(*value, limit) {
+                let spot = Spot { output: output.name.clone(), at: at.clone(), tokens: figures.tokens.is_some() };
+                keep_worse(&mut worst, Breach { judged: Judged::Calibrated { k }, value: *value, limit, spot });
+            }
+        }
+        worst
+    }
+
     /// Where the reference's best token leads clearly, the cell must have the same.
     fn judge_clear(&self, figures: &ParityFigures) -> Option<Breach> {
         let tokens = figures.tokens.as_ref()?;
@@ -150,7 +241,7 @@ impl Tolerance {
         let clear = tokens.top1_clear;
         let spot = |at: u64| Spot { output: output.name.clone(), at: vec![at], tokens: true };
         (clear.agree < clear.of).then(|| Breach {
-            bound: None,
+            judged: Judged::BestToken,
             value: clear.agree as f64,
             limit: clear.of as f64,
             spot: spot(tokens.first_clear_miss.unwrap_or(0)),
@@ -160,7 +251,7 @@ impl Tolerance {
 
 /// The figure of an output that a bound is about, and where it is worst; `None` where there is none.
 fn figure(bound: Bound, output: &OutputFigures, figures: &ParityFigures) -> Option<(f64, Vec<u64>)> {
-    let of = |worst: &super::parity::Worst| Some((worst.value, worst.at.clone()));
+    let of = |worst: &Worst| Some((worst.value, worst.at.clone()));
     match bound {
         Bound::MaxAbs => of(&output.max_abs),
         Bound::MaxRel => of(&output.max_rel),
@@ -171,25 +262,38 @@ fn figure(bound: Bound, output: &OutputFigures, figures: &ParityFigures) -> Opti
     }
 }
 
+fn keep_worse(worst: &mut Option<Breach>, breach: Breach) {
+    if worst.as_ref().is_none_or(|other| breach.excess() > other.excess()) {
+        *worst = Some(breach);
+    }
+}
+
 impl Breach {
     /// How far beyond the limit, so that outputs can be ranked.
     fn excess(&self) -> f64 {
-        match self.bound {
-            Some(bound) if !bound.is_least() && self.limit > 0.0 => self.value / self.limit,
-            Some(bound) if !bound.is_least() => self.value,
-            _ => self.limit - self.value,
+        match self.judged {
+            Judged::Bound(bound) if bound.is_least() => self.limit - self.value,
+            Judged::Bound(_) | Judged::Calibrated { .. } if self.limit > 0.0 => self.value / self.limit,
+            Judged::Bound(_) | Judged::Calibrated { .. } => self.value,
+            Judged::BestToken => self.limit - self.value,
         }
     }
 }
 
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Breach { bound, value, limit, spot } = self;
-        match bound {
-            None => {
+        let Breach { judged, value, limit, spot } = self;
+        match judged {
+            Judged::BestToken => {
                 write!(f, "another token is the best at {} of {limit} clear positions, first in {spot}", limit - value)
             }
-            Some(bound) => {
+            Judged::Calibrated { k } => write!(
+                f,
+                "largest absolute error {value:.2e} is above {limit:.2e}, {k} × the reference's own noise of {:.2e}, worst \
+                 in {spot}",
+                limit / k
+            ),
+            Judged::Bound(bound) => {
                 let beyond = if bound.is_least() { "below" } else { "above" };
                 let (title, value, limit) = (bound.title(), bound.show(*value), bound.show_limit(*limit));
                 let most = if bound.is_least() { "" } else { "largest " };

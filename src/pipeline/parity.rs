@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CellPattern, Spanned};
+use super::{CellPattern, Input, Spanned, StepId};
 
 /// The gate on outputs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,6 +17,32 @@ pub struct Parity {
     pub top_k: Option<Spanned<u32>>,
     /// What holds for single outputs in place of that.
     pub outputs: Vec<OutputRule>,
+    pub calibrated: Option<Calibrated>,
+}
+
+/// `tolerance="calibrated"`: the limit of the absolute error is `k` × how far the reference's own outputs are from exact
+/// ones.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Calibrated {
+    /// A folder with the outputs of the same model in `fp64`.
+    pub exact: Spanned<Input>,
+    pub k: Spanned<f64>,
+}
+
+/// What `tolerance` can be.
+pub const TOLERANCES: &[&str] = &["calibrated"];
+
+/// The `k` of a calibrated tolerance where nobody says.
+pub const TIMES: f64 = 4.0;
+
+impl Parity {
+    /// The step that makes the exact outputs, where one does.
+    pub fn exact_step(&self) -> Option<StepId> {
+        match self.calibrated.as_ref()?.exact.value {
+            Input::Step { step, .. } => Some(step),
+            _ => None,
+        }
+    }
 }
 
 /// A bound, and its value.

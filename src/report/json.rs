@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::parity::{BreachJson, OutputJson, ParityJson, ToleranceJson, WorstJson};
+pub use self::parity::{BreachJson, CalibratedJson, OutputJson, ParityJson, ToleranceJson, WorstJson};
 use super::words;
 use crate::host::{Facts, Runtime};
 use crate::measure::Comparison;

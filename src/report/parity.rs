@@ -5,7 +5,7 @@ use super::units;
 use crate::measure::Comparison;
 use crate::measure::comparison::{Parity, Row};
 use crate::measure::parity::{OutputFigures, ParityFigures, TopK, Worst};
-use crate::measure::tolerance::{Spot, Tolerance};
+use crate::measure::tolerance::{Calibrated, Spot, Tolerance};
 use crate::pipeline::Bound;
 use crate::pipeline::parity::{cosine, ulp};
 
@@ -19,8 +19,10 @@ pub fn rule(comparison: &Comparison) -> Option<String> {
     let tolerance = comparison.tolerance.as_ref()?;
     let mut bounds: Vec<String> = tolerance.limits.iter().map(|limit| bound(*limit, tolerance)).collect();
     let what = if is_inference(comparison) { "every value of every output" } else { "logits of every position" };
+    bounds.extend(tolerance.calibrated.as_ref().map(|calibrated| noise(calibrated, comparison)));
     let distance = |(bound, _): &(Bound, f64)| matches!(bound, Bound::MaxAbs | Bound::MaxRel);
-    if !is_inference(comparison) && tolerance.limits.iter().any(distance) {
+    let is_near = tolerance.calibrated.is_some() || tolerance.limits.iter().any(distance);
+    if !is_inference(comparison) && is_near {
         bounds.push("the same best token wherever the reference is clear".to_owned());
     }
     for rule in &tolerance.outputs {
@@ -36,6 +38,21 @@ pub fn rule(comparison: &Comparison) -> Option<String> {
         None => return None,
     };
     Some(format!("Parity: {what} against {whom}: {}.", bounds.join(", ")))
+}
+
+/// `max abs error ≤ 4 × the reference's own noise (fp32 against fp64: 2.8e-5 in `logits`, so ≤ 1.1e-4)`.
+fn noise(calibrated: &Calibrated, comparison: &Comparison) -> String {
+    let reference = comparison.reference.as_ref().and_then(|anchor| anchor.row.as_ref().ok());
+    let setup = reference.and_then(|place| comparison.rows[*place].setup.as_ref());
+    let dtype = setup.map_or("its data type", |setup| setup.dtype.name());
+    let limit = |(name, noise): &(String, f64)| {
+        format!("{} in `{name}`, so ≤ {}", units::error(*noise), units::error(calibrated.k * noise))
+    };
+    let what = match &calibrated.noise {
+        Ok(noise) => format!("{dtype} against fp64: {}", noise.iter().map(limit).collect::<Vec<_>>().join("; ")),
+        Err(why) => format!("not known: {why}"),
+    };
+    format!("max abs error ≤ {} × the reference's own noise ({what})", calibrated.k)
 }
 
 fn bound((bound, limit): (Bound, f64), tolerance: &Tolerance) -> String {

@@ -272,7 +272,7 @@ impl<'d> Expander<'d, '_> {
             None => None,
         };
         let parity = match open.fields.nodes("parity").next() {
-            Some(node) => self.parity(open, node, &compared),
+            Some(node) => self.parity(slot, open, node, &compared),
             None => None,
         };
         let nodes: Vec<&Node> = open.fields.nodes("expect").collect();

@@ -6,12 +6,13 @@ use super::judge::{Compared, float};
 use super::kind::Kind;
 use super::scope::{Open, place};
 use crate::diag::Diagnostic;
-use crate::pipeline::{Bound, Limit, OutputRule, Parity, Spanned, Value};
+use crate::pipeline::parity::{TIMES, TOLERANCES};
+use crate::pipeline::{Bound, Calibrated, Limit, OutputRule, Parity, Spanned, Value};
 use crate::syntax::Node;
 
 impl<'d> Expander<'d, '_> {
     /// A `parity` node.
-    pub fn parity(&mut self, open: &Open<'d>, node: &'d Node, compared: &Compared) -> Option<Parity> {
+    pub fn parity(&mut self, slot: usize, open: &Open<'d>, node: &'d Node, compared: &Compared) -> Option<Parity> {
         let inner = self.inner_with(open, node, &|name| name != "output");
         let Some(entry) = inner.fields.setting("reference") else {
             self.missing(&inner, "reference", Kind::Text);
@@ -24,12 +25,42 @@ impl<'d> Expander<'d, '_> {
         let nodes: Vec<&Node> = inner.fields.nodes("output").collect();
         let outputs: Vec<OutputRule> = nodes.into_iter().filter_map(|node| self.output_rule(open, node)).collect();
         let given = |inner: &Open<'d>| Bound::ALL.iter().any(|bound| inner.fields.setting(bound.name()).is_some());
-        if !given(&inner) && outputs.iter().all(|rule| rule.limits.is_empty()) {
+        let calibrated = self.calibrated(slot, &inner);
+        let tolerance = inner.fields.setting("tolerance").is_some();
+        if !given(&inner) && !tolerance && outputs.iter().all(|rule| rule.limits.is_empty()) {
             let fault = Diagnostic::error("pipe::parity-without-limit", "`parity` does not say how far is too far");
             let fault = fault.at(node.header(), "here");
             self.report(open.site.scope, fault.help("write `max-abs=1e-3`, `max-rel=1e-2` or another limit"));
         }
-        Some(Parity { reference: reference?, limits, top_k, outputs })
+        Some(Parity { reference: reference?, limits, top_k, outputs, calibrated })
+    }
+
+    /// `tolerance="calibrated" exact=(step)"exact" k=4`, where it is asked for.
+    fn calibrated(&mut self, slot: usize, inner: &Open<'d>) -> Option<Calibrated> {
+        let asked = self.setting(inner, "tolerance", Kind::Text).map(text);
+        if asked.is_none() && ["exact", "k"].iter().any(|name| inner.fields.setting(name).is_some()) {
+            let fault = Diagnostic::error("pipe::missing-setting", "`exact` and `k` belong to a calibrated tolerance");
+            let fault = fault.at(inner.node.header(), "`tolerance` is not given");
+            self.report(inner.site.scope, fault.help("write `tolerance=\"calibrated\"`, or take them away"));
+        }
+        let asked = asked?;
+        let known = |name: &str| TOLERANCES.contains(&name).then_some(());
+        self.named(inner, "tolerance", asked.clone(), TOLERANCES, known)?;
+        let Some(entry) = inner.fields.setting("exact") else {
+            self.missing(inner, "exact", Kind::Step);
+            return None;
+        };
+        let exact = self.input(slot, &inner.site, entry, Kind::Input, "`exact`");
+        let k = match self.setting(inner, "k", Kind::Float) {
+            Some(value) => Spanned { value: float(&value.value)?, origin: value.origin },
+            None => Spanned { value: TIMES, origin: asked.origin },
+        };
+        if !(k.value > 0.0 && k.value.is_finite()) {
+            let at = place(&k.origin).unwrap_or_else(|| inner.node.header());
+            let fault = Diagnostic::error("pipe::out-of-range", "`k` can't be that").at(at, "here");
+            self.report(inner.site.scope, fault.help("write a number of more than 0: `k=4`"));
+        }
+        Some(Calibrated { exact: exact?, k })
     }
 
     /// `output "boxes" max-abs=0.5`.

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::super::npy::{read as array, write, write_bytes};
 use super::*;
 
-fn how(top_k: u32) -> How {
-    How { positions: false, grain: Grain::Fp32, top_k }
+fn how(top_k: u32) -> How<'static> {
+    How { whose: ["the reference", "this cell"], positions: false, grain: Grain::Fp32, top_k }
 }
 
 fn figures(shape: &[u64], a: &[f32], b: &[f32], how: How) -> Result<OutputFigures, Fault> {

@@ -11,11 +11,11 @@ fn files(named: &[(&str, Vec<u8>)]) -> Files<'static> {
 }
 
 fn side<'a>(files: &'a Files<'a>, is_sequence: bool) -> Side<'a> {
-    Side { files, dtype: Dtype::Fp32, is_sequence }
+    Side { whose: CELL, files, dtype: Dtype::Fp32, is_sequence }
 }
 
 fn compared(a: &Files<'_>, b: &Files<'_>, is_sequence: bool, tolerance: &Tolerance) -> ParityResult {
-    parity(side(a, is_sequence), side(b, is_sequence), tolerance)
+    parity(Side { whose: REFERENCE, ..side(a, is_sequence) }, side(b, is_sequence), tolerance)
 }
 
 /// The verdict on logits of these rows, as text.
@@ -119,7 +119,9 @@ fn an_output_may_have_limits_of_its_own_or_be_left_out() {
     let with = |rules: &[OutputTolerance]| Tolerance { outputs: rules.to_vec(), ..Tolerance::of(Bound::MaxAbs, 1e-3) };
     let (own, out) = (rule("a/b", false, &[(Bound::MaxAbs, 0.5)]), rule("y", true, &[]));
     assert_eq!(said(compared(&a, &b, false, &with(&[own.clone(), out.clone()]))), "pass");
-    assert!(said(compared(&a, &b, false, &with(std::slice::from_ref(&out)))).contains("above 1e-3, worst in `a_b` at [1]"));
+    assert!(
+        said(compared(&a, &b, false, &with(std::slice::from_ref(&out)))).contains("above 1e-3, worst in `a_b` at [1]")
+    );
     assert!(said(compared(&a, &b, false, &with(&[own]))).starts_with("shape: "));
     let stray = rule("z", false, &[(Bound::MaxUlp, 1.0)]);
     let found = said(compared(&a, &a, false, &with(&[stray])));
@@ -145,11 +147,11 @@ fn what_can_not_be_compared_is_wrong_in_its_own_way() {
     let of = |a: &Files<'_>, b: &Files<'_>| said(compared(a, b, false, &tolerance));
     let x = |bytes: Vec<u8>| files(&[("x.npy", bytes)]);
     let plain = x(write(&[2], &[1.0, 2.0]));
-    assert_eq!(of(&plain, &files(&[])), "missing-output: it has no output `x`");
+    assert_eq!(of(&plain, &files(&[])), "missing-output: this cell has no output `x`");
     assert_eq!(of(&files(&[]), &plain), "extra-output: the reference has no output `x`");
     assert_eq!(of(&files(&[]), &files(&[])), "nothing: the reference has no outputs to compare");
     let wide = x(write(&[1, 2], &[1.0, 2.0]));
-    assert_eq!(of(&plain, &wide), "shape: the output `x` has the shape 1 × 2, the reference's 2");
+    assert_eq!(of(&plain, &wide), "shape: this cell's output `x` has the shape 1 × 2, the reference's 2");
     assert_eq!(of(&plain, &x(b"hello".to_vec())), "unreadable: this cell's output `x`: not a `.npy` file");
     let nan = x(write(&[2], &[1.0, f32::NAN]));
     assert_eq!(of(&plain, &nan), "not-finite: this cell's output has a NaN in `x` at [1]");
@@ -172,7 +174,7 @@ fn a_file_of_another_type_is_compared_by_value_in_steps_of_the_narrower() {
     let figures = compared(&a, &half, false, &Tolerance::of(Bound::MaxUlp, 1.0)).figures.unwrap();
     assert_eq!((figures.max_ulp(), figures.outputs[0].grain), (1.0, Grain::Fp16));
     let b = files(&[("x.npy", write(&[1], &[1.0078125]))]);
-    let own = Side { files: &b, dtype: Dtype::Bf16, is_sequence: false };
+    let own = Side { dtype: Dtype::Bf16, ..side(&b, false) };
     let figures = parity(side(&a, false), own, &Tolerance::of(Bound::MaxUlp, 1.0)).figures.unwrap();
     assert_eq!((figures.max_ulp(), figures.outputs[0].grain), (1.0, Grain::Bf16));
 }

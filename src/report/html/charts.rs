@@ -12,6 +12,7 @@ use crate::measure::comparison::{Budget, Parity, Row, SpeedUp, State};
 use crate::measure::metric::Metric;
 use crate::measure::stats::{Interval, Random};
 use crate::measure::summary::series;
+use crate::measure::tolerance::Tolerance;
 use crate::pipeline::Bound;
 
 const LEFT: f64 = 158.0;
@@ -343,13 +344,22 @@ fn cold(rows: &[&Row]) -> Option<String> {
     Some(svg)
 }
 
+/// The one limit of the absolute error: of all outputs, or the calibrated one of the only output.
+fn limit(tolerance: &Tolerance) -> Option<f64> {
+    let noise = tolerance.calibrated.as_ref().and_then(|calibrated| calibrated.noise.as_ref().ok());
+    match noise.map(Vec::as_slice) {
+        Some([(name, _)]) => tolerance.calibrated_limit(name),
+        _ => tolerance.limit_of_all(Bound::MaxAbs),
+    }
+}
+
 /// The largest error of each cell on a logarithmic scale, with the tolerance.
 fn parity(comparison: &Comparison, rows: &[&Row]) -> Option<String> {
     let error = |row: &Row| match &row.parity {
         Parity::Right(figures) | Parity::Wrong { figures: Some(figures), .. } => Some(figures.max_abs()),
         _ => None,
     };
-    let bound = comparison.tolerance.as_ref().and_then(|t| t.limit_of_all(Bound::MaxAbs)).filter(|bound| *bound > 0.0);
+    let bound = comparison.tolerance.as_ref().and_then(|t| limit(t)).filter(|bound| *bound > 0.0);
     let errors: Vec<f64> = rows.iter().filter_map(|row| error(row)).filter(|e| *e > 0.0 && e.is_finite()).collect();
     let all = || errors.iter().copied().chain(bound);
     let least = 10f64.powf(all().fold(f64::INFINITY, f64::min).log10().floor() - 1.0);

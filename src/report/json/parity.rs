@@ -28,9 +28,23 @@ pub struct ToleranceJson {
     /// What holds for single outputs in place of that.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, ToleranceJson>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<CalibratedJson>,
     /// The output is not compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ignore: bool,
+}
+
+/// A limit of the absolute error of each output: `k` × the reference's own noise in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CalibratedJson {
+    pub k: f64,
+    /// Output to noise: the largest absolute error of the reference against exact outputs.
+    pub noise: BTreeMap<String, f64>,
+    /// Output to limit.
+    pub limit: BTreeMap<String, f64>,
+    /// Why the noise is not known.
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,7 +83,8 @@ pub struct ParityJson {
 /// A figure that is beyond its limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BreachJson {
-    /// The name of the setting, or `best-token`: clear positions with the same best token, and all of them.
+    /// The name of the setting; `calibrated`; or `best-token`: clear positions with the same best token, and all of
+    /// them.
     pub metric: String,
     pub value: Option<f64>,
     pub limit: f64,
@@ -104,7 +119,14 @@ pub fn tolerance(tolerance: &Tolerance) -> ToleranceJson {
         .outputs
         .iter()
         .map(|rule| (rule.name.clone(), ToleranceJson { ignore: rule.ignore, ..limits(&rule.limits) }));
-    ToleranceJson { top_k: Some(tolerance.top_k), outputs: outputs.collect(), ..limits(&tolerance.limits) }
+    let calibrated = tolerance.calibrated.as_ref().map(|calibrated| {
+        let noise = calibrated.noise.iter().flatten();
+        let limit = noise.clone().filter_map(|(name, _)| Some((name.clone(), tolerance.calibrated_limit(name)?)));
+        let reason = calibrated.noise.as_ref().err().cloned();
+        CalibratedJson { k: calibrated.k, noise: noise.clone().cloned().collect(), limit: limit.collect(), reason }
+    });
+    let top_k = Some(tolerance.top_k);
+    ToleranceJson { top_k, outputs: outputs.collect(), calibrated, ..limits(&tolerance.limits) }
 }
 
 fn limits(limits: &[(Bound, f64)]) -> ToleranceJson {
@@ -161,7 +183,7 @@ fn json(verdict: &str, why: Option<String>, figures: Option<&ParityFigures>) -> 
 
 fn breach(breach: &Breach) -> BreachJson {
     BreachJson {
-        metric: breach.bound.map_or("best-token", Bound::name).to_owned(),
+        metric: breach.judged.name().to_owned(),
         value: Some(breach.value).filter(|value| value.is_finite()),
         limit: breach.limit,
         output: breach.spot.output.clone(),

@@ -4,6 +4,7 @@ use super::{
     Body, Kind, NAME, NEEDS, NODE, NodeSpec, RETRY, Setting, TIMEOUT, ValueSpec, choice, required, setting, value,
 };
 use crate::pipeline::metric;
+use crate::pipeline::parity::TOLERANCES;
 
 static CONTAINER: NodeSpec = NodeSpec {
     name: "container",
@@ -150,6 +151,19 @@ static PARITY: NodeSpec = NodeSpec {
         LIMITS[4],
         LIMITS[5],
         setting("top-k", Kind::Int, "how many of the best values of a row `min-top-k` looks at").or("5"),
+        choice(
+            "tolerance",
+            TOLERANCES,
+            "`calibrated`: the absolute error of an output is at most `k` × how far the reference's own output is from \
+             `exact`, its noise",
+        ),
+        setting(
+            "exact",
+            Kind::Input,
+            "of a calibrated tolerance: a folder with the outputs of the same model in fp64, as `exact-llama` \
+             makes it",
+        ),
+        setting("k", Kind::Float, "of a calibrated tolerance").or("4"),
     ],
     body: Body::Nodes(&[&PARITY_OUTPUT]),
     example: "parity.kdl",
