@@ -30,6 +30,7 @@ fn said(result: ParityResult) -> String {
         ParityVerdict::Pass => "pass".to_owned(),
         ParityVerdict::Beyond(breaches) => breaches.iter().map(Breach::to_string).collect::<Vec<_>>().join("; "),
         ParityVerdict::Odd(fault) => format!("{}: {fault}", fault.kind.name()),
+        ParityVerdict::Uncalibrated(why) => format!("uncalibrated: {why}"),
     }
 }
 
@@ -177,4 +178,32 @@ fn a_file_of_another_type_is_compared_by_value_in_steps_of_the_narrower() {
     let own = Side { dtype: Dtype::Bf16, ..side(&b, false) };
     let figures = parity(side(&a, false), own, &Tolerance::of(Bound::MaxUlp, 1.0)).figures.unwrap();
     assert_eq!((figures.max_ulp(), figures.outputs[0].grain), (1.0, Grain::Bf16));
+}
+
+#[test]
+fn noise_makes_a_limit_for_each_output_and_its_lack_none() {
+    let a = files(&[("x.npy", write(&[2], &[1.0, 2.0])), ("y.npy", write(&[2], &[1.0, 2.0]))]);
+    let exact = files(&[("x.npy", write(&[2], &[1.0, 2.5])), ("y.npy", write(&[2], &[1.0, 2.0]))]);
+    let b = files(&[("x.npy", write(&[2], &[2.0, 2.0])), ("y.npy", write(&[2], &[1.0, 2.0]))]);
+    let plain = Tolerance::default();
+    let found = noise(
+        Side { whose: REFERENCE, ..side(&a, false) },
+        Side { whose: "the exact run", ..side(&exact, false) },
+        &plain,
+    );
+    assert_eq!(found, Ok(vec![("x".to_owned(), 0.5), ("y".to_owned(), 0.0)]));
+    let with = |k: f64, noise: &super::super::tolerance::Noise| Tolerance {
+        calibrated: Some(super::super::tolerance::Calibrated { k, noise: noise.clone() }),
+        ..Tolerance::default()
+    };
+    assert_eq!(said(compared(&a, &b, false, &with(2.0, &found))), "pass");
+    let words = "largest absolute error 1.00e0 is above 7.50e-1, 1.5 × the reference's own noise of 5.00e-1, worst in `x` at [0]";
+    assert_eq!(said(compared(&a, &b, false, &with(1.5, &found))), words);
+    // An output without noise, as one of whole numbers, must be the same.
+    let c = files(&[("x.npy", write(&[2], &[1.0, 2.0])), ("y.npy", write(&[2], &[1.0, 2.0f32.next_up()]))]);
+    assert!(said(compared(&a, &c, false, &with(9.0, &found))).contains("above 0.00e0"));
+    let lack = Err("there was no time".to_owned());
+    assert_eq!(said(compared(&a, &a, false, &with(2.0, &lack))), "uncalibrated: there was no time");
+    let both = Tolerance { limits: vec![(Bound::MaxAbs, 0.1)], ..with(2.0, &lack) };
+    assert!(said(compared(&a, &b, false, &both)).contains("above 1e-1"), "other limits still hold");
 }
