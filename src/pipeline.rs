@@ -9,6 +9,7 @@
 
 pub mod filter;
 pub mod metric;
+pub mod parity;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::filter::Filter;
+pub use self::parity::{Bound, Calibrated, Limit, OutputRule, Parity};
 pub use crate::diag::Source;
 pub use pipe_engine::message::{Device, Dtype};
 
@@ -467,14 +469,6 @@ pub struct Compare {
     pub published: Vec<Published>,
 }
 
-/// The gate on outputs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Parity {
-    pub reference: Spanned<CellPattern>,
-    pub max_abs: Option<Spanned<f64>>,
-    pub max_rel: Option<Spanned<f64>>,
-}
-
 /// `expect "speed-up" cell="…" min=1.0`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Expect {
@@ -558,11 +552,11 @@ pub fn inputs(action: &Action) -> Vec<&Input> {
                 found.push(&image.value);
             }
         }
-        Action::FetchFile(_)
-        | Action::FetchWheel(_)
-        | Action::UnpackWheels(_)
-        | Action::HostPackages(_)
-        | Action::Compare(_) => {}
+        Action::Compare(compare) => {
+            let calibrated = compare.parity.as_ref().and_then(|parity| parity.calibrated.as_ref());
+            found.extend(calibrated.map(|calibrated| &calibrated.exact.value));
+        }
+        Action::FetchFile(_) | Action::FetchWheel(_) | Action::UnpackWheels(_) | Action::HostPackages(_) => {}
     }
     found
 }

@@ -13,9 +13,11 @@ use crate::exec::outcome::{Outcome, Product};
 use crate::exec::runner::{Done, failures as failed};
 use crate::exec::share::accept::{self, Accepted};
 use crate::exec::site::Site;
+use crate::exec::survey::Known;
 use crate::exec::work::{self, Parities};
+use crate::key::Contents;
 use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs, ParityRecord};
-use crate::pipeline::{Action, CellPattern, Compare, Measure, StepId};
+use crate::pipeline::{Action, CellPattern, Compare, Measure, Parity, StepId};
 use crate::record::Session;
 use crate::report;
 
@@ -47,6 +49,7 @@ pub fn comparison(
         about: site.pipeline.about.as_deref(),
         compare,
         cells,
+        noise: judged.noise.clone(),
         facts: &site.facts,
     }))
 }
@@ -55,6 +58,13 @@ pub fn comparison(
 pub fn accepted(site: &Site, done: &Done) -> Result<BTreeMap<StepId, Accepted>, StoreError> {
     let unavailable = done.outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Unavailable(_)));
     accept::accepted(site, unavailable.map(|(id, _)| *id))
+}
+
+/// The exact outputs of a calibrated tolerance, where they are there.
+fn exact(site: &Site, done: &Done, parity: &Parity) -> Option<Entry> {
+    let input = &parity.calibrated.as_ref()?.exact.value;
+    let outputs = |id: StepId| done.outcomes.get(&id)?.product()?.entry().cloned();
+    Known { site, outputs: &outputs }.entry(input)
 }
 
 /// A cell as another machine measured it; its outputs are held against the reference's here and now.
@@ -74,13 +84,19 @@ fn from_elsewhere<'a>(
             let is_reference =
                 |id: &&StepId| site.step(**id).cell.as_ref().is_some_and(|cell| parity.reference.value.matches(cell));
             let sessions = |id: &StepId| match (done.outcomes[id].product(), accepted.get(id)) {
-                (Some(Product::Sessions(sessions)), _) => Some(sessions.as_slice()),
-                (_, Some(theirs)) => Some(theirs.sessions.as_slice()),
+                (Some(Product::Sessions(sessions)), _) => Some((*id, sessions.as_slice())),
+                (_, Some(theirs)) => Some((*id, theirs.sessions.as_slice())),
                 _ => None,
             };
             match compare.of.iter().filter(is_reference).find_map(sessions) {
                 None => missing("the reference has no figures"),
-                Some(reference) => match work::parity_between(site, parity, reference, &theirs.sessions)? {
+                Some(reference) => match work::parity_between(
+                    site,
+                    parity,
+                    exact(site, done, parity),
+                    reference,
+                    (id, &theirs.sessions),
+                )? {
                     Some(result) => Outputs::Judged(result),
                     None => missing("the outputs to compare are not in the store"),
                 },
