@@ -120,7 +120,7 @@ fn recommendations(comparison: &Comparison) -> Markup {
         @if !lines.is_empty() {
             section id="use" {
                 h2 { "What to use when" }
-                dl { @for (aim, line) in lines { dt { (aim) } dd { (ticked(&line)) } } }
+                dl { @for (aim, line) in lines { dt { (aim) } dd { (naming(comparison, &line)) } } }
                 @if let Some(line) = words::unjudged(comparison) { p.soft { (ticked(&line)) } }
             }
         }
@@ -232,6 +232,20 @@ fn picture(view: Option<&GraphView>) -> Markup {
             section.wide id="graph" {
                 h2 { "The steps that made it" }
                 div.scroll { (PreEscaped(svg)) }
+            }
+        }
+    }
+}
+
+/// Text whose pieces between backticks lead to the samples of the cell that they name.
+fn naming(comparison: &Comparison, text: &str) -> Markup {
+    let pieces: Vec<&str> = text.split('`').collect();
+    let cell = |label: &str| comparison.measured().find(|row| row.label == label);
+    html! {
+        @for (i, piece) in pieces.iter().enumerate() {
+            @match cell(piece).filter(|_| i % 2 == 1) {
+                Some(row) => a href={ "#cell-" (row.anchor()) } { (piece) },
+                None => (piece),
             }
         }
     }
