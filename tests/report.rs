@@ -10,7 +10,7 @@ use pipe::report::{csv, graph, html, json, markdown, terminal};
 #[path = "report/fixture.rs"]
 mod fixture;
 
-use fixture::{Scenario, comparison, comparison_with};
+use fixture::{Scenario, comparison, comparison_forced, comparison_with};
 
 const SCENARIOS: [(Scenario, &str); 4] = [
     (Scenario::Plain, "plain"),
@@ -205,6 +205,42 @@ fn a_headline_says_no_more_than_the_verdict() {
     });
     let text = headline(&without_onnx);
     assert!(text.contains("no difference from the baseline was found (1.01×, 99 % interval "), "{text}");
+}
+
+#[test]
+fn force_marks_every_format() {
+    let with = |force: bool| {
+        comparison_forced(Scenario::Plain, force, |cell, outcome| match outcome {
+            Outcome::Measured { sessions, outputs, from_store } if cell == "onnx native cpu" => {
+                let mut sessions = sessions.into_owned();
+                sessions[0].prepared.as_mut().expect("it is prepared").threads = 4;
+                Outcome::Measured { sessions: sessions.into(), outputs, from_store }
+            }
+            other => other,
+        })
+    };
+    let texts = |comparison: &Comparison| {
+        [
+            terminal::render(comparison, terminal::Style::default()).replace("\n  ", " "),
+            markdown::render(comparison),
+            csv::render(comparison),
+            json::render(comparison).expect("a report is JSON"),
+            html::render(comparison, None),
+        ]
+    };
+    let marks = [
+        "Forced: compared",
+        "> **Forced: compared",
+        ",threads 4 against 2\r\n",
+        "\"forced\": true",
+        "Forced: compared",
+    ];
+    let (forced, plain) = (texts(&with(true)), texts(&with(false)));
+    for ((forced, plain), mark) in forced.iter().zip(&plain).zip(marks) {
+        assert!(forced.contains(mark), "no `{mark}` in:\n{forced}");
+        assert!(!plain.contains(mark), "`{mark}` without force");
+    }
+    assert!(plain[0].contains("not comparable; beyond the axes: threads 4 / 2"), "{}", plain[0]);
 }
 
 #[test]

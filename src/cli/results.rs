@@ -27,6 +27,7 @@ pub fn comparison(
     compare: &Compare,
     outcome: &Outcome,
     accepted: &BTreeMap<StepId, Accepted>,
+    force: bool,
 ) -> Result<Comparison, StoreError> {
     let judged = match outcome.product() {
         Some(Product::Compared(entry)) => Parities::read(&site.store, entry)?,
@@ -49,6 +50,7 @@ pub fn comparison(
         compare,
         cells,
         facts: &site.facts,
+        force,
     }))
 }
 

@@ -21,6 +21,8 @@ pub struct CompareInput<'a> {
     pub cells: Vec<CellInput<'a>>,
     /// This machine.
     pub facts: &'a Facts,
+    /// Gives a verdict also on cells that differ in more than the compared axes, which marks the comparison.
+    pub force: bool,
 }
 
 /// One cell.

@@ -4,7 +4,7 @@
 //! intervals and tests; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling,
 //! and [`turns`] whose turn it is; [`npy`],
 //! [`parity`], [`tensor_parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
-//! each other; [`shape`] what samples hide from their median; [`input`], [`comparison`] and [`compare`] the whole matrix;
+//! each other; [`ledger`] what two cells were measured under; [`shape`] what samples hide from their median; [`input`], [`comparison`] and [`compare`] the whole matrix;
 //! [`recommend`] what to use when. This module knows nothing of stores, of
 //! processes or of how a report looks.
 
@@ -13,6 +13,7 @@ pub mod comparison;
 pub mod enough;
 mod gates;
 pub mod input;
+pub mod ledger;
 pub mod npy;
 pub mod parity;
 pub mod parity_record;

@@ -5,6 +5,7 @@
 //! module knows no words; how an aim is called is the report's.
 
 use super::comparison::{Comparison, Row};
+use super::ledger::beyond;
 use super::metric::Metric;
 use super::ratio::ratio_of_medians;
 use super::summary::{PercentileValue, series};
@@ -56,7 +57,11 @@ fn best(comparison: &Comparison, aim: Aim) -> Option<Recommendation> {
     let able: Vec<usize> = (0..rows.len()).filter(|&place| rows[place].may_win()).collect();
     let metric = metric(aim, rows, &able)?;
     // Times of different work are no race; a rate and a peak are what they are.
-    let one_work = able.windows(2).all(|pair| work(&rows[pair[0]]) == work(&rows[pair[1]]));
+    let comparable = |a: &Row, b: &Row| comparison.is_forced() || beyond(a, b).is_empty();
+    let one_work = able.windows(2).all(|pair| {
+        let (a, b) = (&rows[pair[0]], &rows[pair[1]]);
+        work(a) == work(b) && comparable(a, b)
+    });
     if !one_work && !matches!(aim, Aim::Throughput | Aim::Memory) {
         return None;
     }

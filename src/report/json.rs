@@ -12,6 +12,7 @@ use super::words;
 use crate::host::{Facts, Runtime};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Anchor, Budget, ExpectResult, Parity, Row, Setup, SpeedUp, State};
+use crate::measure::ledger::{Held, Ledger, Line};
 use crate::measure::parity::ParityFigures;
 use crate::measure::ratio::Verdict;
 use crate::measure::recommend::{Recommendation, recommend};
@@ -44,6 +45,33 @@ pub struct Report {
     pub recommendations: Vec<RecommendationJson>,
     /// True where an `expect` or the parity of a cell failed.
     pub gate_failed: bool,
+    /// True where cells were compared by `--force` that differ in more than the compared axes.
+    #[serde(default)]
+    pub forced: bool,
+    /// What the cells that are held against each other were measured under.
+    #[serde(default)]
+    pub ledgers: Vec<LedgerJson>,
+}
+
+/// The fairness ledger of two cells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerJson {
+    pub cell: String,
+    pub against: String,
+    /// The axes in which they differ.
+    pub axes: Vec<String>,
+    pub forced: bool,
+    pub facts: Vec<FactJson>,
+}
+
+/// One fact of both cells; values in bytes and processors, as text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FactJson {
+    pub fact: String,
+    pub own: Vec<String>,
+    pub other: Vec<String>,
+    /// `equal`, `by the axes`, `noted` or `beyond the axes`.
+    pub standing: String,
 }
 
 /// The best cells for an aim.
@@ -103,6 +131,9 @@ pub struct CellJson {
     pub parity: Option<ParityJson>,
     pub memory_budget: Option<BudgetJson>,
     pub cautions: Vec<CautionJson>,
+    /// In what it differs from the baseline beyond the axes, where it was compared by `--force`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<String>,
     pub sessions: Vec<SessionJson>,
     /// Of a published result: where it is from, and its figures by name, in seconds, bytes or per second.
     pub source: Option<String>,
@@ -316,6 +347,26 @@ pub fn report(comparison: &Comparison) -> Report {
         expects: comparison.expects.iter().map(|expect| expect_json(expect, comparison)).collect(),
         recommendations: recommend(comparison).iter().map(|found| recommendation_json(found, comparison)).collect(),
         gate_failed: comparison.gate_failed(),
+        forced: comparison.is_forced(),
+        ledgers: comparison.ledgers.iter().map(|ledger| ledger_json(ledger, comparison)).collect(),
+    }
+}
+
+fn ledger_json(ledger: &Ledger, comparison: &Comparison) -> LedgerJson {
+    let label = |place: usize| comparison.rows[place].label.clone();
+    let shown = |values: &[Held]| values.iter().map(ToString::to_string).collect();
+    let fact = |line: &Line| FactJson {
+        fact: line.fact.to_owned(),
+        own: shown(&line.own),
+        other: shown(&line.other),
+        standing: line.standing.name().to_owned(),
+    };
+    LedgerJson {
+        cell: label(ledger.row),
+        against: label(ledger.against),
+        axes: ledger.axes.clone(),
+        forced: ledger.forced,
+        facts: ledger.lines.iter().map(fact).collect(),
     }
 }
 
@@ -382,6 +433,7 @@ fn cell(row: &Row) -> CellJson {
                 invalid: caution.code.is_invalid(),
             })
             .collect(),
+        forced: row.forced.clone(),
         sessions: row.sessions.iter().map(session).collect(),
         source,
         published,

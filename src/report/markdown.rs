@@ -1,9 +1,10 @@
 //! The report as Markdown, for a pull request: tables, then notes, then how it was measured.
 
 use super::columns::{Column, columns, is_inference, times};
-use super::{units, words};
+use super::{fairness, units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Parity, Row, State};
+use crate::measure::ledger::Standing;
 use crate::measure::metric::Metric;
 
 /// Renders the whole comparison.
@@ -13,6 +14,9 @@ pub fn render(comparison: &Comparison) -> String {
         out.push_str(&format!("{}\n\n", text(about)));
     }
     out.push_str(&format!("{}, on {}.\n\n", words::tally(comparison), text(&comparison.facts.machine.line())));
+    if let Some(forced) = fairness::forced(comparison) {
+        out.push_str(&format!("> **{}**\n\n", text(&forced)));
+    }
     figures(comparison, &mut out);
     if comparison.measured().next().is_some() {
         out.push_str(
@@ -45,6 +49,8 @@ pub fn render(comparison: &Comparison) -> String {
             format!("**{}**: {} ({})", expect.verdict.name(), code_or_text(&words::expectation(expect)), text(&outcome))
         }),
     );
+    list(&mut out, "Fairness", fairness::lines(comparison).iter().map(|line| text(line)));
+    ledgers(comparison, &mut out);
     holes(comparison, &mut out);
     list(&mut out, "How it was measured", words::method(comparison).iter().map(|line| code_or_text(line)));
     while out.ends_with("\n\n") {
@@ -184,6 +190,23 @@ fn parity(comparison: &Comparison, out: &mut String) {
             None => cells.extend(std::iter::repeat_n(String::new(), names.len() - 2)),
         }
         row_of(out, &cells);
+    }
+    out.push('\n');
+}
+
+/// What both cells of each pair were measured under: no more than what differs, the rest by number.
+fn ledgers(comparison: &Comparison, out: &mut String) {
+    if comparison.ledgers.is_empty() {
+        return;
+    }
+    header(out, &["cell", "against", "facts", "by the axes", "noted", "beyond the axes", "so"], 0..0);
+    for ledger in &comparison.ledgers {
+        let (own, other) = fairness::labels(comparison, ledger);
+        let told = |standing| text(&fairness::differences(ledger.of(standing)));
+        let equal = format!("{} of {} equal", ledger.of(Standing::Equal).count(), ledger.lines.len());
+        let [axes, noted, beyond] = [Standing::OfTheAxes, Standing::Noted, Standing::Beyond].map(told);
+        let so = fairness::outcome(ledger).to_owned();
+        row_of(out, &[text(own), text(other), equal, axes, noted, beyond, so]);
     }
     out.push('\n');
 }

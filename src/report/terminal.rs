@@ -7,7 +7,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table};
 
 use super::columns::{Column, columns, published};
-use super::{units, words};
+use super::{fairness, units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Row, State};
 use crate::measure::metric::Metric;
@@ -32,6 +32,9 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
     let mut out =
         format!("{}: {}\n", units::plain(&words::title(comparison)).replace('\n', " "), words::tally(comparison));
     push_wrapped(&mut out, &format!("on {}", comparison.facts.machine.line()), width, "", "");
+    if let Some(forced) = fairness::forced(comparison) {
+        push_wrapped(&mut out, &forced, width, "", "  ");
+    }
     let has_figures = |row: &Row| row.state.has_figures() || matches!(row.state, State::Published { .. });
     if comparison.rows.iter().any(has_figures) {
         out.push('\n');
@@ -44,6 +47,7 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
     }
     recommendations(comparison, &mut out, width);
     expectations(comparison, &mut out, width);
+    ledgers(comparison, &mut out, width);
     holes(comparison, &mut out, width);
     section(&mut out, "How it was measured");
     for line in words::method(comparison) {
@@ -188,6 +192,17 @@ fn expectations(comparison: &Comparison, out: &mut String, width: usize) {
     }
 }
 
+fn ledgers(comparison: &Comparison, out: &mut String, width: usize) {
+    let lines = fairness::lines(comparison);
+    if lines.is_empty() {
+        return;
+    }
+    section(out, "Fairness");
+    for line in lines {
+        push_wrapped(out, &line, width, "  ", "    ");
+    }
+}
+
 fn holes(comparison: &Comparison, out: &mut String, width: usize) {
     let groups = words::grouped_holes(comparison);
     if groups.is_empty() {
@@ -248,6 +263,8 @@ fn paint(text: &str) -> String {
         ("wrong", RED),
         ("invalid", RED),
         ("over budget", RED),
+        ("forced", RED),
+        ("Forced", RED),
         ("caution", YELLOW),
         ("cached", DIM),
         ("pass:", GREEN),
@@ -257,7 +274,7 @@ fn paint(text: &str) -> String {
         ("unavailable:", YELLOW),
         ("excluded:", DIM),
     ];
-    let headings = ["Notes", "What to use when", "Expected", "Not measured", "How it was measured"];
+    let headings = ["Notes", "What to use when", "Expected", "Fairness", "Not measured", "How it was measured"];
     let mut out = String::new();
     for (i, line) in text.lines().enumerate() {
         let mut line = line.to_owned();

@@ -251,6 +251,9 @@ pub fn marks(row: &Row) -> Vec<&'static str> {
     if matches!(row.budget, Budget::Over { .. }) {
         marks.push("over budget");
     }
+    if !row.forced.is_empty() {
+        marks.push("forced");
+    }
     if row.is_suspect() {
         marks.push("caution");
     }

@@ -1,7 +1,7 @@
 //! The report as one page that opens from disk: no network, no script, light and dark.
 //!
 //! In reading order: this file puts the page together; [`table`] draws the matrix; [`charts`] the pictures;
-//! [`details`] the samples, keys and facts behind every number.
+//! [`fairness`] what the cells of a pair were measured under; [`details`] the samples, keys and facts behind every number.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -15,6 +15,7 @@ use crate::measure::ratio::Verdict;
 
 mod charts;
 mod details;
+mod fairness;
 mod table;
 
 const STYLE: &str = include_str!("style.css");
@@ -52,6 +53,7 @@ pub fn render(comparison: &Comparison, view: Option<&GraphView>) -> String {
                         (details::percentiles(comparison))
                         (details::parity(comparison))
                     }
+                    (fairness::section(comparison))
                     (holes(comparison))
                     section id="method" {
                         h2 { "How it was measured" }
@@ -108,6 +110,7 @@ fn answer(comparison: &Comparison) -> Markup {
             } @else {
                 p { "No cell wins: fewer than two are right, within their budget and comparable." }
             }
+            @if let Some(forced) = super::fairness::forced(comparison) { p.bad.forced { (forced) } }
             @if wrong > 0 { p.bad { (wrong) @if wrong == 1 { " cell is" } @else { " cells are" } " wrong: fast or not, the outputs are not the reference's." } }
             @if failed > 0 { p.bad { (failed) @if failed == 1 { " expectation" } @else { " expectations" } " failed." } }
         }
