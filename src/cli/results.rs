@@ -38,7 +38,12 @@ pub fn comparison(
         .iter()
         .filter_map(|&id| match &site.step(id).action {
             Action::Measure(measure) => Some(match accepted.get(&id) {
-                Some(theirs) => from_elsewhere(site, done, compare, id, measure, theirs, accepted),
+                Some(theirs) => from_elsewhere(site, compare, id, measure, theirs, |id| {
+                    match (done.outcomes[&id].product(), accepted.get(&id)) {
+                        (Some(Product::Sessions(sessions)), _) => Some(sessions.as_slice()),
+                        (_, theirs) => theirs.map(|theirs| theirs.sessions.as_slice()),
+                    }
+                }),
                 None => Ok(cell(site, done, id, measure, &judged)),
             }),
             _ => None,
@@ -60,15 +65,15 @@ pub fn accepted(site: &Site, done: &Done) -> Result<BTreeMap<StepId, Accepted>, 
     accept::accepted(site, unavailable.map(|(id, _)| *id))
 }
 
-/// A cell as another machine measured it; its outputs are held against the reference's here and now.
-fn from_elsewhere<'a>(
+/// A cell as another machine measured it; its outputs are held here and now against those of the reference, which is
+/// one of the steps whose `sessions` can be had.
+pub fn from_elsewhere<'a>(
     site: &'a Site,
-    done: &Done,
     compare: &Compare,
     id: StepId,
     measure: &'a Measure,
     theirs: &'a Accepted,
-    accepted: &'a BTreeMap<StepId, Accepted>,
+    sessions: impl Fn(StepId) -> Option<&'a [Session]>,
 ) -> Result<CellInput<'a>, StoreError> {
     let missing = |reason: &str| Outputs::Missing { reason: reason.to_owned() };
     let outputs = match &compare.parity {
@@ -76,12 +81,7 @@ fn from_elsewhere<'a>(
         Some(parity) => {
             let is_reference =
                 |id: &&StepId| site.step(**id).cell.as_ref().is_some_and(|cell| parity.reference.value.matches(cell));
-            let sessions = |id: &StepId| match (done.outcomes[id].product(), accepted.get(id)) {
-                (Some(Product::Sessions(sessions)), _) => Some(sessions.as_slice()),
-                (_, Some(theirs)) => Some(theirs.sessions.as_slice()),
-                _ => None,
-            };
-            match compare.of.iter().filter(is_reference).find_map(sessions) {
+            match compare.of.iter().filter(is_reference).find_map(|id| sessions(*id)) {
                 None => missing("the reference has no figures"),
                 Some(reference) => match work::parity_between(site, parity, reference, &theirs.sessions)? {
                     Some(result) => Outputs::Judged(result),
@@ -115,23 +115,27 @@ fn cell<'a>(site: &'a Site, done: &'a Done, id: StepId, measure: &'a Measure, ju
             reason: format!("`{}`, which it needs, failed", site.step(*because).name),
             remedy: None,
         },
-        Outcome::NotSelected => measure::Outcome::NotSelected {
-            reason: "left out by `--only`".to_owned(),
-            remedy: Some("run without `--only`".to_owned()),
-        },
-        Outcome::Cancelled => measure::Outcome::NotSelected {
-            reason: "the run was stopped before it".to_owned(),
-            remedy: Some("run again".to_owned()),
-        },
-        Outcome::NotNeeded | Outcome::Cached(_) | Outcome::Ran(_) => {
-            measure::Outcome::NotSelected { reason: "not needed".to_owned(), remedy: None }
+        Outcome::NotSelected | Outcome::Cancelled | Outcome::NotNeeded | Outcome::Cached(_) | Outcome::Ran(_) => {
+            let (reason, remedy) = why_left_out(state(&done.outcomes[&id]));
+            measure::Outcome::NotSelected { reason, remedy }
         }
     };
     let question = done.manifests.get(&id).map(|(key, _)| *key);
     CellInput { step: &step.name, cell: step.cell.as_ref(), measure, question, outcome }
 }
 
-fn measured<'a>(
+/// Why a run left out a cell, by its state in the run's record, and what would change that.
+pub fn why_left_out(state: &str) -> (String, Option<String>) {
+    let (reason, remedy) = match state {
+        "not-selected" => ("left out by `--only`", Some("run without `--only`")),
+        "cancelled" => ("the run was stopped before it", Some("run again")),
+        _ => ("not needed", None),
+    };
+    (reason.to_owned(), remedy.map(str::to_owned))
+}
+
+/// A cell with sessions, and what a comparison found of its outputs.
+pub fn measured<'a>(
     coordinates: &str,
     sessions: &'a [Session],
     from_store: bool,
@@ -156,17 +160,21 @@ pub fn write(global: &Global, site: &Site, id: StepId, comparison: &Comparison) 
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("the folder `{}` can't be made: {error}", folder.display()))?;
     let name = site.step(id).name.replace(['/', '\\'], "-");
-    let graph = super::graph::drawing(site);
-    let files = [
-        ("md", report::markdown::render(comparison)),
-        ("csv", report::csv::render(comparison)),
-        ("json", report::json::render(comparison).map_err(|error| format!("the JSON report: {error}"))?),
-        ("html", report::html::render(comparison, Some(&graph))),
-    ];
-    for (extension, text) in files {
+    for extension in ["md", "csv", "json", "html"] {
+        let text = file(site, extension, comparison)?;
         replace(&folder.join(format!("{name}.{extension}")), text.as_bytes())?;
     }
     Ok(())
+}
+
+/// The text of a report file by its extension.
+pub fn file(site: &Site, extension: &str, comparison: &Comparison) -> Result<String, String> {
+    Ok(match extension {
+        "md" => report::markdown::render(comparison),
+        "csv" => report::csv::render(comparison),
+        "json" => report::json::render(comparison).map_err(|error| format!("the JSON report: {error}"))?,
+        _ => report::html::render(comparison, Some(&super::graph::drawing(site))),
+    })
 }
 
 /// Writes a file whole or not at all, and not where it already holds this.

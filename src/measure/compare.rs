@@ -113,7 +113,7 @@ fn label(cell: &Cell) -> String {
     cell.0.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-fn bare(label: String, cell: Option<Cell>, state: State) -> Row {
+pub(super) fn bare(label: String, cell: Option<Cell>, state: State) -> Row {
     Row {
         label,
         step: None,
@@ -226,7 +226,7 @@ fn setup(measure: &Measure) -> Setup {
 }
 
 /// The cautions of all sessions, each once, with those that the sessions themselves show.
-fn cautions(sessions: &[Session]) -> Vec<Caution> {
+pub(super) fn cautions(sessions: &[Session]) -> Vec<Caution> {
     let mut found: Vec<Caution> = Vec::new();
     let mut add = |code: CautionCode, seen: &str| {
         let caution = Caution { code, seen: seen.to_owned() };
@@ -271,7 +271,7 @@ fn mark_mixed(rows: &mut [Row], baseline: &Anchor) {
 }
 
 /// What the samples of the ranking metric say by their order and their shape; derived, so never in a record.
-fn shape_cautions(sessions: &[Session]) -> Vec<Caution> {
+pub(super) fn shape_cautions(sessions: &[Session]) -> Vec<Caution> {
     let each = each_session(sessions);
     let caution = |code: CautionCode, seen: String| Caution { code, seen };
     let mut found: Vec<Caution> = each

@@ -155,7 +155,7 @@ fn axes(own: &Row, other: &Row) -> Vec<String> {
 }
 
 /// All facts of two cells, in the order in which they are told.
-fn lines(own: &Row, other: &Row) -> Vec<Line> {
+pub fn lines(own: &Row, other: &Row) -> Vec<Line> {
     let axes = axes(own, other);
     let has = |axis: &str| axes.iter().any(|name| name == axis);
     let named = |axis: &str| axis != "place" && axis != "device";
@@ -207,7 +207,8 @@ fn line(fact: &'static str, own: Vec<Held>, other: Vec<Held>, differs: Standing)
 fn work(own: &Row, other: &Row, has: &dyn Fn(&str) -> bool) -> Vec<Line> {
     let differs = |fact: &str| if has(fact) { Standing::OfTheAxes } else { Standing::Beyond };
     let count = |n: u32| vec![Held::Count(n.into())];
-    let of = |row: &Row| row.setup.as_ref().map(|setup| setup.work);
+    // What was done, and where nobody tells, what was asked for.
+    let of = |row: &Row| row.sessions.last().map(|s| s.work).or(row.setup.as_ref().map(|setup| setup.work));
     match (of(own), of(other)) {
         (
             Some(Work::Sequence { prompt_tokens: a, new_tokens: new_a }),

@@ -5,11 +5,12 @@
 //! and [`turns`] whose turn it is; [`npy`],
 //! [`parity`], [`tensor_parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
 //! each other; [`ledger`] what two cells were measured under; [`shape`] what samples hide from their median; [`input`], [`comparison`] and [`compare`] the whole matrix;
-//! [`recommend`] what to use when. This module knows nothing of stores, of
+//! [`recommend`] what to use when; [`diff`] two runs beside each other. This module knows nothing of stores, of
 //! processes or of how a report looks.
 
 pub mod compare;
 pub mod comparison;
+pub mod diff;
 pub mod enough;
 mod gates;
 pub mod input;

@@ -56,7 +56,7 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
     if style.colour { paint(&out) } else { out }
 }
 
-fn table(header: &[(&str, CellAlignment)]) -> Table {
+pub(super) fn table(header: &[(&str, CellAlignment)]) -> Table {
     let mut table = Table::new();
     let mut lines = UTF8_HORIZONTAL_ONLY;
     lines = lines.header_separator(LineStyle::none().fill('─').junction('─'));
@@ -71,7 +71,7 @@ fn table(header: &[(&str, CellAlignment)]) -> Table {
     table
 }
 
-fn push_table(out: &mut String, table: &Table, width: usize) {
+pub(super) fn push_table(out: &mut String, table: &Table, width: usize) {
     let mut table = table.clone();
     if let Some(last) = table.column_iter_mut().last() {
         last.set_padding((0, 0));
@@ -218,14 +218,14 @@ fn holes(comparison: &Comparison, out: &mut String, width: usize) {
     }
 }
 
-fn section(out: &mut String, title: &str) {
+pub(super) fn section(out: &mut String, title: &str) {
     out.push('\n');
     out.push_str(title);
     out.push('\n');
 }
 
 /// Adds `text`, broken at spaces so that no line but one of a single long word is wider than `width`.
-fn push_wrapped(out: &mut String, text: &str, width: usize, first: &str, rest: &str) {
+pub(super) fn push_wrapped(out: &mut String, text: &str, width: usize, first: &str, rest: &str) {
     for (i, paragraph) in units::plain(text).lines().enumerate() {
         let mut line = String::from(if i == 0 { first } else { rest });
         let mut empty = true;
