@@ -6,9 +6,10 @@ use pipe::measure::comparison::{Budget, ExpectVerdict, Parity, Row, SpeedUp, Sta
 use pipe::measure::ledger::{Ledger, Standing};
 use pipe::measure::metric::Metric;
 use pipe::measure::ratio::Verdict;
-use pipe::measure::recommend::{Aim, recommend};
+use pipe::measure::recommend::{Aim, Unjudged, recommend, tiers, unjudged};
 use pipe::measure::{Comparison, Outcome, Outputs};
 use pipe::record::{Caution, CautionCode, Work};
+use pipe::report::words;
 use pipe_engine::message::{Fault, FaultKind};
 
 #[path = "report/fixture.rs"]
@@ -418,4 +419,66 @@ fn another_library_is_of_the_axes_only_where_the_engine_is_another() {
     let noted: Vec<&str> =
         ledger(&wide, "onnx native cpu", "torch container cpu").of(Standing::Noted).map(|line| line.fact).collect();
     assert_eq!(noted, ["processors"]);
+}
+
+#[test]
+fn for_every_bound_of_the_p95_there_is_the_cell_with_the_most_throughput() {
+    // A batch twice as large that takes 1.5 times as long has a higher p95, and a third more items a second.
+    let comparison = comparison_with(Scenario::Inference, |cell, outcome| match outcome {
+        Outcome::Measured { sessions, outputs, from_store } if cell == "onnx container cpu" => {
+            let mut sessions = sessions.into_owned();
+            sessions[0].work = Work::Inference { items: Some(16) };
+            sessions[0].samples.iter_mut().for_each(|sample| sample.prefill_ns = sample.prefill_ns * 3 / 2);
+            Outcome::Measured { sessions: Cow::Owned(sessions), outputs, from_store }
+        }
+        other => other,
+    });
+    let found = tiers(&comparison);
+    let labels: Vec<&str> = found.iter().map(|tier| comparison.rows[tier.row].label.as_str()).collect();
+    assert_eq!(labels, ["onnx native cpu", "onnx container cpu"]);
+    assert!(found[0].above < found[1].above && found[0].rate * 1.25 < found[1].rate, "{found:?}");
+    let lines = words::recommendations(&comparison);
+    let (_, line) = lines.iter().find(|(aim, _)| aim.contains("p95 < x")).expect("a line");
+    assert!(line.starts_with("x above ") && line.contains("no cell is known to hold it"), "{line}");
+
+    // Where the slower cell has no more items a second, one cell is the best for every bound.
+    let even = self::comparison(Scenario::Inference);
+    assert_eq!(tiers(&even).len(), 1, "{:?}", tiers(&even));
+    // 31 sequences show no p95, and it is said.
+    let plain = self::comparison(Scenario::Plain);
+    assert_eq!(
+        (tiers(&plain).len(), unjudged(&plain)),
+        (0, vec![(Aim::Tail, Unjudged::TooFewSamples { most: 31, need: 59 })])
+    );
+    let said = words::unjudged(&plain);
+    assert_eq!(said[0], "Not judged: lowest p95 (takes 59 sequences of a cell, and none has more than 31).");
+}
+
+#[test]
+fn a_fastest_cell_of_few_samples_is_none() {
+    let few = session("onnx native cpu", |session| session.samples.truncate(7));
+    assert!(!few.rows.iter().any(|row| row.winner), "a race is won by seven samples");
+}
+
+#[test]
+fn two_speeds_of_a_gpu_that_waits_for_launches_are_the_processors() {
+    let two = |first: u64| {
+        let comparison = session("onnx native cpu", |session| {
+            for (place, sample) in session.samples.iter_mut().enumerate() {
+                let slow = if place % 3 == 0 { 3 } else { 2 };
+                sample.prefill_ns = sample.decode_ns[0] * first;
+                sample.decode_ns.iter_mut().for_each(|time| *time = *time * slow / 2);
+            }
+        });
+        let mut row = row(&comparison, "onnx native cpu").clone();
+        let caution =
+            row.cautions.iter().find(|caution| caution.code == CautionCode::TwoModes).expect("two modes").clone();
+        assert!(!words::caution(&row, &caution).contains("launches"), "a CPU launches nothing");
+        row.setup.as_mut().expect("a setup").device = pipe::pipeline::Device::Cuda;
+        words::caution(&row, &caution)
+    };
+    let bound = two(1);
+    assert!(bound.contains("a prompt of 64 tokens takes ") && bound.contains("waits for the processor"), "{bound}");
+    // A prompt that takes twenty times as long as a token keeps the GPU at work.
+    assert!(!two(20).contains("launches"), "{}", two(20));
 }

@@ -445,6 +445,10 @@ fn mark_winners(rows: &mut [Row], force: bool) {
         (Some(a), Some(b)) => a.work == b.work && (force || beyond(row, &rows[best]).is_empty()),
         _ => false,
     };
+    // The fastest of a few samples may be any of them.
+    if series(metric, &rows[best].sessions).len() < stats::needed_for_median(super::ratio::CONFIDENCE) as usize {
+        return;
+    }
     // A race of one, or between cells that can't be compared, has no winner.
     if ranked.len() < 2 || !ranked.iter().all(|(i, m, _)| *m == metric && same_work(&rows[*i])) {
         return;

@@ -15,7 +15,7 @@ use crate::measure::comparison::{Anchor, Budget, ExpectResult, Parity, Row, Setu
 use crate::measure::ledger::{Held, Ledger, Line};
 use crate::measure::parity::ParityFigures;
 use crate::measure::ratio::Verdict;
-use crate::measure::recommend::{Recommendation, recommend};
+use crate::measure::recommend::{Recommendation, recommend, tiers};
 use crate::measure::stats::Interval;
 use crate::measure::summary::{Measured, PercentileValue};
 use crate::record::{Block, Session, Turns, Work};
@@ -43,6 +43,12 @@ pub struct Report {
     /// What to use when.
     #[serde(default)]
     pub recommendations: Vec<RecommendationJson>,
+    /// Which cell has the highest throughput while its 95th percentile stays below a bound, for every bound.
+    #[serde(default)]
+    pub throughput_under_p95: Vec<TierJson>,
+    /// Aim → why nothing is recommended for it.
+    #[serde(default)]
+    pub not_judged: BTreeMap<String, String>,
     /// True where an `expect` or the parity of a cell failed.
     pub gate_failed: bool,
     /// True where cells were compared by `--force` that differ in more than the compared axes.
@@ -51,6 +57,14 @@ pub struct Report {
     /// What the cells that are held against each other were measured under.
     #[serde(default)]
     pub ledgers: Vec<LedgerJson>,
+}
+
+/// From `p95_above_ns` upward this cell has the highest throughput.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TierJson {
+    pub cell: String,
+    pub p95_above_ns: f64,
+    pub per_second: f64,
 }
 
 /// The fairness ledger of two cells.
@@ -346,6 +360,15 @@ pub fn report(comparison: &Comparison) -> Report {
         cells: comparison.rows.iter().map(cell).collect(),
         expects: comparison.expects.iter().map(|expect| expect_json(expect, comparison)).collect(),
         recommendations: recommend(comparison).iter().map(|found| recommendation_json(found, comparison)).collect(),
+        throughput_under_p95: tiers(comparison)
+            .iter()
+            .map(|tier| TierJson {
+                cell: comparison.rows[tier.row].label.clone(),
+                p95_above_ns: tier.above,
+                per_second: tier.rate,
+            })
+            .collect(),
+        not_judged: words::not_judged(comparison).into_iter().map(|(aim, why)| (aim.to_owned(), why)).collect(),
         gate_failed: comparison.gate_failed(),
         forced: comparison.is_forced(),
         ledgers: comparison.ledgers.iter().map(|ledger| ledger_json(ledger, comparison)).collect(),

@@ -33,7 +33,7 @@ pub fn render(comparison: &Comparison) -> String {
     let lines = words::recommendations(comparison).into_iter();
     let mut lines: Vec<String> = lines.map(|(aim, line)| format!("**{aim}**: {}", code_or_text(&line))).collect();
     if !lines.is_empty() {
-        lines.extend(words::unjudged(comparison).map(|line| code_or_text(&line)));
+        lines.extend(words::unjudged(comparison).iter().map(|line| code_or_text(line)));
     }
     list(&mut out, "What to use when", lines.into_iter());
     list(

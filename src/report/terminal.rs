@@ -175,7 +175,7 @@ fn recommendations(comparison: &Comparison, out: &mut String, width: usize) {
     for (aim, text) in lines {
         push_wrapped(out, &format!("{aim}: {text}").replace('`', ""), width, "  ", "    ");
     }
-    if let Some(line) = words::unjudged(comparison) {
+    for line in words::unjudged(comparison) {
         push_wrapped(out, &line.replace('`', ""), width, "  ", "    ");
     }
 }

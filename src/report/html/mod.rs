@@ -108,7 +108,7 @@ fn answer(comparison: &Comparison) -> Markup {
                     "."
                 }
             } @else {
-                p { "No cell wins: fewer than two are right, within their budget and comparable." }
+                p { "No cell wins: fewer than two are right, within their budget and comparable, or the fastest has too few samples to be called that." }
             }
             @if let Some(forced) = super::fairness::forced(comparison) { p.bad.forced { (forced) } }
             @if wrong > 0 { p.bad { (wrong) @if wrong == 1 { " cell is" } @else { " cells are" } " wrong: fast or not, the outputs are not the reference's." } }
@@ -124,7 +124,7 @@ fn recommendations(comparison: &Comparison) -> Markup {
             section id="use" {
                 h2 { "What to use when" }
                 dl { @for (aim, line) in lines { dt { (aim) } dd { (naming(comparison, &line)) } } }
-                @if let Some(line) = words::unjudged(comparison) { p.soft { (ticked(&line)) } }
+                @for line in words::unjudged(comparison) { p.soft { (naming(comparison, &line)) } }
             }
         }
     }

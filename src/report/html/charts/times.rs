@@ -148,7 +148,14 @@ pub(super) fn session(rows: &[&Row], metric: Metric, title: &str, about: &str) -
         }
         let own = deviations(row, metric, &traces[place]);
         let within = stats::quantile_of_sorted(&stats::sorted(&own), 0.9);
-        plot.label(place, row, &format!("9 of 10 ± {}", units::percent(within)));
+        plot.label(
+            place,
+            row,
+            &match own.len() {
+                1..10 => format!("n={}", own.len()),
+                _ => format!("9 of 10 ± {}", units::percent(within)),
+            },
+        );
     }
     let mut svg = plot.end();
     svg.push_str(&format!(
