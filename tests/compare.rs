@@ -3,18 +3,20 @@
 use std::borrow::Cow;
 
 use pipe::measure::comparison::{Budget, ExpectVerdict, Parity, Row, SpeedUp, State};
+use pipe::measure::ledger::{Ledger, Standing};
 use pipe::measure::metric::Metric;
 use pipe::measure::ratio::Verdict;
-use pipe::measure::recommend::{Aim, recommend};
+use pipe::measure::recommend::{Aim, Unjudged, recommend, tiers, unjudged};
 use pipe::measure::{Comparison, Outcome, Outputs};
 use pipe::record::{Caution, CautionCode, Work};
+use pipe::report::words;
 use pipe_engine::message::{Fault, FaultKind};
 
 #[path = "report/fixture.rs"]
 #[expect(dead_code, reason = "the fixture serves the tests of the reports too")]
 mod fixture;
 
-use fixture::{Scenario, comparison, comparison_with};
+use fixture::{Scenario, comparison, comparison_forced, comparison_with};
 
 fn row<'a>(comparison: &'a Comparison, label: &str) -> &'a Row {
     comparison.rows.iter().find(|row| row.label == label).expect("the row is there")
@@ -307,4 +309,176 @@ fn what_may_not_win_is_not_recommended() {
     assert!(matches!(over.budget, Budget::Over { .. }));
     let found = recommended(&comparison);
     assert!(!found.is_empty() && !found.iter().any(|(_, cells, _)| cells.contains(&"onnx native cpu")), "{found:?}");
+}
+
+/// A change to the only session of `onnx native cpu`, with or without `--force`.
+fn unfair(force: bool, change: &dyn Fn(&mut pipe::record::Session)) -> Comparison {
+    comparison_forced(Scenario::Plain, force, |cell, outcome| match outcome {
+        Outcome::Measured { sessions, outputs, from_store } if cell == "onnx native cpu" => {
+            let mut sessions = sessions.into_owned();
+            sessions.iter_mut().for_each(change);
+            Outcome::Measured { sessions: Cow::Owned(sessions), outputs, from_store }
+        }
+        other => other,
+    })
+}
+
+fn ledger<'a>(comparison: &'a Comparison, own: &str, against: &str) -> &'a Ledger {
+    let label = |place: usize| comparison.rows[place].label.as_str();
+    let found = comparison.ledgers.iter().find(|l| (label(l.row), label(l.against)) == (own, against));
+    found.unwrap_or_else(|| panic!("no ledger of {own} against {against}"))
+}
+
+#[test]
+fn a_fair_pair_differs_in_its_axes_and_in_nothing_else() {
+    let comparison = comparison(Scenario::Plain);
+    // Each cell with the baseline, and the onnx container with its native cell; torch's is a pair already.
+    assert_eq!(comparison.ledgers.len(), 4);
+    for pair in &comparison.ledgers {
+        assert_eq!(pair.of(Standing::Beyond).count() + pair.of(Standing::Noted).count(), 0, "{pair:?}");
+    }
+    let places = ledger(&comparison, "onnx container cpu", "onnx native cpu");
+    assert_eq!(places.axes, ["place"]);
+    let by_place: Vec<&str> = places.of(Standing::OfTheAxes).map(|line| line.fact).collect();
+    assert_eq!(by_place, ["runtime", "sandbox"]);
+    let engines = ledger(&comparison, "onnx container cpu", "torch container cpu");
+    let by_engine: Vec<&str> = engines.of(Standing::OfTheAxes).map(|line| line.fact).collect();
+    assert_eq!(by_engine, ["engine", "libraries"]);
+    assert!(!comparison.is_forced());
+}
+
+#[test]
+fn cells_that_differ_beyond_their_axes_get_no_verdict_without_force() {
+    type Change = &'static dyn Fn(&mut pipe::record::Session);
+    let faults: [(&str, Change); 8] = [
+        ("threads 4 against 2", &|s| s.prepared.as_mut().expect("it is prepared").threads = 4),
+        ("reduced-precision true against false", &|s| {
+            s.prepared.as_mut().expect("it is prepared").reduced_precision = true;
+        }),
+        ("architecture aarch64 against x86_64", &|s| {
+            s.prepared.as_mut().expect("it is prepared").inside.architecture = "aarch64".into();
+        }),
+        ("usable-threads 1 against 2", &|s| {
+            s.prepared.as_mut().expect("it is prepared").inside.cpu_quota_milli = Some(1000);
+        }),
+        ("simd avx512f against avx2", &|s| s.facts.recorded.simd = vec!["avx512f".into()]),
+        ("huge-pages always against never", &|s| s.facts.recorded.transparent_huge_pages = Some("always".into())),
+        ("machine ", &|s| s.facts.machine.cpu_model = "another".into()),
+        ("items", &|s| s.work = Work::Inference { items: None }),
+    ];
+    for (said, change) in faults {
+        let base = |cell: &str, outcome| match outcome {
+            Outcome::Measured { sessions, outputs, from_store } => {
+                let mut sessions: Vec<pipe::record::Session> = Cow::into_owned(sessions);
+                for session in &mut sessions {
+                    session.facts.recorded.simd = vec!["avx2".into()];
+                    session.facts.recorded.transparent_huge_pages = Some("never".into());
+                    if cell == "onnx native cpu" {
+                        change(session);
+                    }
+                }
+                Outcome::Measured { sessions: Cow::Owned(sessions), outputs, from_store }
+            }
+            other => other,
+        };
+        let judged = comparison_forced(Scenario::Plain, false, base);
+        let row = row(&judged, "onnx native cpu");
+        let reason = match row.speed_up() {
+            SpeedUp::NotAvailable { reason } => reason.as_str(),
+            other => panic!("{said}: {other:?}"),
+        };
+        let elsewhere = said.starts_with("machine") && reason.contains("another machine");
+        let no_work = said == "items" && reason.contains("not comparable: work");
+        assert!(elsewhere || no_work || reason == format!("not comparable: {said}"), "{said}: {reason}");
+        // A cell of another machine takes part in no race, so that of the others is one.
+        assert!(elsewhere || !judged.rows.iter().any(|row| row.winner), "{said}: a race that is none has a winner");
+        // Against the same container cell, too, with `--force` and marked, and never with another machine's.
+        if !elsewhere && !no_work {
+            let forced = comparison_forced(Scenario::Plain, true, base);
+            let row = self::row(&forced, "onnx native cpu");
+            assert!(matches!(row.speed_up(), SpeedUp::Compared { .. }) && row.forced == [said], "{said}");
+            assert!(forced.is_forced() && ledger(&forced, "onnx native cpu", "torch container cpu").forced);
+        }
+    }
+}
+
+#[test]
+fn another_library_is_of_the_axes_only_where_the_engine_is_another() {
+    let other_version = |session: &mut pipe::record::Session| {
+        let libraries = &mut session.prepared.as_mut().expect("it is prepared").libraries;
+        libraries.insert("onnxruntime".to_owned(), "1.25.0".to_owned());
+    };
+    let comparison = unfair(false, &other_version);
+    assert!(matches!(row(&comparison, "onnx native cpu").speed_up(), SpeedUp::Compared { .. }));
+    let places = ledger(&comparison, "onnx container cpu", "onnx native cpu");
+    let beyond: Vec<&str> = places.of(Standing::Beyond).map(|line| line.fact).collect();
+    assert_eq!(beyond, ["libraries"]);
+    // More processors than threads are noted, and no reason to refuse.
+    let wide = unfair(false, &|session| session.prepared.as_mut().expect("it is prepared").inside.cpus = 16);
+    assert!(matches!(row(&wide, "onnx native cpu").speed_up(), SpeedUp::Compared { .. }));
+    let noted: Vec<&str> =
+        ledger(&wide, "onnx native cpu", "torch container cpu").of(Standing::Noted).map(|line| line.fact).collect();
+    assert_eq!(noted, ["processors"]);
+}
+
+#[test]
+fn for_every_bound_of_the_p95_there_is_the_cell_with_the_most_throughput() {
+    // A batch twice as large that takes 1.5 times as long has a higher p95, and a third more items a second.
+    let comparison = comparison_with(Scenario::Inference, |cell, outcome| match outcome {
+        Outcome::Measured { sessions, outputs, from_store } if cell == "onnx container cpu" => {
+            let mut sessions = sessions.into_owned();
+            sessions[0].work = Work::Inference { items: Some(16) };
+            sessions[0].samples.iter_mut().for_each(|sample| sample.prefill_ns = sample.prefill_ns * 3 / 2);
+            Outcome::Measured { sessions: Cow::Owned(sessions), outputs, from_store }
+        }
+        other => other,
+    });
+    let found = tiers(&comparison);
+    let labels: Vec<&str> = found.iter().map(|tier| comparison.rows[tier.row].label.as_str()).collect();
+    assert_eq!(labels, ["onnx native cpu", "onnx container cpu"]);
+    assert!(found[0].above < found[1].above && found[0].rate * 1.25 < found[1].rate, "{found:?}");
+    let lines = words::recommendations(&comparison);
+    let (_, line) = lines.iter().find(|(aim, _)| aim.contains("p95 < x")).expect("a line");
+    assert!(line.starts_with("x above ") && line.contains("no cell is known to hold it"), "{line}");
+
+    // Where the slower cell has no more items a second, one cell is the best for every bound.
+    let even = self::comparison(Scenario::Inference);
+    assert_eq!(tiers(&even).len(), 1, "{:?}", tiers(&even));
+    // 31 sequences show no p95, and it is said.
+    let plain = self::comparison(Scenario::Plain);
+    assert_eq!(
+        (tiers(&plain).len(), unjudged(&plain)),
+        (0, vec![(Aim::Tail, Unjudged::TooFewSamples { most: 31, need: 59 })])
+    );
+    let said = words::unjudged(&plain);
+    assert_eq!(said[0], "Not judged: lowest p95 (takes 59 sequences of a cell, and none has more than 31).");
+}
+
+#[test]
+fn a_fastest_cell_of_few_samples_is_none() {
+    let few = session("onnx native cpu", |session| session.samples.truncate(7));
+    assert!(!few.rows.iter().any(|row| row.winner), "a race is won by seven samples");
+}
+
+#[test]
+fn two_speeds_of_a_gpu_that_waits_for_launches_are_the_processors() {
+    let two = |first: u64| {
+        let comparison = session("onnx native cpu", |session| {
+            for (place, sample) in session.samples.iter_mut().enumerate() {
+                let slow = if place % 3 == 0 { 3 } else { 2 };
+                sample.prefill_ns = sample.decode_ns[0] * first;
+                sample.decode_ns.iter_mut().for_each(|time| *time = *time * slow / 2);
+            }
+        });
+        let mut row = row(&comparison, "onnx native cpu").clone();
+        let caution =
+            row.cautions.iter().find(|caution| caution.code == CautionCode::TwoModes).expect("two modes").clone();
+        assert!(!words::caution(&row, &caution).contains("launches"), "a CPU launches nothing");
+        row.setup.as_mut().expect("a setup").device = pipe::pipeline::Device::Cuda;
+        words::caution(&row, &caution)
+    };
+    let bound = two(1);
+    assert!(bound.contains("a prompt of 64 tokens takes ") && bound.contains("waits for the processor"), "{bound}");
+    // A prompt that takes twenty times as long as a token keeps the GPU at work.
+    assert!(!two(20).contains("launches"), "{}", two(20));
 }

@@ -10,7 +10,7 @@ use pipe::report::{csv, graph, html, json, markdown, terminal};
 #[path = "report/fixture.rs"]
 mod fixture;
 
-use fixture::{Scenario, comparison, comparison_with};
+use fixture::{Scenario, comparison, comparison_forced, comparison_with};
 
 const SCENARIOS: [(Scenario, &str); 4] = [
     (Scenario::Plain, "plain"),
@@ -116,6 +116,8 @@ fn pages_need_no_network_and_are_the_same_for_a_cached_run() {
             let anchor = row.anchor();
             assert!(page.contains(&format!("id=\"cell-{anchor}\"")), "{name}: no samples of {anchor}");
             assert!(page.contains(&format!("href=\"#cell-{anchor}\"")), "{name}: no link to {anchor}");
+            assert!(page.contains(&format!("href=\"#record-{anchor}\"")), "{name}: no link to the record of {anchor}");
+            assert!(page.contains(&format!("id=\"record-{anchor}\"")), "{name}: no record of {anchor}");
         }
         // For looking at: the pictures of a test run stay in the target folder.
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -124,6 +126,69 @@ fn pages_need_no_network_and_are_the_same_for_a_cached_run() {
             .expect("the graph can be drawn");
         std::fs::write(folder.join(format!("{name}.svg")), picture).expect("the picture can be written");
     }
+}
+
+/// What stands between two texts of a page.
+fn between<'a>(page: &'a str, begin: &str, end: &str) -> &'a str {
+    let (_, after) = page.split_once(begin).unwrap_or_else(|| panic!("no `{begin}` in the page"));
+    after.split_once(end).unwrap_or_else(|| panic!("no `{end}` after `{begin}`")).0
+}
+
+/// The picture of a title, from its `<svg` to its end.
+fn picture<'a>(page: &'a str, title: &str) -> &'a str {
+    between(page, &format!("<strong>{title}</strong>"), "</svg>")
+}
+
+#[test]
+fn each_picture_is_drawn_or_named_with_the_reason() {
+    let page = |comparison: &Comparison| html::render(comparison, None);
+    let plain = page(&comparison(Scenario::Plain));
+    let inference = page(&comparison(Scenario::Inference));
+    let further = ["Throughput against latency", "Speed-up against the baseline", "Throughput", "Peak memory"];
+    let last = ["Cold start", "Parity", "Drift over the session"];
+    for title in further.iter().chain(&last) {
+        for page in [&plain, &inference] {
+            let svg = picture(page, title);
+            assert!(svg.contains("<title ") && svg.contains("<desc ") && svg.contains("aria-labelledby="), "{title}");
+            for cell in ["torch native cpu", "onnx container cpu"] {
+                assert!(svg.contains(cell), "{title} does not name {cell}");
+            }
+        }
+    }
+    assert!(picture(&plain, "Distribution of the time per output token").matches("class=\"sample").count() >= 100);
+    assert!(picture(&inference, "Distribution of the latency").matches("class=\"p95\"").count() >= 2);
+    // 4 cells, each in 10 blocks, each sample a dot in its block.
+    let drift = picture(&plain, "Drift over the session");
+    assert_eq!(drift.matches("class=\"block\"").count(), 40);
+    assert_eq!(drift.matches("<circle").count(), 24 + 24 + 31 + 31);
+    let ids: Vec<&str> = plain.match_indices(" id=\"").map(|(at, _)| between(&plain[at..], " id=\"", "\"")).collect();
+    let distinct: std::collections::BTreeSet<&&str> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "an id stands twice");
+
+    let missing = page(&comparison(Scenario::NoDocker));
+    let reasons = between(&missing, "small lacking\">", "</ul>");
+    assert!(reasons.contains("Speed-up against the baseline</strong> is not drawn: the baseline is unavailable"));
+}
+
+#[test]
+fn many_samples_make_a_shape_and_a_page_of_its_size() {
+    let many = comparison_with(Scenario::Inference, |_, outcome| match outcome {
+        Outcome::Measured { sessions, outputs, from_store } => {
+            let mut sessions = sessions.into_owned();
+            let first = sessions[0].samples.clone();
+            sessions[0].samples = first.iter().cycle().take(2_000).cloned().collect();
+            // The farthest one lies beyond a readable axis, and is told.
+            sessions[0].samples[1_000].prefill_ns *= 30;
+            Outcome::Measured { sessions: sessions.into(), outputs, from_store }
+        }
+        other => other,
+    });
+    let page = html::render(&many, None);
+    let svg = picture(&page, "Distribution of the latency");
+    assert!(!svg.contains("<circle") && svg.matches("class=\"sample").count() == 4, "a cell is not one shape");
+    assert_eq!(svg.matches("1 beyond, the farthest ").count(), 4);
+    let pictures = between(&page, "id=\"charts\"", "</section>");
+    assert!(pictures.len() < 250_000, "{} bytes of pictures", pictures.len());
 }
 
 #[test]
@@ -140,6 +205,42 @@ fn a_headline_says_no_more_than_the_verdict() {
     });
     let text = headline(&without_onnx);
     assert!(text.contains("no difference from the baseline was found (1.01×, 99 % interval "), "{text}");
+}
+
+#[test]
+fn force_marks_every_format() {
+    let with = |force: bool| {
+        comparison_forced(Scenario::Plain, force, |cell, outcome| match outcome {
+            Outcome::Measured { sessions, outputs, from_store } if cell == "onnx native cpu" => {
+                let mut sessions = sessions.into_owned();
+                sessions[0].prepared.as_mut().expect("it is prepared").threads = 4;
+                Outcome::Measured { sessions: sessions.into(), outputs, from_store }
+            }
+            other => other,
+        })
+    };
+    let texts = |comparison: &Comparison| {
+        [
+            terminal::render(comparison, terminal::Style::default()).replace("\n  ", " "),
+            markdown::render(comparison),
+            csv::render(comparison),
+            json::render(comparison).expect("a report is JSON"),
+            html::render(comparison, None),
+        ]
+    };
+    let marks = [
+        "Forced: compared",
+        "> **Forced: compared",
+        ",threads 4 against 2\r\n",
+        "\"forced\": true",
+        "Forced: compared",
+    ];
+    let (forced, plain) = (texts(&with(true)), texts(&with(false)));
+    for ((forced, plain), mark) in forced.iter().zip(&plain).zip(marks) {
+        assert!(forced.contains(mark), "no `{mark}` in:\n{forced}");
+        assert!(!plain.contains(mark), "`{mark}` without force");
+    }
+    assert!(plain[0].contains("not comparable; beyond the axes: threads 4 / 2"), "{}", plain[0]);
 }
 
 #[test]

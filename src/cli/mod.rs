@@ -33,6 +33,8 @@ pub mod progress;
 pub mod rebuild;
 pub mod recipes;
 pub mod remember;
+pub mod report;
+pub mod report_diff;
 pub mod results;
 pub mod run;
 pub mod runs;
@@ -140,6 +142,8 @@ enum Command {
     Run(run::Arguments),
     /// Measures here the cells that another machine's run wanted, for a pack that brings them back
     Fulfil(fulfil::Arguments),
+    /// Tells again what a run found, or holds two runs against each other, and runs nothing
+    Report(report::Arguments),
     /// Says what would run and why, and runs nothing
     Plan(plan::Arguments),
     /// Draws the steps: a tree, a page to explore, a picture, or text for other tools
@@ -199,6 +203,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(arguments) => init::main(&cli.global, &arguments),
         Command::Run(arguments) => run::main(&cli.global, &arguments),
         Command::Fulfil(arguments) => fulfil::main(&cli.global, &arguments),
+        Command::Report(arguments) => report::main(&cli.global, &arguments),
         Command::Plan(arguments) => plan::main(&cli.global, &arguments),
         Command::Graph(arguments) => graph::main(&cli.global, &arguments),
         Command::Why(arguments) => why::main(&cli.global, &arguments),

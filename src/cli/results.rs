@@ -17,7 +17,7 @@ use crate::exec::survey::Known;
 use crate::exec::work::{self, Parities};
 use crate::key::Contents;
 use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs, ParityRecord};
-use crate::pipeline::{Action, CellPattern, Compare, Measure, Parity, StepId};
+use crate::pipeline::{Action, CellPattern, Compare, Measure, StepId};
 use crate::record::Session;
 use crate::report;
 
@@ -28,17 +28,24 @@ pub fn comparison(
     compare: &Compare,
     outcome: &Outcome,
     accepted: &BTreeMap<StepId, Accepted>,
+    force: bool,
 ) -> Result<Comparison, StoreError> {
     let judged = match outcome.product() {
         Some(Product::Compared(entry)) => Parities::read(&site.store, entry)?,
         _ => Parities::default(),
     };
+    let exact = exact(site, compare, &|id| done.outcomes.get(&id)?.product()?.entry().cloned());
     let cells = compare
         .of
         .iter()
         .filter_map(|&id| match &site.step(id).action {
             Action::Measure(measure) => Some(match accepted.get(&id) {
-                Some(theirs) => from_elsewhere(site, done, compare, id, measure, theirs, accepted),
+                Some(theirs) => from_elsewhere(site, compare, (id, measure), theirs, exact.clone(), |id| {
+                    match (done.outcomes[&id].product(), accepted.get(&id)) {
+                        (Some(Product::Sessions(sessions)), _) => Some(sessions.as_slice()),
+                        (_, theirs) => theirs.map(|theirs| theirs.sessions.as_slice()),
+                    }
+                }),
                 None => Ok(cell(site, done, id, measure, &judged)),
             }),
             _ => None,
@@ -51,6 +58,7 @@ pub fn comparison(
         cells,
         noise: judged.noise.clone(),
         facts: &site.facts,
+        force,
     }))
 }
 
@@ -60,22 +68,21 @@ pub fn accepted(site: &Site, done: &Done) -> Result<BTreeMap<StepId, Accepted>, 
     accept::accepted(site, unavailable.map(|(id, _)| *id))
 }
 
-/// The exact outputs of a calibrated tolerance, where they are there.
-fn exact(site: &Site, done: &Done, parity: &Parity) -> Option<Entry> {
-    let input = &parity.calibrated.as_ref()?.exact.value;
-    let outputs = |id: StepId| done.outcomes.get(&id)?.product()?.entry().cloned();
-    Known { site, outputs: &outputs }.entry(input)
+/// The exact outputs of a calibrated tolerance, where one is asked for and they are there.
+pub fn exact(site: &Site, compare: &Compare, outputs: &dyn Fn(StepId) -> Option<Entry>) -> Option<Entry> {
+    let input = &compare.parity.as_ref()?.calibrated.as_ref()?.exact.value;
+    Known { site, outputs }.entry(input)
 }
 
-/// A cell as another machine measured it; its outputs are held against the reference's here and now.
-fn from_elsewhere<'a>(
+/// A cell as another machine measured it; its outputs are held here and now against those of the reference, which is
+/// one of the steps whose `sessions` can be had, and against the [`exact`] ones.
+pub fn from_elsewhere<'a>(
     site: &'a Site,
-    done: &Done,
     compare: &Compare,
-    id: StepId,
-    measure: &'a Measure,
+    (id, measure): (StepId, &'a Measure),
     theirs: &'a Accepted,
-    accepted: &'a BTreeMap<StepId, Accepted>,
+    exact: Option<Entry>,
+    sessions: impl Fn(StepId) -> Option<&'a [Session]>,
 ) -> Result<CellInput<'a>, StoreError> {
     let missing = |reason: &str| Outputs::Missing { reason: reason.to_owned() };
     let outputs = match &compare.parity {
@@ -83,23 +90,14 @@ fn from_elsewhere<'a>(
         Some(parity) => {
             let is_reference =
                 |id: &&StepId| site.step(**id).cell.as_ref().is_some_and(|cell| parity.reference.value.matches(cell));
-            let sessions = |id: &StepId| match (done.outcomes[id].product(), accepted.get(id)) {
-                (Some(Product::Sessions(sessions)), _) => Some((*id, sessions.as_slice())),
-                (_, Some(theirs)) => Some((*id, theirs.sessions.as_slice())),
-                _ => None,
-            };
-            match compare.of.iter().filter(is_reference).find_map(sessions) {
+            match compare.of.iter().filter(is_reference).find_map(|id| Some((*id, sessions(*id)?))) {
                 None => missing("the reference has no figures"),
-                Some(reference) => match work::parity_between(
-                    site,
-                    parity,
-                    exact(site, done, parity),
-                    reference,
-                    (id, &theirs.sessions),
-                )? {
-                    Some(result) => Outputs::Judged(result),
-                    None => missing("the outputs to compare are not in the store"),
-                },
+                Some(reference) => {
+                    match work::parity_between(site, parity, exact, reference, (id, &theirs.sessions))? {
+                        Some(result) => Outputs::Judged(result),
+                        None => missing("the outputs to compare are not in the store"),
+                    }
+                }
             }
         }
     };
@@ -128,23 +126,27 @@ fn cell<'a>(site: &'a Site, done: &'a Done, id: StepId, measure: &'a Measure, ju
             reason: format!("`{}`, which it needs, failed", site.step(*because).name),
             remedy: None,
         },
-        Outcome::NotSelected => measure::Outcome::NotSelected {
-            reason: "left out by `--only`".to_owned(),
-            remedy: Some("run without `--only`".to_owned()),
-        },
-        Outcome::Cancelled => measure::Outcome::NotSelected {
-            reason: "the run was stopped before it".to_owned(),
-            remedy: Some("run again".to_owned()),
-        },
-        Outcome::NotNeeded | Outcome::Cached(_) | Outcome::Ran(_) => {
-            measure::Outcome::NotSelected { reason: "not needed".to_owned(), remedy: None }
+        Outcome::NotSelected | Outcome::Cancelled | Outcome::NotNeeded | Outcome::Cached(_) | Outcome::Ran(_) => {
+            let (reason, remedy) = why_left_out(state(&done.outcomes[&id]));
+            measure::Outcome::NotSelected { reason, remedy }
         }
     };
     let question = done.manifests.get(&id).map(|(key, _)| *key);
     CellInput { step: &step.name, cell: step.cell.as_ref(), measure, question, outcome }
 }
 
-fn measured<'a>(
+/// Why a run left out a cell, by its state in the run's record, and what would change that.
+pub fn why_left_out(state: &str) -> (String, Option<String>) {
+    let (reason, remedy) = match state {
+        "not-selected" => ("left out by `--only`", Some("run without `--only`")),
+        "cancelled" => ("the run was stopped before it", Some("run again")),
+        _ => ("not needed", None),
+    };
+    (reason.to_owned(), remedy.map(str::to_owned))
+}
+
+/// A cell with sessions, and what a comparison found of its outputs.
+pub fn measured<'a>(
     coordinates: &str,
     sessions: &'a [Session],
     from_store: bool,
@@ -169,17 +171,21 @@ pub fn write(global: &Global, site: &Site, id: StepId, comparison: &Comparison) 
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("the folder `{}` can't be made: {error}", folder.display()))?;
     let name = site.step(id).name.replace(['/', '\\'], "-");
-    let graph = super::graph::drawing(site);
-    let files = [
-        ("md", report::markdown::render(comparison)),
-        ("csv", report::csv::render(comparison)),
-        ("json", report::json::render(comparison).map_err(|error| format!("the JSON report: {error}"))?),
-        ("html", report::html::render(comparison, Some(&graph))),
-    ];
-    for (extension, text) in files {
+    for extension in ["md", "csv", "json", "html"] {
+        let text = file(site, extension, comparison)?;
         replace(&folder.join(format!("{name}.{extension}")), text.as_bytes())?;
     }
     Ok(())
+}
+
+/// The text of a report file by its extension.
+pub fn file(site: &Site, extension: &str, comparison: &Comparison) -> Result<String, String> {
+    Ok(match extension {
+        "md" => report::markdown::render(comparison),
+        "csv" => report::csv::render(comparison),
+        "json" => report::json::render(comparison).map_err(|error| format!("the JSON report: {error}"))?,
+        _ => report::html::render(comparison, Some(&super::graph::drawing(site))),
+    })
 }
 
 /// Writes a file whole or not at all, and not where it already holds this.

@@ -52,6 +52,9 @@ pub struct Arguments {
     /// Builds steps that have a result a second time, and compares: all builds, or those that are named
     #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     check: Vec<String>,
+    /// Gives a verdict also on cells that differ in more than the compared axes, and marks the report
+    #[arg(long)]
+    force: bool,
     /// Writes what happens as JSON lines
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
@@ -89,8 +92,10 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
         events,
         trace,
         wanted,
+        force,
     } = arguments;
-    let plain = require.is_empty() && check.is_empty() && events.is_none() && trace.is_none() && wanted.is_none();
+    let plain =
+        !force && require.is_empty() && check.is_empty() && events.is_none() && trace.is_none() && wanted.is_none();
     let said = |settled: &Settled| note(&results::all_cached(settled.cached(), started.elapsed().as_secs_f64()));
     if plain && settled::settled(global, target, said).is_some() {
         return Ok(exit::DONE);
@@ -342,7 +347,8 @@ fn conclude(
     let accepted = results::accepted(site, done).map_err(fault)?;
     for (&id, outcome) in &done.outcomes {
         let Action::Compare(compare) = &site.step(id).action else { continue };
-        let comparison = results::comparison(site, done, compare, outcome, &accepted).map_err(fault)?;
+        let comparison =
+            results::comparison(site, done, compare, outcome, &accepted, arguments.force).map_err(fault)?;
         print(&results::table(global, &comparison));
         if !done.interrupted {
             results::write(global, site, id, &comparison).map_err(|message| {

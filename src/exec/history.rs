@@ -2,12 +2,14 @@
 //!
 //! It knows records and the store, and nothing of steps that are still to run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pipe_cache::{Digest, Kind, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{FORMAT, RunRecord};
+use super::lookup;
+use crate::key::{Leaf, Manifest};
+use crate::record::{FORMAT, RunRecord, Session};
 
 /// One run that the store remembers.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +71,65 @@ fn newest_first(mut runs: Vec<Run>) -> Vec<Run> {
     // Equal runs of one second are one: their records have the same bytes.
     runs.dedup_by_key(|run| run.id);
     runs
+}
+
+/// All sessions by their question, each in the order in which it was written. A run's are those that [`of_run`] takes.
+pub fn sessions(store: &Store) -> Result<BTreeMap<Digest, Vec<Session>>, StoreError> {
+    let mut all: BTreeMap<Digest, Vec<Session>> = BTreeMap::new();
+    store.scan(Kind::Session, |_, bytes| {
+        if let Ok(session) = serde_json::from_slice::<Session>(bytes)
+            && session.format == FORMAT
+        {
+            all.entry(session.question).or_default().push(session);
+        }
+    })?;
+    Ok(all)
+}
+
+/// The sample sets that a run's comparisons looked at, as their keys saw them: this and nothing else is in its report.
+pub fn compared(store: &Store, run: &RunRecord) -> Result<BTreeSet<String>, StoreError> {
+    let mut seen = BTreeSet::new();
+    for step in run.steps.values() {
+        let bytes = store.last(Kind::Manifest, &step.key)?;
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some(manifest) = text.and_then(|text| Manifest::parse(&text)) else { continue };
+        let is = |leaf: &Leaf| leaf.path == "action" && leaf.value.starts_with("compare ");
+        if manifest.leaves().iter().any(is) {
+            seen.extend(manifest.leaves().iter().filter(|l| l.path.starts_with("cell.")).map(|l| l.value.clone()));
+        }
+    }
+    Ok(seen)
+}
+
+/// The sample set of a question as a run saw it: the one that its comparisons looked at; where none did, that of its
+/// machine without what began after its end.
+pub fn of_run(sessions: &[Session], run: &RunRecord, compared: &BTreeSet<String>) -> Vec<Session> {
+    let ours = |session: &&Session| run.machine.as_ref().is_none_or(|machine| *machine == session.facts.machine);
+    let ours: Vec<&Session> = sessions.iter().filter(ours).collect();
+    let upto = (1..=ours.len()).rev().map(|end| current(ours[..end].iter().copied()));
+    let looked_at = |set: &Vec<Session>| {
+        set.last().is_some_and(|last| compared.contains(&lookup::sessions_text(&last.question, set)))
+    };
+    if let Some(set) = upto.into_iter().find(looked_at) {
+        return set;
+    }
+    // The second in which the run ended: a run remembers its begin as that, less whole seconds.
+    let end = run.started + run.wall_ns.unwrap_or(0) / 1_000_000_000;
+    current(ours.into_iter().filter(|session| session.started <= end))
+}
+
+/// The sample set that a machine has last: from its last fresh session onward, without the invalid ones.
+pub fn current<'a>(sessions: impl Iterator<Item = &'a Session>) -> Vec<Session> {
+    let mut sets: BTreeMap<Digest, Vec<Session>> = BTreeMap::new();
+    for session in sessions.filter(|session| !session.cautions.iter().any(|caution| caution.code.is_invalid())) {
+        let set = sets.entry(session.machine).or_default();
+        if session.fresh {
+            set.clear();
+        }
+        set.push(session.clone());
+    }
+    // Another container runtime is another machine: the one that measured last counts.
+    sets.into_values().max_by_key(|set| set.last().map(|session| session.started)).unwrap_or_default()
 }
 
 fn run(bytes: &[u8]) -> Option<Run> {

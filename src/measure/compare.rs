@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::comparison::{Anchor, Budget, Comparison, Hole, Parity, Row, SamplingRule, Setup, SpeedUp, State, Wrong};
 use super::gates;
 use super::input::{CellInput, CompareInput, Outcome, Outputs};
+use super::ledger::{beyond, ledgers};
 use super::metric::Metric;
 use super::parity::{CELL, ParityVerdict, REFERENCE, Side, logits, parity};
 use super::ratio::{Ratio, ratio_of_medians, verdict};
@@ -36,14 +37,13 @@ pub fn compare(input: CompareInput<'_>) -> Comparison {
     }
     let baseline = asked.baseline.as_ref().map(|baseline| anchor(&baseline.value, &rows));
     if let Some(baseline) = &baseline {
-        let varied: Vec<&str> = asked.matrix.iter().flat_map(|m| &m.axes).map(|(axis, _)| axis.as_str()).collect();
-        judge_speed(&mut rows, baseline, &varied);
+        judge_speed(&mut rows, baseline, input.force);
         mark_mixed(&mut rows, baseline);
     }
-    mark_winners(&mut rows);
+    mark_winners(&mut rows, input.force);
     let expects = asked.expects.iter().map(|expect| gates::expect(expect, &rows)).collect();
 
-    Comparison {
+    let mut comparison = Comparison {
         pipeline: input.pipeline.to_owned(),
         about: input.about.map(str::to_owned),
         group: asked.group.clone(),
@@ -54,7 +54,10 @@ pub fn compare(input: CompareInput<'_>) -> Comparison {
         tolerance,
         rows,
         expects,
-    }
+        ledgers: Vec::new(),
+    };
+    comparison.ledgers = ledgers(&comparison);
+    comparison
 }
 
 /// The rows, and for each the outputs of its cell.
@@ -110,7 +113,7 @@ fn label(cell: &Cell) -> String {
     cell.0.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-fn bare(label: String, cell: Option<Cell>, state: State) -> Row {
+pub(super) fn bare(label: String, cell: Option<Cell>, state: State) -> Row {
     Row {
         label,
         step: None,
@@ -127,6 +130,7 @@ fn bare(label: String, cell: Option<Cell>, state: State) -> Row {
         cautions: Vec::new(),
         sessions: Vec::new(),
         winner: false,
+        forced: Vec::new(),
     }
 }
 
@@ -222,7 +226,7 @@ fn setup(measure: &Measure) -> Setup {
 }
 
 /// The cautions of all sessions, each once, with those that the sessions themselves show.
-fn cautions(sessions: &[Session]) -> Vec<Caution> {
+pub(super) fn cautions(sessions: &[Session]) -> Vec<Caution> {
     let mut found: Vec<Caution> = Vec::new();
     let mut add = |code: CautionCode, seen: &str| {
         let caution = Caution { code, seen: seen.to_owned() };
@@ -267,7 +271,7 @@ fn mark_mixed(rows: &mut [Row], baseline: &Anchor) {
 }
 
 /// What the samples of the ranking metric say by their order and their shape; derived, so never in a record.
-fn shape_cautions(sessions: &[Session]) -> Vec<Caution> {
+pub(super) fn shape_cautions(sessions: &[Session]) -> Vec<Caution> {
     let each = each_session(sessions);
     let caution = |code: CautionCode, seen: String| Caution { code, seen };
     let mut found: Vec<Caution> = each
@@ -379,13 +383,17 @@ fn parity_of((reference, theirs): Given<'_, '_>, (own, ours): Given<'_, '_>, tol
     }
 }
 
-fn judge_speed(rows: &mut [Row], baseline: &Anchor, varied: &[&str]) {
+fn judge_speed(rows: &mut [Row], baseline: &Anchor, force: bool) {
     let mut ratios: Vec<(usize, Metric, Ratio)> = Vec::new();
     for place in 0..rows.len() {
         if !rows[place].state.has_figures() {
             continue;
         }
         let Some(work) = rows[place].setup.as_ref().map(|setup| setup.work) else { continue };
+        let beyond = match &baseline.row {
+            Ok(at) if *at != place => beyond(&rows[place], &rows[*at]),
+            _ => Vec::new(),
+        };
         for &metric in Metric::times(work) {
             let outcome = match &baseline.row {
                 Err(why) => Err(format!("baseline {why}")),
@@ -393,10 +401,13 @@ fn judge_speed(rows: &mut [Row], baseline: &Anchor, varied: &[&str]) {
                     rows[place].speed_ups.insert(metric, SpeedUp::Baseline);
                     continue;
                 }
-                Ok(at) => against(&rows[place], &rows[*at], metric, varied),
+                Ok(at) => against(&rows[place], &rows[*at], metric, if force { &[] } else { &beyond }),
             };
             match outcome {
-                Ok(ratio) => ratios.push((place, metric, ratio)),
+                Ok(ratio) => {
+                    rows[place].forced.clone_from(&beyond);
+                    ratios.push((place, metric, ratio));
+                }
                 Err(reason) => {
                     rows[place].speed_ups.insert(metric, SpeedUp::NotAvailable { reason });
                 }
@@ -411,7 +422,7 @@ fn judge_speed(rows: &mut [Row], baseline: &Anchor, varied: &[&str]) {
 }
 
 /// The baseline's time by the row's, where the two may be compared.
-fn against(row: &Row, baseline: &Row, metric: Metric, varied: &[&str]) -> Result<Ratio, String> {
+fn against(row: &Row, baseline: &Row, metric: Metric, beyond: &[String]) -> Result<Ratio, String> {
     if row.is_invalid() || baseline.is_invalid() {
         let whose = if row.is_invalid() { "this cell" } else { "the baseline" };
         return Err(format!("the measurement of {whose} is invalid"));
@@ -419,8 +430,8 @@ fn against(row: &Row, baseline: &Row, metric: Metric, varied: &[&str]) -> Result
     if row.elsewhere != baseline.elsewhere {
         return Err("measured on another machine than the baseline".to_owned());
     }
-    if let (Some(a), Some(b)) = (&row.setup, &baseline.setup) {
-        comparable(a, b, varied)?;
+    if !beyond.is_empty() {
+        return Err(format!("not comparable: {}", beyond.join("; ")));
     }
     let (own, base) = (series(metric, &row.sessions), series(metric, &baseline.sessions));
     ratio_of_medians(&base, &own).ok_or_else(|| {
@@ -432,32 +443,8 @@ fn against(row: &Row, baseline: &Row, metric: Metric, varied: &[&str]) -> Result
     })
 }
 
-/// Says in what two cells differ that is not a compared axis.
-fn comparable(a: &Setup, b: &Setup, varied: &[&str]) -> Result<(), String> {
-    let differ = |axis: &str, a: String, b: String| {
-        if a == b || varied.contains(&axis) { Ok(()) } else { Err(format!("not comparable: {axis} {a} against {b}")) }
-    };
-    match (a.work, b.work) {
-        (
-            Work::Sequence { prompt_tokens: prompt_a, new_tokens: new_a },
-            Work::Sequence { prompt_tokens: prompt_b, new_tokens: new_b },
-        ) => {
-            differ("prompt-tokens", prompt_a.to_string(), prompt_b.to_string())?;
-            differ("new-tokens", new_a.to_string(), new_b.to_string())?;
-        }
-        (Work::Inference { items: a }, Work::Inference { items: b }) => {
-            let shown = |items: Option<u32>| items.map_or_else(|| "unknown".to_owned(), |items| items.to_string());
-            differ("items", shown(a), shown(b))?;
-        }
-        _ => return Err("not comparable: sequences against inferences".to_owned()),
-    }
-    differ("dtype", a.dtype.name().to_owned(), b.dtype.name().to_owned())?;
-    differ("threads", a.threads.to_string(), b.threads.to_string())?;
-    differ("reduced-precision", a.reduced_precision.to_string(), b.reduced_precision.to_string())
-}
-
 /// Marks the fastest right cell within its budget, and every one that can't be told from it.
-fn mark_winners(rows: &mut [Row]) {
+fn mark_winners(rows: &mut [Row], force: bool) {
     let ranked: Vec<(usize, Metric, f64)> = (0..rows.len())
         .filter(|&i| rows[i].may_win())
         .filter_map(|i| {
@@ -469,10 +456,14 @@ fn mark_winners(rows: &mut [Row]) {
         return;
     };
     let same_work = |row: &Row| match (&row.setup, &rows[best].setup) {
-        (Some(a), Some(b)) => a.work == b.work,
+        (Some(a), Some(b)) => a.work == b.work && (force || beyond(row, &rows[best]).is_empty()),
         _ => false,
     };
-    // A race of one, or between cells that did different work, has no winner.
+    // The fastest of a few samples may be any of them.
+    if series(metric, &rows[best].sessions).len() < stats::needed_for_median(super::ratio::CONFIDENCE) as usize {
+        return;
+    }
+    // A race of one, or between cells that can't be compared, has no winner.
     if ranked.len() < 2 || !ranked.iter().all(|(i, m, _)| *m == metric && same_work(&rows[*i])) {
         return;
     }

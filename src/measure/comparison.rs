@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pipe_cache::Digest;
 
+use super::ledger::Ledger;
 use super::metric::Metric;
 use super::parity::{Fault, ParityFigures};
 use super::ratio::{Ratio, Verdict};
@@ -34,6 +35,8 @@ pub struct Comparison {
     pub tolerance: Option<Tolerance>,
     pub rows: Vec<Row>,
     pub expects: Vec<ExpectResult>,
+    /// What the cells that are held against each other were measured under.
+    pub ledgers: Vec<Ledger>,
 }
 
 /// A cell that others are held against.
@@ -70,6 +73,8 @@ pub struct Row {
     pub sessions: Vec<Session>,
     /// Among the fastest that are right and within their budget.
     pub winner: bool,
+    /// In what it differs from the baseline beyond the axes, where it was compared all the same.
+    pub forced: Vec<String>,
 }
 
 /// What a cell is.
@@ -310,6 +315,11 @@ impl Comparison {
     pub fn work(&self) -> Option<Work> {
         let measured = self.measured().find_map(|row| row.setup.as_ref());
         measured.or_else(|| self.rows.iter().find_map(|row| row.setup.as_ref())).map(|setup| setup.work)
+    }
+
+    /// True where cells were compared that differ in more than their axes, since somebody insisted.
+    pub fn is_forced(&self) -> bool {
+        self.rows.iter().any(|row| !row.forced.is_empty())
     }
 
     /// Rows with figures of this pipeline.

@@ -24,6 +24,8 @@ pub struct CompareInput<'a> {
     pub noise: Option<Noise>,
     /// This machine.
     pub facts: &'a Facts,
+    /// Gives a verdict also on cells that differ in more than the compared axes, which marks the comparison.
+    pub force: bool,
 }
 
 /// One cell.

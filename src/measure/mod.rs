@@ -4,16 +4,18 @@
 //! intervals and tests; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling,
 //! and [`turns`] whose turn it is; [`npy`],
 //! [`ulp`], `apart`, `tokens`, [`tolerance`], [`parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
-//! each other; [`shape`] what samples hide from their median; [`input`], [`comparison`] and [`compare`] the whole matrix;
-//! [`recommend`] what to use when. This module knows nothing of stores, of
+//! each other; [`ledger`] what two cells were measured under; [`shape`] what samples hide from their median; [`input`], [`comparison`] and [`compare`] the whole matrix;
+//! [`recommend`] what to use when; [`diff`] two runs beside each other. This module knows nothing of stores, of
 //! processes or of how a report looks.
 
 mod apart;
 pub mod compare;
 pub mod comparison;
+pub mod diff;
 pub mod enough;
 mod gates;
 pub mod input;
+pub mod ledger;
 pub mod npy;
 pub mod parity;
 pub mod parity_record;

@@ -9,7 +9,7 @@ use crate::measure::comparison::{Parity, Row, SpeedUp, State};
 use crate::measure::metric::Metric;
 use crate::measure::summary::{Figure, Measured, PercentileValue};
 
-const COLUMNS: [&str; 28] = [
+const COLUMNS: [&str; 29] = [
     "label",
     "state",
     "metric",
@@ -38,6 +38,7 @@ const COLUMNS: [&str; 28] = [
     "cautions",
     "reason",
     "measured_on",
+    "forced",
 ];
 
 /// Renders the whole comparison.
@@ -131,6 +132,7 @@ fn whole(out: &mut String, comparison: &Comparison, row: &Row, fields: &[(usize,
         _ => String::new(),
     };
     cells[27] = row.elsewhere.clone().unwrap_or_default();
+    cells[28] = row.forced.join("; ");
     cells[24] = if row.winner { "yes" } else { "" }.to_owned();
     let cautions: Vec<&str> = row.cautions.iter().map(|caution| caution.code.name()).collect();
     cells[25] = cautions.join(" ");

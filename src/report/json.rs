@@ -15,8 +15,9 @@ use super::words;
 use crate::host::{Facts, Runtime};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Anchor, Budget, ExpectResult, Row, Setup, SpeedUp, State};
+use crate::measure::ledger::{Held, Ledger, Line};
 use crate::measure::ratio::Verdict;
-use crate::measure::recommend::{Recommendation, recommend};
+use crate::measure::recommend::{Recommendation, recommend, tiers};
 use crate::measure::stats::Interval;
 use crate::measure::summary::{Measured, PercentileValue};
 use crate::record::{Block, Session, Turns, Work};
@@ -44,8 +45,49 @@ pub struct Report {
     /// What to use when.
     #[serde(default)]
     pub recommendations: Vec<RecommendationJson>,
+    /// Which cell has the highest throughput while its 95th percentile stays below a bound, for every bound.
+    #[serde(default)]
+    pub throughput_under_p95: Vec<TierJson>,
+    /// Aim → why nothing is recommended for it.
+    #[serde(default)]
+    pub not_judged: BTreeMap<String, String>,
     /// True where an `expect` or the parity of a cell failed.
     pub gate_failed: bool,
+    /// True where cells were compared by `--force` that differ in more than the compared axes.
+    #[serde(default)]
+    pub forced: bool,
+    /// What the cells that are held against each other were measured under.
+    #[serde(default)]
+    pub ledgers: Vec<LedgerJson>,
+}
+
+/// From `p95_above_ns` upward this cell has the highest throughput.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TierJson {
+    pub cell: String,
+    pub p95_above_ns: f64,
+    pub per_second: f64,
+}
+
+/// The fairness ledger of two cells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerJson {
+    pub cell: String,
+    pub against: String,
+    /// The axes in which they differ.
+    pub axes: Vec<String>,
+    pub forced: bool,
+    pub facts: Vec<FactJson>,
+}
+
+/// One fact of both cells; values in bytes and processors, as text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FactJson {
+    pub fact: String,
+    pub own: Vec<String>,
+    pub other: Vec<String>,
+    /// `equal`, `by the axes`, `noted` or `beyond the axes`.
+    pub standing: String,
 }
 
 /// The best cells for an aim.
@@ -99,6 +141,9 @@ pub struct CellJson {
     pub parity: Option<ParityJson>,
     pub memory_budget: Option<BudgetJson>,
     pub cautions: Vec<CautionJson>,
+    /// In what it differs from the baseline beyond the axes, where it was compared by `--force`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<String>,
     pub sessions: Vec<SessionJson>,
     /// Of a published result: where it is from, and its figures by name, in seconds, bytes or per second.
     pub source: Option<String>,
@@ -294,7 +339,36 @@ pub fn report(comparison: &Comparison) -> Report {
         cells: comparison.rows.iter().map(cell).collect(),
         expects: comparison.expects.iter().map(|expect| expect_json(expect, comparison)).collect(),
         recommendations: recommend(comparison).iter().map(|found| recommendation_json(found, comparison)).collect(),
+        throughput_under_p95: tiers(comparison)
+            .iter()
+            .map(|tier| TierJson {
+                cell: comparison.rows[tier.row].label.clone(),
+                p95_above_ns: tier.above,
+                per_second: tier.rate,
+            })
+            .collect(),
+        not_judged: words::not_judged(comparison).into_iter().map(|(aim, why)| (aim.to_owned(), why)).collect(),
         gate_failed: comparison.gate_failed(),
+        forced: comparison.is_forced(),
+        ledgers: comparison.ledgers.iter().map(|ledger| ledger_json(ledger, comparison)).collect(),
+    }
+}
+
+fn ledger_json(ledger: &Ledger, comparison: &Comparison) -> LedgerJson {
+    let label = |place: usize| comparison.rows[place].label.clone();
+    let shown = |values: &[Held]| values.iter().map(ToString::to_string).collect();
+    let fact = |line: &Line| FactJson {
+        fact: line.fact.to_owned(),
+        own: shown(&line.own),
+        other: shown(&line.other),
+        standing: line.standing.name().to_owned(),
+    };
+    LedgerJson {
+        cell: label(ledger.row),
+        against: label(ledger.against),
+        axes: ledger.axes.clone(),
+        forced: ledger.forced,
+        facts: ledger.lines.iter().map(fact).collect(),
     }
 }
 
@@ -361,6 +435,7 @@ fn cell(row: &Row) -> CellJson {
                 invalid: caution.code.is_invalid(),
             })
             .collect(),
+        forced: row.forced.clone(),
         sessions: row.sessions.iter().map(session).collect(),
         source,
         published,

@@ -1,9 +1,10 @@
 //! The report as Markdown, for a pull request: tables, then notes, then how it was measured.
 
 use super::columns::{Column, columns, times};
-use super::{parity, units, words};
+use super::{fairness, parity, units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Row, State};
+use crate::measure::ledger::Standing;
 use crate::measure::metric::Metric;
 
 /// Renders the whole comparison.
@@ -13,6 +14,9 @@ pub fn render(comparison: &Comparison) -> String {
         out.push_str(&format!("{}\n\n", text(about)));
     }
     out.push_str(&format!("{}, on {}.\n\n", words::tally(comparison), text(&comparison.facts.machine.line())));
+    if let Some(forced) = fairness::forced(comparison) {
+        out.push_str(&format!("> **{}**\n\n", text(&forced)));
+    }
     figures(comparison, &mut out);
     if comparison.measured().next().is_some() {
         out.push_str(
@@ -29,7 +33,7 @@ pub fn render(comparison: &Comparison) -> String {
     let lines = words::recommendations(comparison).into_iter();
     let mut lines: Vec<String> = lines.map(|(aim, line)| format!("**{aim}**: {}", code_or_text(&line))).collect();
     if !lines.is_empty() {
-        lines.extend(words::unjudged(comparison).map(|line| code_or_text(&line)));
+        lines.extend(words::unjudged(comparison).iter().map(|line| code_or_text(line)));
     }
     list(&mut out, "What to use when", lines.into_iter());
     list(
@@ -45,6 +49,8 @@ pub fn render(comparison: &Comparison) -> String {
             format!("**{}**: {} ({})", expect.verdict.name(), code_or_text(&words::expectation(expect)), text(&outcome))
         }),
     );
+    list(&mut out, "Fairness", fairness::lines(comparison).iter().map(|line| text(line)));
+    ledgers(comparison, &mut out);
     holes(comparison, &mut out);
     list(&mut out, "How it was measured", words::method(comparison).iter().map(|line| code_or_text(line)));
     while out.ends_with("\n\n") {
@@ -179,6 +185,23 @@ fn parity_table(comparison: &Comparison, out: &mut String) {
         }
         cells.push(text(&parity::remark(row)));
         row_of(out, &cells);
+    }
+    out.push('\n');
+}
+
+/// What both cells of each pair were measured under: no more than what differs, the rest by number.
+fn ledgers(comparison: &Comparison, out: &mut String) {
+    if comparison.ledgers.is_empty() {
+        return;
+    }
+    header(out, &["cell", "against", "facts", "by the axes", "noted", "beyond the axes", "so"], 0..0);
+    for ledger in &comparison.ledgers {
+        let (own, other) = fairness::labels(comparison, ledger);
+        let told = |standing| text(&fairness::differences(ledger.of(standing)));
+        let equal = format!("{} of {} equal", ledger.of(Standing::Equal).count(), ledger.lines.len());
+        let [axes, noted, beyond] = [Standing::OfTheAxes, Standing::Noted, Standing::Beyond].map(told);
+        let so = fairness::outcome(ledger).to_owned();
+        row_of(out, &[text(own), text(other), equal, axes, noted, beyond, so]);
     }
     out.push('\n');
 }

@@ -2,11 +2,13 @@
 //!
 //! Every function here takes plain data and returns a `String`. A report file holds neither the time of now
 //! nor cache states, so the same store and pipeline give the same bytes; only [`terminal`] may say what came
-//! from the store. In reading order: [`units`], [`words`], [`parity`] and `columns` are shared by all; then a module per format;
-//! [`graph`] renders the DAG.
+//! from the store. In reading order: [`units`], [`words`], [`parity`], [`fairness`] and `columns` are shared by all; then a
+//! module per format; [`graph`] renders the DAG, [`diff`] two runs beside each other.
 
 mod columns;
 pub mod csv;
+pub mod diff;
+pub mod fairness;
 pub mod graph;
 pub mod html;
 pub mod json;

@@ -7,7 +7,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table};
 
 use super::columns::{Column, columns, published};
-use super::{parity, units, words};
+use super::{fairness, parity, units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Row, State};
 use crate::measure::metric::Metric;
@@ -32,6 +32,9 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
     let mut out =
         format!("{}: {}\n", units::plain(&words::title(comparison)).replace('\n', " "), words::tally(comparison));
     push_wrapped(&mut out, &format!("on {}", comparison.facts.machine.line()), width, "", "");
+    if let Some(forced) = fairness::forced(comparison) {
+        push_wrapped(&mut out, &forced, width, "", "  ");
+    }
     let has_figures = |row: &Row| row.state.has_figures() || matches!(row.state, State::Published { .. });
     if comparison.rows.iter().any(has_figures) {
         out.push('\n');
@@ -44,6 +47,7 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
     }
     recommendations(comparison, &mut out, width);
     expectations(comparison, &mut out, width);
+    ledgers(comparison, &mut out, width);
     holes(comparison, &mut out, width);
     section(&mut out, "How it was measured");
     for line in words::method(comparison) {
@@ -52,7 +56,7 @@ pub fn render(comparison: &Comparison, style: Style) -> String {
     if style.colour { paint(&out) } else { out }
 }
 
-fn table(header: &[(&str, CellAlignment)]) -> Table {
+pub(super) fn table(header: &[(&str, CellAlignment)]) -> Table {
     let mut table = Table::new();
     let mut lines = UTF8_HORIZONTAL_ONLY;
     lines = lines.header_separator(LineStyle::none().fill('─').junction('─'));
@@ -67,7 +71,7 @@ fn table(header: &[(&str, CellAlignment)]) -> Table {
     table
 }
 
-fn push_table(out: &mut String, table: &Table, width: usize) {
+pub(super) fn push_table(out: &mut String, table: &Table, width: usize) {
     let mut table = table.clone();
     if let Some(last) = table.column_iter_mut().last() {
         last.set_padding((0, 0));
@@ -171,7 +175,7 @@ fn recommendations(comparison: &Comparison, out: &mut String, width: usize) {
     for (aim, text) in lines {
         push_wrapped(out, &format!("{aim}: {text}").replace('`', ""), width, "  ", "    ");
     }
-    if let Some(line) = words::unjudged(comparison) {
+    for line in words::unjudged(comparison) {
         push_wrapped(out, &line.replace('`', ""), width, "  ", "    ");
     }
 }
@@ -185,6 +189,17 @@ fn expectations(comparison: &Comparison, out: &mut String, width: usize) {
         let outcome = words::outcome(comparison, expect);
         let text = format!("{}: {} ({outcome})", expect.verdict.name(), words::expectation(expect));
         push_wrapped(out, &text, width, "  ", "    ");
+    }
+}
+
+fn ledgers(comparison: &Comparison, out: &mut String, width: usize) {
+    let lines = fairness::lines(comparison);
+    if lines.is_empty() {
+        return;
+    }
+    section(out, "Fairness");
+    for line in lines {
+        push_wrapped(out, &line, width, "  ", "    ");
     }
 }
 
@@ -203,14 +218,14 @@ fn holes(comparison: &Comparison, out: &mut String, width: usize) {
     }
 }
 
-fn section(out: &mut String, title: &str) {
+pub(super) fn section(out: &mut String, title: &str) {
     out.push('\n');
     out.push_str(title);
     out.push('\n');
 }
 
 /// Adds `text`, broken at spaces so that no line but one of a single long word is wider than `width`.
-fn push_wrapped(out: &mut String, text: &str, width: usize, first: &str, rest: &str) {
+pub(super) fn push_wrapped(out: &mut String, text: &str, width: usize, first: &str, rest: &str) {
     for (i, paragraph) in units::plain(text).lines().enumerate() {
         let mut line = String::from(if i == 0 { first } else { rest });
         let mut empty = true;
@@ -248,6 +263,8 @@ fn paint(text: &str) -> String {
         ("wrong", RED),
         ("invalid", RED),
         ("over budget", RED),
+        ("forced", RED),
+        ("Forced", RED),
         ("caution", YELLOW),
         ("cached", DIM),
         ("pass:", GREEN),
@@ -257,7 +274,7 @@ fn paint(text: &str) -> String {
         ("unavailable:", YELLOW),
         ("excluded:", DIM),
     ];
-    let headings = ["Notes", "What to use when", "Expected", "Not measured", "How it was measured"];
+    let headings = ["Notes", "What to use when", "Expected", "Fairness", "Not measured", "How it was measured"];
     let mut out = String::new();
     for (i, line) in text.lines().enumerate() {
         let mut line = line.to_owned();

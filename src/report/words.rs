@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use pipe_cache::Digest;
 
-use super::columns::noun;
+use super::columns::{is_inference, noun};
 use super::{parity, units};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Budget, ExpectResult, ExpectVerdict, Hole, Parity, Row, Setup, SpeedUp, State};
 use crate::measure::metric::Metric;
 use crate::measure::ratio::Verdict;
-use crate::measure::recommend::{Aim, Recommendation, recommend};
+use crate::measure::recommend;
+use crate::measure::recommend::{Aim, Recommendation, Unjudged, recommend, tiers};
 use crate::measure::summary::{Figure, Measured, Percentile, PercentileValue};
-use crate::record::{CautionCode, Turns, Work};
+use crate::pipeline::Device;
+use crate::record::{Caution, CautionCode, Turns, Work};
 
 /// `llm-6gb · decode`.
 pub fn title(comparison: &Comparison) -> String {
@@ -232,6 +234,9 @@ pub fn marks(row: &Row) -> Vec<&'static str> {
     if matches!(row.budget, Budget::Over { .. }) {
         marks.push("over budget");
     }
+    if !row.forced.is_empty() {
+        marks.push("forced");
+    }
     if row.is_suspect() {
         marks.push("caution");
     }
@@ -344,7 +349,7 @@ pub fn notes(comparison: &Comparison) -> Vec<(String, String)> {
         }
         for caution in &row.cautions {
             let weight = if caution.code.is_invalid() { "invalid" } else { "caution" };
-            note(format!("{weight} {}: {}", caution.code.name(), caution.seen));
+            note(format!("{weight} {}: {}", caution.code.name(), self::caution(row, caution)));
         }
     }
     notes
@@ -360,7 +365,32 @@ fn however_fast(row: &Row) -> &'static str {
 
 /// What to use when, a line for each aim: the aim, and the cells with their figure.
 pub fn recommendations(comparison: &Comparison) -> Vec<(&'static str, String)> {
-    recommend(comparison).iter().map(|found| (aim(found.aim), recommendation(comparison, found))).collect()
+    let mut lines: Vec<(&'static str, String)> =
+        recommend(comparison).iter().map(|found| (aim(found.aim), recommendation(comparison, found))).collect();
+    lines.extend(tiers_line(comparison).map(|line| (tiers_aim(comparison), line)));
+    lines
+}
+
+/// What the aim of [`tiers`] is called.
+pub fn tiers_aim(comparison: &Comparison) -> &'static str {
+    match is_inference(comparison) {
+        true => "most items a second at p95 < x",
+        false => "most tokens a second at a first token's p95 < x",
+    }
+}
+
+fn tiers_line(comparison: &Comparison) -> Option<String> {
+    let tiers = tiers(comparison);
+    let first = tiers.first()?;
+    let mut parts: Vec<String> = tiers
+        .iter()
+        .map(|tier| {
+            let label = &comparison.rows[tier.row].label;
+            format!("x above {}: `{label}`, {}/s", units::time(tier.above), units::three(tier.rate))
+        })
+        .collect();
+    parts.push(format!("below {} no cell is known to hold it", units::time(first.above)));
+    Some(parts.join("; "))
 }
 
 /// What an aim is called.
@@ -398,19 +428,76 @@ fn recommendation(comparison: &Comparison, found: &Recommendation) -> String {
     text
 }
 
-/// What the recommendations do not speak of, where there is something.
-pub fn unjudged(comparison: &Comparison) -> Option<String> {
+/// What the recommendations do not speak of, and why, a sentence each.
+pub fn unjudged(comparison: &Comparison) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let aims: Vec<String> = not_judged(comparison).into_iter().map(|(aim, why)| format!("{aim} ({why})")).collect();
+    if !aims.is_empty() {
+        lines.push(format!("Not judged: {}.", aims.join("; ")));
+    }
     let holes: Vec<&str> = comparison
         .holes()
         .filter(|(row, _)| !matches!(row.state, State::Excluded(_)))
         .map(|(row, _)| row.label.as_str())
         .collect();
-    let what = match &holes[..] {
-        [] => return None,
-        [one] => format!("`{one}`, which was"),
-        some => format!("{} cells that were", some.len()),
+    match &holes[..] {
+        [] => {}
+        [one] => lines.push(format!("Nothing here speaks of `{one}`, which was not measured.")),
+        some => lines.push(format!("Nothing here speaks of {} cells that were not measured.", some.len())),
+    }
+    lines
+}
+
+/// The aims that nothing is recommended for, with the reason.
+pub fn not_judged(comparison: &Comparison) -> Vec<(&'static str, String)> {
+    let noun = noun(comparison);
+    let why = |why: Unjudged| match why {
+        Unjudged::TooFewSamples { most, need } => {
+            format!(
+                "takes {} {noun}s of a cell, and none has more than {}",
+                units::count(need.into()),
+                units::count(most.into())
+            )
+        }
+        Unjudged::TooFewCells => "fewer than two cells have the figure".to_owned(),
+        Unjudged::NotComparable => "the cells did different work, or differ in more than their axes".to_owned(),
     };
-    Some(format!("Nothing here speaks of {what} not measured."))
+    recommend::unjudged(comparison).into_iter().map(|(found, reason)| (aim(found), why(reason))).collect()
+}
+
+/// What a caution says of this cell: what was seen, and of two speeds of a GPU whose they may be.
+pub fn caution(row: &Row, caution: &Caution) -> String {
+    match launches(row).filter(|_| caution.code == CautionCode::TwoModes) {
+        Some(launches) => format!("{}; {launches}", caution.seen),
+        None => caution.seen.clone(),
+    }
+}
+
+/// A GPU that gets one small kernel after the other is as fast as the processor that launches them. That a whole prompt
+/// takes about as long as one token shows it: the arithmetic is many times as much, and the launches are as many.
+fn launches(row: &Row) -> Option<String> {
+    const MANY: u32 = 16;
+    const ABOUT_AS_LONG: f64 = 3.0;
+    let setup = row.setup.as_ref().filter(|setup| matches!(setup.device, Device::Cuda | Device::Mps))?;
+    let median = |metric| Some(row.summary.as_ref()?.figure(metric)?.median);
+    if let (Work::Sequence { prompt_tokens, .. }, Some(first), Some(token)) =
+        (setup.work, median(Metric::TimeToFirstToken), median(Metric::TimePerOutputToken))
+    {
+        let times = first / token;
+        return (prompt_tokens >= MANY && times < ABOUT_AS_LONG).then(|| {
+            format!(
+                "a prompt of {} tokens takes {} as long as one token, so this GPU waits for the processor that launches \
+                 its kernels, and the two speeds are rather that processor's",
+                units::count(prompt_tokens.into()),
+                units::ratio(times)
+            )
+        });
+    }
+    Some(
+        "on a GPU a pass of many small kernels waits for the processor that launches them, and two speeds may be that \
+         processor's; these samples can't tell"
+            .to_owned(),
+    )
 }
 
 /// What a caution means for a figure.

@@ -301,6 +301,15 @@ pub fn comparison(scenario: Scenario) -> Comparison {
 
 /// The same, with `change` made to each cell's outcome: it gets `torch native cpu` and what became of it.
 pub fn comparison_with(scenario: Scenario, change: impl Fn(&str, Outcome<'static>) -> Outcome<'static>) -> Comparison {
+    comparison_forced(scenario, false, change)
+}
+
+/// The same, with or without `--force`.
+pub fn comparison_forced(
+    scenario: Scenario,
+    force: bool,
+    change: impl Fn(&str, Outcome<'static>) -> Outcome<'static>,
+) -> Comparison {
     let matrix = matrix();
     let pattern = |text: &str| CellPattern::parse(text).expect("a pattern");
     let troubled = scenario == Scenario::Troubled;
@@ -364,6 +373,7 @@ pub fn comparison_with(scenario: Scenario, change: impl Fn(&str, Outcome<'static
             })
             .collect(),
         facts: &facts,
+        force,
     })
 }
 

@@ -37,18 +37,23 @@ fn percentile_line(row: &Row, metric: Metric) -> Markup {
             th scope="row" { a href={ "#cell-" (row.anchor()) } { (row.label) } }
             @match figure {
                 Some(figure) => {
-                    td.n { (units::count(figure.n.into())) }
-                    td.n { (show(figure.median)) }
-                    td { (words::interval(figure, metric)) }
-                    td.n { (show(figure.mad)) }
-                    td.n { (show(figure.min)) }
-                    td.n { (show(figure.max)) }
+                    td.n { (linked(row, &units::count(figure.n.into()))) }
+                    td.n { (linked(row, &show(figure.median))) }
+                    td { (linked(row, &words::interval(figure, metric))) }
+                    td.n { (linked(row, &show(figure.mad))) }
+                    td.n { (linked(row, &show(figure.min))) }
+                    td.n { (linked(row, &show(figure.max))) }
                     td.small { @for percentile in &figure.percentiles { div { (words::percentile(percentile, metric)) } } }
                 },
                 None => td colspan="7" { (words::why_missing(row, metric).unwrap_or("n/a")) },
             }
         }
     }
+}
+
+/// A figure that leads to the samples that it was made from, which name their record.
+fn linked(row: &Row, text: &str) -> Markup {
+    html! { a.figure href={ "#cell-" (row.anchor()) } { (text) } }
 }
 
 pub(super) fn parity(comparison: &Comparison) -> Markup {
@@ -77,7 +82,7 @@ fn parity_lines(row: &Row, columns: usize) -> Markup {
             th scope="row" { (row.label) }
             td class=(if verdict == "wrong" { "bad" } else { "" }) { (verdict) }
             @match figures {
-                Some(figures) => { @for cell in parity::cells(figures) { td.n { (cell) } } },
+                Some(figures) => { @for cell in parity::cells(figures) { td.n { (linked(row, &cell)) } } },
                 None => td colspan=(columns) {},
             }
             td.small { (ticked(&parity::remark(row))) }
@@ -111,6 +116,13 @@ pub(super) fn samples(comparison: &Comparison) -> Markup {
                     }
                     // A link to what is folded away opens it; one to the `details` itself would not.
                     div id={ "cell-" (row.anchor()) } {
+                        p.soft.small {
+                            a href={ "#record-" (row.anchor()) } { "Record" }
+                            @if let Some(question) = row.sessions.last().map(|session| session.question) {
+                                " " code { (question) } "; in the store that it came from, "
+                                code { "pipe show " (question.short()) } " tells how it was made."
+                            }
+                        }
                         @for (i, session) in row.sessions.iter().enumerate() { (session_table(session, i + 1)) }
                     }
                 }
@@ -190,7 +202,7 @@ pub(super) fn provenance(comparison: &Comparison) -> Markup {
                     thead { tr { th { "cell" } th { "engine and libraries" } th { "threads" } th { "CPUs inside" } th { "operators on" } th { "sandbox" } th { "question key" } th { "machine key" } } }
                     tbody {
                         @for row in comparison.measured() {
-                            @for session in &row.sessions { (provenance_line(row, session)) }
+                            @for (i, session) in row.sessions.iter().enumerate() { (provenance_line(row, session, i == 0)) }
                         }
                     }
                 }
@@ -199,7 +211,7 @@ pub(super) fn provenance(comparison: &Comparison) -> Markup {
     }
 }
 
-fn provenance_line(row: &Row, session: &Session) -> Markup {
+fn provenance_line(row: &Row, session: &Session, first: bool) -> Markup {
     let prepared = session.prepared.as_ref();
     let libraries: Vec<String> =
         prepared.iter().flat_map(|p| &p.libraries).map(|(name, version)| format!("{name} {version}")).collect();
@@ -207,7 +219,7 @@ fn provenance_line(row: &Row, session: &Session) -> Markup {
         prepared.iter().flat_map(|p| &p.placement).map(|(place, n)| format!("{place}: {}", units::count(*n))).collect();
     let short = |digest: &pipe_cache::Digest| digest.to_string().chars().take(16).collect::<String>();
     html! {
-        tr {
+        tr id=[first.then(|| format!("record-{}", row.anchor()))] {
             th scope="row" { a href={ "#cell-" (row.anchor()) } { (row.label) } }
             td { (session.hello.engine) " " (session.hello.version) @for library in libraries { ", " (library) } }
             td { (prepared.map_or_else(|| "n/a".to_owned(), |p| p.threads.to_string())) }

@@ -1,7 +1,7 @@
 //! The report as one page that opens from disk: no network, no script, light and dark.
 //!
 //! In reading order: this file puts the page together; [`table`] draws the matrix; [`charts`] the pictures;
-//! [`details`] the samples, keys and facts behind every number.
+//! [`fairness`] what the cells of a pair were measured under; [`details`] the samples, keys and facts behind every number.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -15,6 +15,7 @@ use crate::measure::ratio::Verdict;
 
 mod charts;
 mod details;
+mod fairness;
 mod table;
 
 const STYLE: &str = include_str!("style.css");
@@ -52,6 +53,7 @@ pub fn render(comparison: &Comparison, view: Option<&GraphView>) -> String {
                         (details::percentiles(comparison))
                         (details::parity(comparison))
                     }
+                    (fairness::section(comparison))
                     (holes(comparison))
                     section id="method" {
                         h2 { "How it was measured" }
@@ -106,8 +108,9 @@ fn answer(comparison: &Comparison) -> Markup {
                     "."
                 }
             } @else {
-                p { "No cell wins: fewer than two are right, within their budget and comparable." }
+                p { "No cell wins: fewer than two are right, within their budget and comparable, or the fastest has too few samples to be called that." }
             }
+            @if let Some(forced) = super::fairness::forced(comparison) { p.bad.forced { (forced) } }
             @if wrong > 0 { p.bad { (wrong) @if wrong == 1 { " cell is" } @else { " cells are" } " wrong: fast or not, the outputs are not the reference's." } }
             @if failed > 0 { p.bad { (failed) @if failed == 1 { " expectation" } @else { " expectations" } " failed." } }
         }
@@ -120,8 +123,8 @@ fn recommendations(comparison: &Comparison) -> Markup {
         @if !lines.is_empty() {
             section id="use" {
                 h2 { "What to use when" }
-                dl { @for (aim, line) in lines { dt { (aim) } dd { (ticked(&line)) } } }
-                @if let Some(line) = words::unjudged(comparison) { p.soft { (ticked(&line)) } }
+                dl { @for (aim, line) in lines { dt { (aim) } dd { (naming(comparison, &line)) } } }
+                @for line in words::unjudged(comparison) { p.soft { (naming(comparison, &line)) } }
             }
         }
     }
@@ -232,6 +235,20 @@ fn picture(view: Option<&GraphView>) -> Markup {
             section.wide id="graph" {
                 h2 { "The steps that made it" }
                 div.scroll { (PreEscaped(svg)) }
+            }
+        }
+    }
+}
+
+/// Text whose pieces between backticks lead to the samples of the cell that they name.
+fn naming(comparison: &Comparison, text: &str) -> Markup {
+    let pieces: Vec<&str> = text.split('`').collect();
+    let cell = |label: &str| comparison.measured().find(|row| row.label == label);
+    html! {
+        @for (i, piece) in pieces.iter().enumerate() {
+            @match cell(piece).filter(|_| i % 2 == 1) {
+                Some(row) => a href={ "#cell-" (row.anchor()) } { (piece) },
+                None => (piece),
             }
         }
     }

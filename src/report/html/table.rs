@@ -80,7 +80,7 @@ fn figures(comparison: &Comparison, row: &Row) -> Markup {
             }
         }
         (figure(comparison, row, Metric::ColdStart, words::headline(row, Metric::ColdStart), words::spread(row, Metric::ColdStart)))
-        td class=(verdict_class(row)) { (speed_up(row)) }
+        td class=(verdict_class(row)) { (speed_up(comparison, row)) }
         td class=(if matches!(row.parity, Parity::Wrong { .. }) { "bad" } else { "" }) {
             (parity::short(&row.parity))
             @match &row.parity {
@@ -109,13 +109,16 @@ fn figure(comparison: &Comparison, row: &Row, metric: Metric, shown: String, bel
     }
 }
 
-fn speed_up(row: &Row) -> Markup {
+fn speed_up(comparison: &Comparison, row: &Row) -> Markup {
     let (ratio, interval) = words::speed_up(row);
     html! {
         (ratio)
         @if let Some(interval) = interval { div.small { (interval) } }
         @if let Some(detectable) = words::detectable(row.speed_up()) { div.small { (detectable) } }
         @if let SpeedUp::NotAvailable { reason } = row.speed_up() { div.small { (reason) } }
+        @if let Some(ledger) = comparison.ledgers.iter().find(|ledger| std::ptr::eq(&comparison.rows[ledger.row], row)) {
+            div.small { a href={ "#fair-" (row.anchor()) "--" (comparison.rows[ledger.against].anchor()) } { "fairness" } }
+        }
     }
 }
 
