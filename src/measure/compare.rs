@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::blocks::Blocks;
 use super::comparison::{Anchor, Budget, Comparison, Hole, Parity, Row, SamplingRule, Setup, SpeedUp, State};
 use super::gates;
 use super::input::{CellInput, CompareInput, Outcome, Outputs};
@@ -245,10 +246,10 @@ fn cautions(sessions: &[Session]) -> Vec<Caution> {
 }
 
 /// The values of the ranking metric, session by session.
-fn each_session(sessions: &[Session]) -> Vec<Vec<f64>> {
+fn each_session(sessions: &[Session]) -> Vec<Blocks> {
     let series_of = |session: &Session| {
         let mut times = Metric::times(session.work).iter().map(|metric| series(*metric, std::slice::from_ref(session)));
-        times.find(|values| !values.is_empty()).unwrap_or_default()
+        times.find(|values| values.count() > 0).unwrap_or_default()
     };
     sessions.iter().map(series_of).collect()
 }
@@ -272,7 +273,7 @@ fn shape_cautions(sessions: &[Session]) -> Vec<Caution> {
     let caution = |code: CautionCode, seen: String| Caution { code, seen };
     let mut found: Vec<Caution> = each
         .iter()
-        .flat_map(|values| shapes(values))
+        .flat_map(|taken| shapes(taken.values()))
         .map(|shape| match shape {
             Shape::Trend { change } => caution(
                 CautionCode::Trend,
@@ -410,9 +411,11 @@ fn against(row: &Row, baseline: &Row, metric: Metric, varied: &[&str]) -> Result
     }
     let (own, base) = (series(metric, &row.sessions), series(metric, &baseline.sessions));
     ratio_of_medians(&base, &own).ok_or_else(|| {
-        let (n, need) = (own.len().min(base.len()), stats::needed_for_median(super::ratio::CONFIDENCE));
+        let (n, need) =
+            (own.values().len().min(base.values().len()), stats::needed_for_median(super::ratio::CONFIDENCE));
         match n {
             0 => format!("{} was not measured", metric.title()),
+            _ if n >= need as usize => "the samples of a cell were all taken in one block".to_owned(),
             _ => format!("too few samples (n={n}, need {need})"),
         }
     })

@@ -1,13 +1,14 @@
 //! From raw samples to a comparison: pure functions, no clock, no file, no screen.
 //!
 //! In reading order: [`metric`] what is measured and in which unit, and `work` of which work; [`stats`] medians,
-//! intervals and tests; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling,
+//! intervals and tests, and [`blocks`] where samples come in blocks; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling,
 //! and [`turns`] whose turn it is; [`npy`],
 //! [`parity`], [`tensor_parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
 //! each other; [`shape`] what samples hide from their median; [`input`], [`comparison`] and [`compare`] the whole matrix;
 //! [`recommend`] what to use when. This module knows nothing of stores, of
 //! processes or of how a report looks.
 
+pub mod blocks;
 pub mod compare;
 pub mod comparison;
 pub mod enough;

@@ -189,7 +189,7 @@ fn class(row: &Row) -> &'static str {
 
 /// A dot for each sample, and the median with its interval.
 fn strip(rows: &[&Row], metric: Metric) -> Option<String> {
-    let data: Vec<Vec<f64>> = rows.iter().map(|row| series(metric, &row.sessions)).collect();
+    let data: Vec<Vec<f64>> = rows.iter().map(|row| series(metric, &row.sessions).values().to_vec()).collect();
     let most = data.iter().flatten().copied().fold(0.0, f64::max);
     let least = data.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     if most <= 0.0 {
@@ -386,7 +386,8 @@ fn drift(rows: &[&Row], metric: Metric) -> Option<String> {
     let mut plot = Plot::new("drift", rows.len(), 0.0, 1.0, false);
     let mut any = false;
     for (place, row) in rows.iter().enumerate() {
-        let values = series(metric, &row.sessions);
+        let taken = series(metric, &row.sessions);
+        let values = taken.values();
         let Some(figure) = row.summary.as_ref().and_then(|summary| summary.figure(metric)) else {
             plot.label(place, row, "n/a");
             continue;
