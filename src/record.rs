@@ -97,6 +97,33 @@ pub struct Session {
     pub log: Option<Entry>,
 }
 
+/// Into so many blocks the samples of a session that remembers none are parted.
+const PARTS: usize = 10;
+
+impl Session {
+    /// The samples by the blocks in which they were taken, for what disturbs a machine disturbs all of a block. Sessions of
+    /// older versions, which took one sample after the other, are parted into tenths.
+    pub fn blocks(&self) -> Vec<&[Sample]> {
+        parted(&self.samples, self.turns.as_ref().map_or(&[][..], |turns| &turns.blocks))
+    }
+}
+
+/// The samples by their blocks, or by tenths where no blocks of these samples are known.
+pub fn parted<'a>(samples: &'a [Sample], blocks: &[Block]) -> Vec<&'a [Sample]> {
+    let lengths = || blocks.iter().map(|block| block.samples as usize);
+    if lengths().sum::<usize>() != samples.len() {
+        return samples.chunks(samples.len().div_ceil(PARTS).max(1)).collect();
+    }
+    let mut left = samples;
+    lengths()
+        .map(|length| {
+            let (block, rest) = left.split_at(length);
+            left = rest;
+            block
+        })
+        .collect()
+}
+
 /// How a session's samples were taken: in blocks, in turn with those of the other cells of its group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turns {
@@ -264,4 +291,29 @@ pub struct Pin {
 pub struct RunLack {
     pub state: String,
     pub said: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_lie_in_the_blocks_in_which_they_were_taken() {
+        let samples: Vec<Sample> =
+            (0..25).map(|at| Sample { at_ns: at, prefill_ns: 1, decode_ns: Vec::new() }).collect();
+        let of = |lengths: &[u32]| -> Vec<usize> {
+            let block = |samples: &u32| Block { round: 0, place: 0, at_ns: 0, took_ns: 0, samples: *samples };
+            let blocks: Vec<Block> = lengths.iter().map(block).collect();
+            let parted = parted(&samples, &blocks);
+            assert_eq!(parted.concat(), samples, "all of them, in their order");
+            parted.iter().map(|part| part.len()).collect()
+        };
+        assert_eq!(of(&[10, 3, 12]), [10, 3, 12]);
+        assert_eq!(of(&[25]), [25]);
+        // An older session knows none, and blocks that hold other samples are none of these.
+        let tenths = [3, 3, 3, 3, 3, 3, 3, 3, 1];
+        assert_eq!(of(&[]), tenths);
+        assert_eq!(of(&[10, 3]), tenths);
+        assert_eq!(parted(&[], &[]), Vec::<&[Sample]>::new());
+    }
 }

@@ -191,6 +191,25 @@ fn a_missing_cell_has_the_baseline_beside_it_and_a_baseline_that_moved_is_told()
     assert!((20.0..60.0).contains(&by), "{by}");
 }
 
+#[test]
+fn a_plan_says_that_a_baseline_will_be_measured_again() {
+    let place = place(&[("one", "{}"), ("two", r#"{"seed":2}"#), ("three", r#"{"seed":3}"#)], SAMPLING);
+    let plan = || place.pipe(&["plan", "p.kdl"]).expect(0).out;
+    // A baseline that waits for its samples like the others is measured once.
+    assert!(!plan().contains("again"), "{}", plan());
+    run(&place, &["--only", "model=one"], 0);
+    let line = "  speed[model=one]    cached; measured again beside speed[model=two], speed[model=three]\n";
+    assert!(plan().contains(line), "{}", plan());
+    let json: Value =
+        serde_json::from_str(&place.pipe(&["plan", "p.kdl", "--format", "json"]).expect(0).out).expect("JSON");
+    let steps = json["steps"].as_array().expect("steps");
+    let again: Vec<&Value> = steps.iter().map(|step| &step["again-beside"]).filter(|again| again.is_array()).collect();
+    assert_eq!(again, [&serde_json::json!(["speed[model=two]", "speed[model=three]"])]);
+    // Which is what the run then does, and nothing is left to say.
+    assert_eq!(groups(&run(&place, &[], 0)), ["two three + one"]);
+    assert!(!plan().contains("again"), "{}", plan());
+}
+
 /// Two equal cells on a device that slows down.
 fn place_with_device(milli: u32) -> Place {
     let place = Place::new();

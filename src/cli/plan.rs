@@ -12,6 +12,7 @@ use super::forecast::{Forecast, forecast, may_run};
 use super::output::{Format, note, print};
 use super::progress::time;
 use super::{Global, Target, exit, explain, history, load, settled};
+use crate::exec::beside;
 use crate::exec::files;
 use crate::exec::outcome::{Product, Standing};
 use crate::exec::settled::Settled;
@@ -42,6 +43,14 @@ struct Supposed {
     runs_anyhow: usize,
 }
 
+/// What is said of a cell beyond how it stands.
+struct Apart {
+    /// Shown as another machine measured it.
+    accepted: BTreeMap<StepId, Accepted>,
+    /// Measured again, beside these.
+    beside: BTreeMap<StepId, Vec<StepId>>,
+}
+
 /// Prints the plan.
 pub fn main(global: &Global, arguments: &Arguments) -> u8 {
     plan(global, arguments).unwrap_or_else(|code| code)
@@ -66,10 +75,13 @@ fn plan(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
         }
     };
     let forecast = forecast(&site, &survey);
-    let accepted = accept::of_survey(&site, &survey).map_err(history::fault)?;
+    let apart = Apart {
+        accepted: accept::of_survey(&site, &survey).map_err(history::fault)?,
+        beside: beside::baselines(&site, &survey.standings),
+    };
     print(&match arguments.format {
-        Format::Text => text(&site, &survey, &forecast, supposed.as_ref(), &accepted),
-        Format::Json => json(&site, &survey, &forecast, supposed.as_ref(), &accepted),
+        Format::Text => text(&site, &survey, &forecast, supposed.as_ref(), &apart),
+        Format::Json => json(&site, &survey, &forecast, supposed.as_ref(), &apart),
     });
     Ok(exit::DONE)
 }
@@ -103,13 +115,7 @@ fn suppose(global: &Global, arguments: &Arguments) -> Result<(Site, Survey, Vec<
 
 /// A line for each step, the wheels of one environment as one line where they stand alike. Where something is supposed,
 /// a line for each that would run, and for what could not.
-fn text(
-    site: &Site,
-    survey: &Survey,
-    forecast: &Forecast,
-    supposed: Option<&Supposed>,
-    accepted: &BTreeMap<StepId, Accepted>,
-) -> String {
+fn text(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Supposed>, apart: &Apart) -> String {
     let mut counts = Counts::default();
     let mut lines = Lines::default();
     for &id in site.plan.order() {
@@ -120,15 +126,18 @@ fn text(
             Standing::Depends(_) => counts.depends += 1,
             _ => counts.rest += 1,
         }
-        if supposed.is_some() && !may_run(standing) && !matches!(standing, Standing::Unavailable(_)) {
+        let beside = apart.beside.get(&id);
+        if supposed.is_some() && !may_run(standing) && beside.is_none() && !matches!(standing, Standing::Unavailable(_))
+        {
             continue;
         }
         let step = site.step(id);
         let wheel = matches!(step.action, crate::pipeline::Action::FetchWheel(_));
         let took = forecast.took.get(&id).filter(|_| !wheel);
         let took = took.map(|took| format!(", took {} before", time(took.as_secs_f64()))).unwrap_or_default();
-        let shown = accepted.get(&id).map(|theirs| format!("; shown as measured on {}", theirs.machine));
-        let said = explain::standing(site, standing) + &took + &shown.unwrap_or_default();
+        let shown = apart.accepted.get(&id).map(|theirs| format!("; shown as measured on {}", theirs.machine));
+        let again = beside.map(|cells| format!("; measured again beside {}", explain::some(&names(site, cells), 3)));
+        let said = explain::standing(site, standing) + &took + &shown.or(again).unwrap_or_default();
         lines.add(&step.name, wheel, said.into());
     }
     let mut out = String::new();
@@ -141,6 +150,10 @@ fn text(
     }
     out.push_str(&time_line(site, forecast));
     out
+}
+
+fn names<'a>(site: &'a Site, ids: &[StepId]) -> Vec<&'a str> {
+    ids.iter().map(|id| site.step(*id).name.as_str()).collect()
 }
 
 /// The plan where nothing has moved since a run that found everything done.
@@ -227,17 +240,14 @@ fn time_line(site: &Site, forecast: &Forecast) -> String {
 }
 
 /// One JSON object: `{"schema": "pipe-plan/1", "steps": […]}`.
-fn json(
-    site: &Site,
-    survey: &Survey,
-    forecast: &Forecast,
-    supposed: Option<&Supposed>,
-    accepted: &BTreeMap<StepId, Accepted>,
-) -> String {
+fn json(site: &Site, survey: &Survey, forecast: &Forecast, supposed: Option<&Supposed>, apart: &Apart) -> String {
     let step = |id: &StepId| {
         let mut step = step(site, survey, forecast, *id);
-        if let Some(theirs) = accepted.get(id) {
+        if let Some(theirs) = apart.accepted.get(id) {
             step["measured-on"] = theirs.machine.clone().into();
+        }
+        if let Some(cells) = apart.beside.get(id) {
+            step["again-beside"] = names(site, cells).into();
         }
         step
     };

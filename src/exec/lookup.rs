@@ -135,16 +135,17 @@ fn find_sessions(site: &Site, measure: &Measure, question: &Digest) -> Result<Re
     if set.iter().any(|session| session.fault.is_some()) {
         return Ok(Ok(Product::Sessions(set)));
     }
-    let samples: Vec<_> = set.iter().flat_map(|session| session.samples.iter().cloned()).collect();
+    let blocks: Vec<&[Sample]> = set.iter().flat_map(Session::blocks).collect();
+    let samples = || blocks.iter().copied().flatten();
     // A session that ran out of time for the same query would run out of it again.
     let ran_out = set.iter().flat_map(|s| &s.cautions).any(|caution| caution.code == CautionCode::FewSamples);
-    let spent: Duration = samples.iter().map(length).sum();
+    let spent: Duration = samples().map(length).sum();
     // The session's clock also runs between samples, so it stops a little before they fill the time.
     let out_of_time = ran_out && spent >= measure.sampling.max_time.mul_f64(0.8);
-    Ok(match enough(&samples, &measure.sampling) {
+    Ok(match enough(&blocks, &measure.sampling) {
         Enough::More(more) if !out_of_time => {
             let reason = format!("{more} more asked for by the sampling rule");
-            Err(Miss::Unfit(Why::MoreSamples { have: samples.len(), reason }))
+            Err(Miss::Unfit(Why::MoreSamples { have: samples().count(), reason }))
         }
         _ => Ok(Product::Sessions(set)),
     })

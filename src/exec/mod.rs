@@ -34,6 +34,7 @@
 //! Nothing here prints, reads the environment or picks exit codes: events are the only way out.
 
 pub mod again;
+pub mod beside;
 pub mod builtin;
 pub mod commits;
 pub mod contained;

@@ -8,15 +8,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::blocks::Blocks;
 use super::comparison::{Anchor, Budget, Comparison, Hole, Parity, Row, SamplingRule, Setup, SpeedUp, State, Wrong};
 use super::gates;
 use super::input::{CellInput, CompareInput, Outcome, Outputs};
 use super::ledger::{beyond, ledgers};
 use super::metric::Metric;
 use super::parity::{CELL, ParityVerdict, REFERENCE, Side, logits, parity};
-use super::ratio::{Ratio, ratio_of_medians, verdict};
+use super::ratio::{Ratio, ratio_of_medians, suffices, too_little, verdict};
 use super::shape::{Shape, moved, shapes};
-use super::stats::{self, holm};
+use super::stats::holm;
 use super::summary::{Summary, series, summarise};
 use super::tolerance::Tolerance;
 use crate::pipeline::{Cell, CellPattern, Dtype, Measure, Place, Workload};
@@ -249,10 +250,10 @@ pub(super) fn cautions(sessions: &[Session]) -> Vec<Caution> {
 }
 
 /// The values of the ranking metric, session by session.
-fn each_session(sessions: &[Session]) -> Vec<Vec<f64>> {
+fn each_session(sessions: &[Session]) -> Vec<Blocks> {
     let series_of = |session: &Session| {
         let mut times = Metric::times(session.work).iter().map(|metric| series(*metric, std::slice::from_ref(session)));
-        times.find(|values| !values.is_empty()).unwrap_or_default()
+        times.find(|values| values.count() > 0).unwrap_or_default()
     };
     sessions.iter().map(series_of).collect()
 }
@@ -276,7 +277,7 @@ pub(super) fn shape_cautions(sessions: &[Session]) -> Vec<Caution> {
     let caution = |code: CautionCode, seen: String| Caution { code, seen };
     let mut found: Vec<Caution> = each
         .iter()
-        .flat_map(|values| shapes(values))
+        .flat_map(|taken| shapes(taken.values()))
         .map(|shape| match shape {
             Shape::Trend { change } => caution(
                 CautionCode::Trend,
@@ -434,12 +435,9 @@ fn against(row: &Row, baseline: &Row, metric: Metric, beyond: &[String]) -> Resu
         return Err(format!("not comparable: {}", beyond.join("; ")));
     }
     let (own, base) = (series(metric, &row.sessions), series(metric, &baseline.sessions));
-    ratio_of_medians(&base, &own).ok_or_else(|| {
-        let (n, need) = (own.len().min(base.len()), stats::needed_for_median(super::ratio::CONFIDENCE));
-        match n {
-            0 => format!("{} was not measured", metric.title()),
-            _ => format!("too few samples (n={n}, need {need})"),
-        }
+    ratio_of_medians(&base, &own).ok_or_else(|| match own.count().min(base.count()) {
+        0 => format!("{} was not measured", metric.title()),
+        _ => too_little(&base, &own),
     })
 }
 
@@ -460,7 +458,7 @@ fn mark_winners(rows: &mut [Row], force: bool) {
         _ => false,
     };
     // The fastest of a few samples may be any of them.
-    if series(metric, &rows[best].sessions).len() < stats::needed_for_median(super::ratio::CONFIDENCE) as usize {
+    if !suffices(&series(metric, &rows[best].sessions)) {
         return;
     }
     // A race of one, or between cells that can't be compared, has no winner.

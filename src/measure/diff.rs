@@ -9,12 +9,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::blocks::Blocks;
 use super::compare::{bare, cautions, shape_cautions};
 use super::comparison::{Row, State};
 use super::ledger::{self, Line, Standing};
 use super::metric::Metric;
-use super::ratio::{self, Ratio, Verdict, ratio_of_medians, verdict};
-use super::stats::{self, holm};
+use super::ratio::{Ratio, Verdict, ratio_of_medians, too_little, verdict};
+use super::stats::holm;
 use super::summary::{series, summarise};
 use crate::pipeline::Device;
 use crate::record::{Caution, Session};
@@ -215,14 +216,11 @@ fn figures(old: &Row, new: &Row, refused: Option<&str>) -> Vec<FigureDiff> {
     figures
 }
 
-fn compared(old: &[f64], new: &[f64]) -> Change {
+fn compared(old: &Blocks, new: &Blocks) -> Change {
     match ratio_of_medians(old, new) {
         // The verdict waits for the correction over all cells.
         Some(ratio) => Change::Compared { ratio, verdict: verdict(&ratio, ratio.p), adjusted_p: ratio.p },
-        None => {
-            let need = stats::needed_for_median(ratio::CONFIDENCE);
-            Change::NotCompared { reason: format!("too few samples (n={}, need {need})", old.len().min(new.len())) }
-        }
+        None => Change::NotCompared { reason: too_little(old, new) },
     }
 }
 

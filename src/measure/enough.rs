@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pipe_engine::message::Sample;
 
+use super::blocks::Blocks;
 use super::stats;
 use super::summary::time_per_token;
 use crate::pipeline::Sampling;
@@ -21,10 +22,10 @@ pub enum Enough {
     LimitReached,
 }
 
-/// Judges all samples that a cell has so far, those of earlier sessions included.
-pub fn enough(samples: &[Sample], sampling: &Sampling) -> Enough {
-    let count = samples.len() as u32;
-    let spent: Duration = samples.iter().map(time).sum();
+/// Judges all samples that a cell has so far, those of earlier sessions included, by the blocks in which they were taken.
+pub fn enough(blocks: &[&[Sample]], sampling: &Sampling) -> Enough {
+    let count = blocks.iter().map(|block| block.len()).sum::<usize>() as u32;
+    let spent: Duration = blocks.iter().copied().flatten().map(time).sum();
     let Some(mean) = spent.checked_div(count).filter(|mean| !mean.is_zero()) else {
         return match count {
             0 => Enough::More(sampling.min_samples.max(1)),
@@ -37,7 +38,7 @@ pub fn enough(samples: &[Sample], sampling: &Sampling) -> Enough {
     let for_count = sampling.min_samples.saturating_sub(count);
     let left = sampling.max_samples.max(sampling.min_samples).saturating_sub(count);
     let for_time = fits(sampling.min_time.saturating_sub(spent), mean, f64::ceil).min(left);
-    let for_width = missing_for_width(samples, sampling.target);
+    let for_width = missing_for_width(blocks, sampling.target);
     let missing = for_count.max(for_time).max(for_width);
     if missing == 0 {
         return Enough::Yes;
@@ -60,16 +61,24 @@ fn fits(rest: Duration, mean: Duration, round: fn(f64) -> f64) -> u32 {
 
 /// How many more samples the target interval needs: its width falls with the root of their number. At most
 /// as many as there are, since the estimate itself is rough; none where every value is already inside.
-fn missing_for_width(samples: &[Sample], target: f64) -> u32 {
-    let prefill = || samples.iter().map(|sample| sample.prefill_ns as f64).collect::<Vec<_>>();
-    let per_token: Vec<f64> = samples.iter().filter_map(time_per_token).collect();
-    let values = if per_token.is_empty() { prefill() } else { per_token };
-    let count = values.len() as u32;
+fn missing_for_width(blocks: &[&[Sample]], target: f64) -> u32 {
+    let of = |value: &dyn Fn(&Sample) -> Option<f64>| {
+        let mut taken = Blocks::default();
+        blocks.iter().for_each(|block| taken.push(block.iter().filter_map(value)));
+        taken
+    };
+    let per_token = of(&time_per_token);
+    let taken = if per_token.count() == 0 { of(&|sample| Some(sample.prefill_ns as f64)) } else { per_token };
+    let count = taken.values().len() as u32;
     let need = stats::needed_for_median(0.95);
     if count < need {
         return need - count;
     }
-    let (Some(interval), Some(middle)) = (stats::median_interval(&values, 0.95), stats::median(&values)) else {
+    // One block alone does not tell how far another one lies from it.
+    if taken.count() < 2 {
+        return 1;
+    }
+    let (Some(interval), Some(middle)) = (taken.median_interval(0.95), stats::median(taken.values())) else {
         return 0;
     };
     let width = interval.relative_half_width(middle);
@@ -83,6 +92,11 @@ fn missing_for_width(samples: &[Sample], target: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Samples that were taken one by one.
+    fn enough(samples: &[Sample], sampling: &Sampling) -> Enough {
+        super::enough(&samples.chunks(1).collect::<Vec<_>>(), sampling)
+    }
 
     const MS: u64 = 1_000_000;
 
@@ -122,6 +136,19 @@ mod tests {
     fn goes_on_until_the_interval_is_narrow_and_at_most_doubles() {
         let Enough::More(more) = enough(&samples(12, 0.2), &sampling()) else { panic!("must go on") };
         assert!((1..=12).contains(&more), "{more}");
+    }
+
+    #[test]
+    fn blocks_that_differ_ask_for_more_than_their_samples_by_themselves() {
+        let mut samples = samples(20, 0.001);
+        for (at, sample) in samples.iter_mut().enumerate() {
+            let of_block = if at / 4 % 2 == 0 { 1.0 } else { 1.1 };
+            sample.decode_ns.iter_mut().for_each(|time| *time = (*time as f64 * of_block) as u64);
+        }
+        let target = Sampling { target: 0.06, ..sampling() };
+        assert_eq!(enough(&samples, &target), Enough::Yes);
+        let blocks: Vec<&[Sample]> = samples.chunks(4).collect();
+        assert!(matches!(super::enough(&blocks, &target), Enough::More(_)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From raw samples to a comparison: pure functions, no clock, no file, no screen.
 //!
 //! In reading order: [`metric`] what is measured and in which unit, and `work` of which work; [`stats`] medians,
-//! intervals and tests; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling,
+//! intervals and tests, and [`blocks`] where samples come in blocks; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling,
 //! and [`turns`] whose turn it is; [`npy`],
 //! [`ulp`], `apart`, `tokens`, [`tolerance`], [`parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
 //! each other; [`ledger`] what two cells were measured under; [`shape`] what samples hide from their median; [`input`], [`comparison`] and [`compare`] the whole matrix;
@@ -9,6 +9,7 @@
 //! processes or of how a report looks.
 
 mod apart;
+pub mod blocks;
 pub mod compare;
 pub mod comparison;
 pub mod diff;

@@ -1,11 +1,14 @@
 //! Two cells against each other: the ratio of their medians, its interval, and a verdict.
 //!
 //! The verdict takes two things: the 99 % interval excludes 1, and the p-value stays below 1 % after Holm's
-//! correction over the whole matrix. Both come from the same resamples of whole sequences. This module knows
+//! correction over the whole matrix. Both come from the same resamples, of whole sequences, and of whole blocks where
+//! samples were taken in blocks. The order of the blocks, at random and each second round reversed, keeps a drift
+//! from favouring either side; that it widens both sides' intervals is the price of not knowing it. This module knows
 //! numbers only, not cells.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+use super::blocks::Blocks;
 use super::stats::{self, Interval, Random};
 
 /// The confidence of a ratio's interval.
@@ -15,7 +18,8 @@ pub const CONFIDENCE: f64 = 0.99;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ratio {
     pub ratio: f64,
-    /// 99 % bootstrap interval (percentiles of the ratio of resampled medians).
+    /// 99 % bootstrap interval: percentiles of the ratio of resampled medians, and at least Student's interval of its
+    /// logarithm, by which `p` is judged.
     pub interval: Interval,
     /// Two-sided, from Student's t of the logarithm of the ratio over its bootstrap deviation.
     pub p: f64,
@@ -45,46 +49,62 @@ impl Verdict {
     }
 }
 
-/// The median of `over` by the median of `under`; `None` where either has fewer than eight values, or one
-/// that is not positive.
-pub fn ratio_of_medians(over: &[f64], under: &[f64]) -> Option<Ratio> {
-    let need = stats::needed_for_median(CONFIDENCE) as usize;
-    if over.len().min(under.len()) < need || over.iter().chain(under).any(|value| *value <= 0.0) {
+/// Whether a cell has what an interval takes: eight values, in more than one block.
+pub fn suffices(side: &Blocks) -> bool {
+    side.values().len() >= stats::needed_for_median(CONFIDENCE) as usize && side.count() >= 2
+}
+
+/// Why [`ratio_of_medians`] has no answer for two cells that were measured.
+pub fn too_little(over: &Blocks, under: &Blocks) -> String {
+    let (n, need) = (over.values().len().min(under.values().len()), stats::needed_for_median(CONFIDENCE));
+    match n >= need as usize {
+        true => "the samples of a cell were all taken in one block".to_owned(),
+        false => format!("too few samples (n={n}, need {need})"),
+    }
+}
+
+/// The median of `over` by the median of `under`; `None` where either has fewer than eight values, only one block of
+/// them, or one that is not positive.
+pub fn ratio_of_medians(over: &Blocks, under: &Blocks) -> Option<Ratio> {
+    let all: Vec<f64> = [over, under].into_iter().flat_map(|side| stats::sorted(side.values())).collect();
+    if !(suffices(over) && suffices(under)) || all.iter().any(|value| *value <= 0.0) {
         return None;
     }
-    let (over, under) = (stats::sorted(over), stats::sorted(under));
-    let ratio = stats::median_of_sorted(&over)? / stats::median_of_sorted(&under)?;
+    let ratio = stats::median(over.values())? / stats::median(under.values())?;
 
     // One generator for both, so that two equal arms are not resampled in step.
-    let all: Vec<f64> = over.iter().chain(&under).copied().collect();
     let mut random = Random::from_data(&all);
     // A 99 % interval takes its ends from the outermost half per cent, so it takes more rounds than one of 95 %.
     let rounds = (2_000_000 / all.len()).clamp(2_000, 8_000);
-    let logs = |values: &[f64], random: &mut Random| -> Vec<f64> {
-        stats::resampled_medians(values, rounds, random).iter().map(|median| median.ln()).collect()
+    let logs = |side: &Blocks, random: &mut Random| -> Vec<f64> {
+        side.resampled_medians(rounds, random).iter().map(|median| median.ln()).collect()
     };
-    let (a, b) = (logs(&over, &mut random), logs(&under, &mut random));
+    let (a, b) = (logs(over, &mut random), logs(under, &mut random));
     let mut differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
     differences.sort_by(f64::total_cmp);
     let tail = (1.0 - CONFIDENCE) / 2.0;
-    let interval = Interval {
+    let percentiles = Interval {
         low: stats::quantile_of_sorted(&differences, tail).exp().min(ratio),
         high: stats::quantile_of_sorted(&differences, 1.0 - tail).exp().max(ratio),
     };
 
-    let (va, vb) = (stats::deviation(&a).powi(2), stats::deviation(&b).powi(2));
+    let variance = |logs: &[f64], side: &Blocks| (stats::deviation(logs) * side.inflation()).powi(2);
+    let (va, vb) = (variance(&a, over), variance(&b, under));
     let error = (va + vb).sqrt();
     if error == 0.0 {
         // Samples without any spread (a simulated engine): a difference is one, or there is none.
         let p = if ratio == 1.0 { 1.0 } else { 0.0 };
-        return Some(Ratio { ratio, interval, p, detectable: 0.0 });
+        return Some(Ratio { ratio, interval: percentiles, p, detectable: 0.0 });
     }
     // Welch's degrees of freedom, of the two medians in place of two means.
     let freedom = (va + vb).powi(2)
-        / (va * va / (over.len() - 1) as f64 + vb * vb / (under.len() - 1) as f64).max(f64::MIN_POSITIVE);
+        / (va * va / (over.count() - 1) as f64 + vb * vb / (under.count() - 1) as f64).max(f64::MIN_POSITIVE);
     let student = StudentsT::new(0.0, 1.0, freedom.max(1.0)).ok()?;
     let p = 2.0 * (1.0 - student.cdf((ratio.ln() / error).abs()));
-    let detectable = ((student.inverse_cdf(1.0 - tail) + student.inverse_cdf(0.8)) * error).exp_m1();
+    let quantile = student.inverse_cdf(1.0 - tail);
+    let half = (quantile * error).exp();
+    let interval = Interval { low: percentiles.low.min(ratio / half), high: percentiles.high.max(ratio * half) };
+    let detectable = ((quantile + student.inverse_cdf(0.8)) * error).exp_m1();
     Some(Ratio { ratio, interval, p, detectable })
 }
 
@@ -104,13 +124,12 @@ mod tests {
     use super::*;
 
     /// Sequence times around `middle` with 2 % noise, now and then a slow one, as real ones have.
-    fn arm(random: &mut Random, n: usize, middle: f64) -> Vec<f64> {
-        (0..n)
-            .map(|_| {
-                let slow = if random.unit() < 0.05 { 1.2 } else { 1.0 };
-                middle * slow * (1.0 + 0.02 * random.normal())
-            })
-            .collect()
+    fn arm(random: &mut Random, n: usize, middle: f64) -> Blocks {
+        let time = |random: &mut Random| {
+            let slow = if random.unit() < 0.05 { 1.2 } else { 1.0 };
+            middle * slow * (1.0 + 0.02 * random.normal())
+        };
+        Blocks::single((0..n).map(|_| time(random)).collect())
     }
 
     #[test]
@@ -149,13 +168,13 @@ mod tests {
 
     #[test]
     fn too_few_or_impossible_values_have_no_ratio() {
-        assert_eq!(ratio_of_medians(&[1.0; 7], &[1.0; 20]), None);
-        assert_eq!(ratio_of_medians(&[0.0; 8], &[1.0; 8]), None);
+        assert_eq!(ratio_of_medians(&Blocks::single(vec![1.0; 7]), &Blocks::single(vec![1.0; 20])), None);
+        assert_eq!(ratio_of_medians(&Blocks::single(vec![0.0; 8]), &Blocks::single(vec![1.0; 8])), None);
     }
 
     #[test]
     fn samples_without_spread_are_compared_exactly() {
-        let ratio = ratio_of_medians(&[2.0; 10], &[1.0; 10]).unwrap();
+        let ratio = ratio_of_medians(&Blocks::single(vec![2.0; 10]), &Blocks::single(vec![1.0; 10])).unwrap();
         assert_eq!((ratio.ratio, ratio.p), (2.0, 0.0));
         assert_eq!(verdict(&ratio, ratio.p), Verdict::Faster);
     }

@@ -12,6 +12,7 @@
 
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
 
+use super::blocks::Blocks;
 use super::ratio::ratio_of_medians;
 use super::stats;
 
@@ -55,7 +56,7 @@ pub fn shapes(values: &[f64]) -> Vec<Shape> {
 }
 
 /// The change of the median from one session to the next that is no chance: the largest, relative to the first.
-pub fn moved(sessions: &[Vec<f64>]) -> Option<f64> {
+pub fn moved(sessions: &[Blocks]) -> Option<f64> {
     let (first, rest) = sessions.split_first()?;
     rest.iter()
         .filter_map(|later| ratio_of_medians(later, first))
@@ -231,6 +232,7 @@ mod tests {
         let first = steady(&mut random, 30);
         let same = steady(&mut random, 30);
         let slower: Vec<f64> = steady(&mut random, 30).iter().map(|time| time * 1.08).collect();
+        let [first, same, slower] = [first, same, slower].map(Blocks::single);
         assert_eq!(moved(&[first.clone(), same.clone()]), None);
         let by = moved(&[first, same, slower]).unwrap();
         assert!((0.06..0.10).contains(&by), "{by}");

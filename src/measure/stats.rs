@@ -107,7 +107,7 @@ pub fn mad(values: &[f64]) -> Option<f64> {
 
 /// How many resamples to draw for an interval: 4,000, and fewer where each one is long, since an interval of
 /// many samples is narrow anyway and a run that measures nothing shall be quick.
-fn rounds(n: usize) -> usize {
+pub fn rounds(n: usize) -> usize {
     (1_000_000 / n.max(1)).clamp(1_000, 4_000)
 }
 
@@ -166,20 +166,24 @@ pub fn median_interval(values: &[f64], confidence: f64) -> Option<Interval> {
     let mut medians = resampled_medians(&sorted, rounds(sorted.len()), &mut Random::from_data(&sorted));
     medians.sort_by(f64::total_cmp);
 
+    Some(bca(&medians, estimate, acceleration(&sorted), confidence))
+}
+
+/// BCa's interval from resampled estimates in ascending order, around the estimate itself.
+pub fn bca(resampled: &[f64], estimate: f64, acceleration: f64, confidence: f64) -> Interval {
     let normal = Normal::standard();
-    let below = medians.partition_point(|m| *m < estimate);
-    let equal = medians.partition_point(|m| *m <= estimate) - below;
+    let below = resampled.partition_point(|m| *m < estimate);
+    let equal = resampled.partition_point(|m| *m <= estimate) - below;
     // Ties count half: a median of few values hits itself often, which is no bias.
-    let share = (below as f64 + equal as f64 / 2.0) / medians.len() as f64;
+    let share = (below as f64 + equal as f64 / 2.0) / resampled.len() as f64;
     let bias = normal.inverse_cdf(share.clamp(1e-6, 1.0 - 1e-6));
-    let acceleration = acceleration(&sorted);
     let end = |tail: f64| {
         let z = bias + normal.inverse_cdf(tail);
         let level = normal.cdf(bias + z / (1.0 - acceleration * z));
-        quantile_of_sorted(&medians, level)
+        quantile_of_sorted(resampled, level)
     };
     let tail = (1.0 - confidence) / 2.0;
-    Some(Interval { low: end(tail).min(estimate), high: end(1.0 - tail).max(estimate) })
+    Interval { low: end(tail).min(estimate), high: end(1.0 - tail).max(estimate) }
 }
 
 /// BCa's acceleration from the jackknife of the median.
@@ -196,12 +200,23 @@ fn acceleration(sorted: &[f64]) -> f64 {
     if at_or_below > above {
         groups.push((without(above), 1));
     }
-    let mean = groups.iter().map(|(v, k)| v * *k as f64).sum::<f64>() / n as f64;
+    acceleration_of_groups(&groups)
+}
+
+/// BCa's acceleration from the estimates without each one unit.
+pub fn acceleration_of(without: &[f64]) -> f64 {
+    acceleration_of_groups(&without.iter().map(|value| (*value, 1)).collect::<Vec<_>>())
+}
+
+/// The same of estimates that come so many times.
+fn acceleration_of_groups(groups: &[(f64, usize)]) -> f64 {
+    let n: usize = groups.iter().map(|(_, count)| count).sum();
+    let mean = groups.iter().map(|(value, count)| value * *count as f64).sum::<f64>() / n as f64;
     let (mut squares, mut cubes) = (0.0, 0.0);
     for (value, count) in groups {
         let off = mean - value;
-        squares += off * off * count as f64;
-        cubes += off * off * off * count as f64;
+        squares += off * off * *count as f64;
+        cubes += off * off * off * *count as f64;
     }
     if squares <= 0.0 { 0.0 } else { cubes / (6.0 * squares.powf(1.5)) }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use pipe_engine::message::{Device, Sample};
 
+use super::blocks::Blocks;
 use super::metric::Metric;
 use super::stats::{self, Interval};
 use crate::record::{Session, Work};
@@ -35,7 +36,7 @@ pub enum Measured {
 pub struct Figure {
     pub n: u32,
     pub median: f64,
-    /// The median's 95 % interval (BCa bootstrap); `None` of fewer than six values.
+    /// The median's 95 % interval (BCa bootstrap over blocks of samples); `None` of fewer than six values.
     pub interval: Option<Interval>,
     /// Median absolute deviation.
     pub mad: f64,
@@ -115,16 +116,24 @@ pub fn summarise(sessions: &[Session], device: Device) -> Summary {
     }
 }
 
-/// The raw values of a metric, in the order in which they were taken.
-pub fn series(metric: Metric, sessions: &[Session]) -> Vec<f64> {
-    let samples = || sessions.iter().flat_map(|session| &session.samples);
-    let each = |value: fn(&Session) -> Option<f64>| sessions.iter().filter_map(value).collect();
+/// The raw values of a metric, in the order and in the blocks in which they were taken.
+pub fn series(metric: Metric, sessions: &[Session]) -> Blocks {
+    let mut blocks = Blocks::default();
+    let mut samples = |value: &dyn Fn(&Session, &Sample) -> Option<f64>| {
+        for session in sessions {
+            for block in session.blocks() {
+                blocks.push(block.iter().filter_map(|sample| value(session, sample)));
+            }
+        }
+        std::mem::take(&mut blocks)
+    };
+    // A process is one by itself.
+    let each = |value: fn(&Session) -> Option<f64>| Blocks::single(sessions.iter().filter_map(value).collect());
     match metric {
-        Metric::TimeToFirstToken => samples().map(|s| s.prefill_ns as f64).collect(),
-        Metric::TimePerOutputToken => samples().filter_map(time_per_token).collect(),
-        Metric::TokensPerSecond => samples().filter_map(time_per_token).map(|ns| 1e9 / ns).collect(),
-        Metric::Latency => samples().map(|s| s.prefill_ns as f64).collect(),
-        Metric::ItemsPerSecond => sessions.iter().flat_map(items_per_second).collect(),
+        Metric::TimeToFirstToken | Metric::Latency => samples(&|_, sample| Some(sample.prefill_ns as f64)),
+        Metric::TimePerOutputToken => samples(&|_, sample| time_per_token(sample)),
+        Metric::TokensPerSecond => samples(&|_, sample| time_per_token(sample).map(|ns| 1e9 / ns)),
+        Metric::ItemsPerSecond => samples(&items_per_second),
         Metric::ProcessStart => each(|s| Some(s.start_ns as f64)),
         Metric::Load => each(load),
         Metric::FirstInference => each(first_inference),
@@ -140,11 +149,10 @@ pub fn time_per_token(sample: &Sample) -> Option<f64> {
     (total > 0).then(|| total as f64 / sample.decode_ns.len() as f64)
 }
 
-/// Items over time, for each inference; none where their number is not known.
-fn items_per_second(session: &Session) -> Vec<f64> {
-    let Work::Inference { items: Some(items) } = session.work else { return Vec::new() };
-    let timed = session.samples.iter().filter(|sample| sample.prefill_ns > 0);
-    timed.map(|sample| f64::from(items) * 1e9 / sample.prefill_ns as f64).collect()
+/// Items over time; none where their number is not known.
+fn items_per_second(session: &Session, sample: &Sample) -> Option<f64> {
+    let Work::Inference { items: Some(items) } = session.work else { return None };
+    (sample.prefill_ns > 0).then(|| f64::from(items) * 1e9 / sample.prefill_ns as f64)
 }
 
 fn load(session: &Session) -> Option<f64> {
@@ -156,7 +164,8 @@ fn first_inference(session: &Session) -> Option<f64> {
 }
 
 /// Figures of `values`; `None` of none.
-fn figure(metric: Metric, values: &[f64]) -> Option<Figure> {
+fn figure(metric: Metric, taken: &Blocks) -> Option<Figure> {
+    let values = taken.values();
     let sorted = stats::sorted(values);
     let median = stats::median_of_sorted(&sorted)?;
     let percentiles = match metric {
@@ -167,7 +176,7 @@ fn figure(metric: Metric, values: &[f64]) -> Option<Figure> {
     Some(Figure {
         n: values.len() as u32,
         median,
-        interval: stats::median_interval(values, 0.95),
+        interval: taken.median_interval(0.95),
         mad: stats::mad(values)?,
         min: *sorted.first()?,
         max: *sorted.last()?,

@@ -20,7 +20,7 @@ use crate::host::{Runtime, SIMULATED};
 use crate::measure::enough::{Enough, enough};
 use crate::measure::turns::{self, Pace, Turn};
 use crate::pipeline::{Measure, Place};
-use crate::record::{Block, Caution, CautionCode, FORMAT, Session, Turns};
+use crate::record::{Block, Caution, CautionCode, FORMAT, Session, Turns, parted};
 
 /// Samples of a block before anything is known of what is missing.
 const FIRST: u32 = 3;
@@ -259,8 +259,8 @@ impl<'a> Arm<'a> {
 
     /// Whether it has enough, with what earlier sessions have. Who stands beside is asked for what is new alone.
     fn judge(&self) -> Enough {
-        let earlier = self.earlier.iter().filter(|_| !self.beside).flat_map(|session| &session.samples);
-        let all: Vec<Sample> = earlier.chain(&self.samples).cloned().collect();
+        let earlier = self.earlier.iter().filter(|_| !self.beside).flat_map(Session::blocks);
+        let all: Vec<&[Sample]> = earlier.chain(parted(&self.samples, &self.turns.blocks)).collect();
         enough(&all, &self.asked.sampling)
     }
 

@@ -207,7 +207,7 @@ fn reading(comparison: &Comparison) -> Markup {
                     dd { "The mean of one sequence's decode times. Sequences, not tokens, are counted and resampled." }
                 }
                 dt { "median ± half width" }
-                dd { "The interval holds the true median in 95 of 100 repeats (BCa bootstrap). Fewer than six samples have none." }
+                dd { "The interval holds the true median in 95 of 100 repeats (BCa bootstrap over the blocks in which samples were taken). Fewer than six samples have none." }
                 dt { "percentiles" }
                 dd { "Shown only where there are enough samples that the largest bounds it with 95 % confidence; ≤ gives that bound." }
                 dt { "speed-up" }

@@ -24,7 +24,7 @@ const SWING: f64 = 17.0;
 
 /// A dot for each sample, the median with its interval, and what is known of the 95th percentile.
 pub(super) fn distribution(rows: &[&Row], metric: Metric, title: &str, about: &str) -> Drawn {
-    let data: Vec<Vec<f64>> = rows.iter().map(|row| series(metric, &row.sessions)).collect();
+    let data: Vec<Vec<f64>> = rows.iter().map(|row| series(metric, &row.sessions).values().to_vec()).collect();
     let least = data.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     let most = data.iter().flatten().copied().fold(0.0, f64::max);
     if most <= 0.0 {
