@@ -200,6 +200,7 @@ fn setup(measure: &Measure) -> Setup {
         dtype: measure.dtype.value,
         threads: measure.threads.value,
         reduced_precision: measure.reduced_precision.value,
+        optimization: measure.optimization.value,
         work: match &measure.workload {
             Workload::Sequence { prompt_tokens, new_tokens, .. } => {
                 Work::Sequence { prompt_tokens: prompt_tokens.value, new_tokens: new_tokens.value }
@@ -439,7 +440,8 @@ fn comparable(a: &Setup, b: &Setup, varied: &[&str]) -> Result<(), String> {
     }
     differ("dtype", a.dtype.name().to_owned(), b.dtype.name().to_owned())?;
     differ("threads", a.threads.to_string(), b.threads.to_string())?;
-    differ("reduced-precision", a.reduced_precision.to_string(), b.reduced_precision.to_string())
+    differ("reduced-precision", a.reduced_precision.to_string(), b.reduced_precision.to_string())?;
+    differ("optimization", a.optimization.name().to_owned(), b.optimization.name().to_owned())
 }
 
 /// Marks the fastest right cell within its budget, and every one that can't be told from it.

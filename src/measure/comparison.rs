@@ -15,7 +15,7 @@ use super::ratio::{Ratio, Verdict};
 use super::stats::Interval;
 use super::summary::Summary;
 use crate::host::Facts;
-use crate::pipeline::{Cell, Device, Dtype, WarmUp};
+use crate::pipeline::{Cell, Device, Dtype, Optimization, WarmUp};
 use crate::record::{Caution, Session, Work};
 
 /// The whole matrix, judged.
@@ -131,6 +131,7 @@ pub struct Setup {
     pub dtype: Dtype,
     pub threads: u32,
     pub reduced_precision: bool,
+    pub optimization: Optimization,
     pub work: Work,
     pub warm_up: WarmUp,
     pub sampling: SamplingRule,
