@@ -15,7 +15,7 @@
 //! | network allowed; that a GPU is lent | | ● | | | |
 //! | host libraries, by content | | | ● | | |
 //! | layers, entry point, environment of an image | | | ● | | |
-//! | place, device, data type, threads, maths mode, warm-up rule, limits, sandbox | | | | ● | |
+//! | place, device, data type, threads, maths mode, graph optimisation, warm-up rule, limits, sandbox | | | | ● | |
 //! | tokens of a sequence; or declared items of an inference, whose inputs hold their shapes and types | | | | ● | |
 //! | baseline, reference, tolerances, statistics' version | | | | | ● |
 //!
@@ -416,6 +416,7 @@ fn measure_manifest(measure: &Measure, world: &World, reader: &Reader) -> Result
         dtype,
         threads,
         reduced_precision,
+        optimization,
         workload,
         warm_up: WarmUp { min, max },
         sampling: Sampling { min_samples: _, min_time: _, target: _, max_time: _, max_samples: _ },
@@ -444,6 +445,10 @@ fn measure_manifest(measure: &Measure, world: &World, reader: &Reader) -> Result
     manifest.add_from("dtype", dtype.value.name(), &dtype.origin);
     manifest.add_from("threads", threads.value, &threads.origin);
     manifest.add_from("reduced-precision", reduced_precision.value, &reduced_precision.origin);
+    // All is what engines did before they could be asked: its key stays what it was.
+    if !optimization.value.is_all() {
+        manifest.add_from("optimization", optimization.value.name(), &optimization.origin);
+    }
     match workload {
         Workload::Sequence { tokens: _, prompt_tokens, new_tokens } => {
             manifest.add_from("prompt-tokens", prompt_tokens.value, &prompt_tokens.origin);

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use self::filter::Filter;
 pub use self::parity::{Bound, Calibrated, Limit, OutputRule, Parity};
 pub use crate::diag::Source;
-pub use pipe_engine::message::{Device, Dtype};
+pub use pipe_engine::message::{Device, Dtype, Optimization};
 
 /// A pipeline whose every name is resolved and every matrix expanded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -401,6 +401,7 @@ pub struct Measure {
     pub dtype: Spanned<Dtype>,
     pub threads: Spanned<u32>,
     pub reduced_precision: Spanned<bool>,
+    pub optimization: Spanned<Optimization>,
     pub workload: Workload,
     pub warm_up: WarmUp,
     /// How much to sample: a query over the sample sets of the key, never part of it.

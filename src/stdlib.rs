@@ -23,6 +23,9 @@ static FILES: &[(&str, &[u8])] = &[
     ("scripts/python_model.py", include_bytes!("../stdlib/scripts/python_model.py")),
     ("scripts/onnx_card.py", include_bytes!("../stdlib/scripts/onnx_card.py")),
     ("scripts/random_inputs.py", include_bytes!("../stdlib/scripts/random_inputs.py")),
+    ("scripts/onnx_cuts.py", include_bytes!("../stdlib/scripts/onnx_cuts.py")),
+    ("scripts/parity_reference.py", include_bytes!("../stdlib/scripts/parity_reference.py")),
+    ("scripts/parity_bisect.py", include_bytes!("../stdlib/scripts/parity_bisect.py")),
     ("scripts/export_onnx.py", include_bytes!("../stdlib/scripts/export_onnx.py")),
 ];
 

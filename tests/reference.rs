@@ -378,6 +378,7 @@ fn the_defaults_of_the_table_are_those_that_count() {
     assert_eq!(plain.sampling, said.sampling);
     assert_eq!(plain.dtype.value, said.dtype.value);
     assert_eq!(plain.reduced_precision.value, said.reduced_precision.value);
+    assert_eq!(plain.optimization.value, said.optimization.value);
 }
 
 #[test]

@@ -350,3 +350,29 @@ fn inputs_that_do_not_fit_fail_the_cell_with_what_the_model_takes() {
     let said = place.pipe(&["run", "tensors.kdl"]).expect(3);
     assert!(said.err.contains("`z.npy` is no input of the model, which takes `x.npy`"), "{}", said.err);
 }
+
+#[test]
+fn the_level_of_graph_optimisation_is_what_was_asked_for() {
+    let place = place();
+    let asked = |level: &str| PIPELINE.replace("dtype \"fp32\"", &format!("optimization \"{level}\""));
+    run(&place, &[]);
+    // What engines did before they could be asked is no other question.
+    place.write("small.kdl", &asked("all"));
+    assert_eq!(run(&place, &[]), Vec::<String>::new());
+    // Another level is one, and told below the table.
+    place.write("small.kdl", &asked("basic"));
+    let ran = run(&place, &["--only", "model=one device=cpu"]);
+    assert!(ran.contains(&"speed[model=one,device=cpu]".to_owned()), "{ran:?}");
+    let report = fs::read_to_string(place.path().join("out/small/report.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let cell = report["cells"].as_array().expect("cells").iter().find(|cell| cell["state"] == "measured");
+    assert_eq!(cell.expect("a measured cell")["setup"]["optimization"], "basic");
+    let words = fs::read_to_string(place.path().join("out/small/report.md")).expect("a report");
+    assert!(words.contains("graph optimisation basic"), "{words}");
+    // An engine that does not know the setting, or did something else, has measured no cell.
+    place.model("two", r#"{"optimization": "all"}"#);
+    let said = place.pipe(&["run", "small.kdl", "--only", "model=two device=cpu"]).expect(3);
+    assert!(said.err.contains("its level of graph optimisation is `all`, and `basic` is asked for"), "{}", said.err);
+    place.write("small.kdl", &asked("most"));
+    assert!(place.pipe(&["check", "small.kdl"]).expect(2).err.contains("`extended`"));
+}

@@ -139,6 +139,6 @@ fn words(wanted: &Wanted, arguments: &Arguments, file: &Path) -> Vec<OsString> {
 }
 
 /// The same as arguments; through the parser, so that every other flag is at its default.
-fn told<T: Args>(words: &[OsString]) -> Result<T, String> {
+pub(super) fn told<T: Args>(words: &[OsString]) -> Result<T, String> {
     Told::try_parse_from(words).map(|told| told.told).map_err(|error| error.to_string())
 }

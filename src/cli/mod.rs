@@ -28,6 +28,7 @@ pub mod lsp;
 pub mod output;
 pub mod pack;
 pub mod panic;
+pub mod parity_bisect;
 pub mod plan;
 pub mod progress;
 pub mod rebuild;
@@ -156,6 +157,8 @@ enum Command {
     Show(show::Arguments),
     /// Prints what a step printed when it ran
     Log(log::Arguments),
+    /// Finds the node where an ONNX model departs from its reference, by halving
+    ParityBisect(parity_bisect::Arguments),
     /// Reads pipelines and reports every mistake in them
     Check(check::Arguments),
     /// Says more about a mistake, with a wrong and a right example
@@ -210,6 +213,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Runs(arguments) => runs::main(&cli.global, &arguments),
         Command::Show(arguments) => show::main(&cli.global, &arguments),
         Command::Log(arguments) => log::main(&cli.global, &arguments),
+        Command::ParityBisect(arguments) => parity_bisect::main(&cli.global, &arguments),
         Command::Check(arguments) => check::main(&cli.global, &arguments),
         Command::Explain(arguments) => explain_code::main(&cli.global, &arguments),
         Command::Recipes(arguments) => recipes::main(&cli.global, &arguments),

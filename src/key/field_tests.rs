@@ -146,7 +146,7 @@ fn filled(action: Action) -> Step {
 
 /// What else a value may be; the first that makes a step is taken.
 fn others(value: &Json) -> Vec<Json> {
-    let words = ["Build", "Fetch", "Native", "cuda", "bf16", "Cuda", "Bf16", "MaxRel"];
+    let words = ["Build", "Fetch", "Native", "cuda", "bf16", "Cuda", "Bf16", "MaxRel", "basic"];
     match value {
         Json::String(text) => {
             let words = words.iter().filter(|word| *word != text).map(|word| Json::from(*word));

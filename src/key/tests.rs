@@ -10,7 +10,7 @@ use crate::pipeline::{
     Arg, Bound, CellPattern, Expect, FetchFile, FetchWheel, Filter, HostPackages, Limit, Limits, Needs, Parity,
     Published, Sampling, Spanned, UnpackWheels, Value, WarmUp,
 };
-use pipe_engine::message::{Device, Dtype};
+use pipe_engine::message::{Device, Dtype, Optimization};
 
 pub(super) fn at<T>(value: T) -> Spanned<T> {
     Spanned { value, origin: origin() }
@@ -186,6 +186,7 @@ pub(super) fn measure() -> Action {
         dtype: at(Dtype::Fp32),
         threads: at(2),
         reduced_precision: at(false),
+        optimization: at(Optimization::All),
         workload: sequence("tokens.npy", 64, 32),
         warm_up: WarmUp { min: 2, max: 10 },
         sampling: Sampling {
@@ -443,7 +444,7 @@ fn an_image_depends_on_where_its_layers_lie_and_how_it_starts() {
 #[test]
 fn a_measurement_depends_on_what_shapes_its_distribution() {
     let container = |cpus, memory| Place::Container { image: at(output(4, "")), cpus: at(cpus), memory: at(memory) };
-    let edits: [Edit<Measure>; 14] = [
+    let edits: [Edit<Measure>; 15] = [
         ("program", &|m| m.program = text("bin/other")),
         ("place", &|m| m.place = Place::Native),
         ("cpus", &|m| m.place = container(1, 6 << 30)),
@@ -452,6 +453,7 @@ fn a_measurement_depends_on_what_shapes_its_distribution() {
         ("dtype", &|m| m.dtype = at(Dtype::Bf16)),
         ("threads", &|m| m.threads = at(1)),
         ("reduced precision", &|m| m.reduced_precision = at(true)),
+        ("optimization", &|m| m.optimization = at(Optimization::Basic)),
         ("prompt tokens", &|m| m.workload = sequence("tokens.npy", 128, 32)),
         ("new tokens", &|m| m.workload = sequence("tokens.npy", 64, 64)),
         ("warm-up min", &|m| m.warm_up.min = 3),

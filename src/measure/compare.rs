@@ -205,6 +205,7 @@ fn setup(measure: &Measure) -> Setup {
         dtype: measure.dtype.value,
         threads: measure.threads.value,
         reduced_precision: measure.reduced_precision.value,
+        optimization: measure.optimization.value,
         work: match &measure.workload {
             Workload::Sequence { prompt_tokens, new_tokens, .. } => {
                 Work::Sequence { prompt_tokens: prompt_tokens.value, new_tokens: new_tokens.value }

@@ -17,7 +17,7 @@ use super::stats::Interval;
 use super::summary::Summary;
 use super::tolerance::{Breach, Tolerance};
 use crate::host::Facts;
-use crate::pipeline::{Cell, Device, Dtype, WarmUp};
+use crate::pipeline::{Cell, Device, Dtype, Optimization, WarmUp};
 use crate::record::{Caution, Session, Work};
 
 /// The whole matrix, judged.
@@ -137,6 +137,7 @@ pub struct Setup {
     pub dtype: Dtype,
     pub threads: u32,
     pub reduced_precision: bool,
+    pub optimization: Optimization,
     pub work: Work,
     pub warm_up: WarmUp,
     pub sampling: SamplingRule,

@@ -21,10 +21,20 @@ use crate::pipeline::Device;
 use crate::record::{Caution, Session};
 
 /// Facts that say what was done; that one of them differs makes two cells incomparable.
-const WORK: [&str; 8] =
-    ["work", "prompt-tokens", "new-tokens", "items", "dtype", "threads", "reduced-precision", "emulation"];
+const WORK: [&str; 9] = [
+    "work",
+    "prompt-tokens",
+    "new-tokens",
+    "items",
+    "dtype",
+    "threads",
+    "reduced-precision",
+    "optimization",
+    "emulation",
+];
 /// Components of a question that say the same.
-const ASKED: [&str; 7] = ["tokens", "inputs", "prompt-tokens", "new-tokens", "dtype", "threads", "reduced-precision"];
+const ASKED: [&str; 8] =
+    ["tokens", "inputs", "prompt-tokens", "new-tokens", "dtype", "threads", "reduced-precision", "optimization"];
 /// Figures without an interval that are closer than this are not told.
 const CLOSE: f64 = 0.05;
 

@@ -168,6 +168,8 @@ pub fn lines(own: &Row, other: &Row) -> Vec<Line> {
     add("dtype", &dtype, Standing::Beyond);
     add("threads", &threads, Standing::Beyond);
     add("reduced-precision", &reduced, Standing::Beyond);
+    let optimization = |row: &Row| row.setup.iter().map(|s| Held::Text(s.optimization.name().to_owned())).collect();
+    add("optimization", &optimization, Standing::Beyond);
     add("machine", &machine, Standing::Beyond);
     add("architecture", &architecture, Standing::Beyond);
     add("emulation", &emulation, Standing::Beyond);

@@ -156,6 +156,9 @@ pub struct SetupJson {
     pub dtype: String,
     pub threads: u32,
     pub reduced_precision: bool,
+    /// How far the model was rewritten, where that is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimization: Option<String>,
     /// Of sequences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u32>,
@@ -452,6 +455,7 @@ fn setup(setup: &Setup) -> SetupJson {
         dtype: setup.dtype.name().to_owned(),
         threads: setup.threads,
         reduced_precision: setup.reduced_precision,
+        optimization: (!setup.optimization.is_all()).then(|| setup.optimization.name().to_owned()),
         prompt_tokens,
         new_tokens,
         items,

@@ -63,7 +63,10 @@ fn workload(setups: &[&Setup]) -> String {
     let reduced = if setups.iter().any(|s| s.reduced_precision) { "allowed" } else { "off" };
     let thread_word = if threads == "1" { "thread" } else { "threads" };
     let sample = sample(setups);
-    format!("One sample is one {sample}; {dtypes}, {threads} {thread_word}, reduced precision {reduced}.")
+    let levels: BTreeSet<&str> = setups.iter().map(|s| s.optimization.name()).collect();
+    let levels = levels.into_iter().collect::<Vec<_>>().join(" or ");
+    let rewritten = if levels == "all" { String::new() } else { format!(", graph optimisation {levels}") };
+    format!("One sample is one {sample}; {dtypes}, {threads} {thread_word}, reduced precision {reduced}{rewritten}.")
 }
 
 /// `sequence: …`, `inference: …`.

@@ -8,13 +8,13 @@ use super::cells;
 use super::expand::Expander;
 use super::kind::Kind;
 use super::scope::{Open, Ref, Target, origin, place};
-use super::table::{DEVICES, DTYPES};
+use super::table::{DEVICES, DTYPES, OPTIMIZATIONS};
 use super::value;
 use crate::diag::{At, Diagnostic, choices, list, nearest};
 use crate::pipeline::metric::{self, Metric, Unit};
 use crate::pipeline::{
-    Cell, CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Place, Published, Sampling, Spanned,
-    StepId, Value, WarmUp, Workload,
+    Cell, CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Optimization, Place, Published, Sampling,
+    Spanned, StepId, Value, WarmUp, Workload,
 };
 use crate::syntax::{Entry, Node};
 
@@ -50,6 +50,10 @@ impl<'d> Expander<'d, '_> {
             Some(Spanned { value: Value::Bool(value), origin }) => Spanned { value, origin },
             _ => Spanned { value: false, origin: origin(open.node.header()) },
         };
+        let optimization = match self.setting(open, "optimization", Kind::Text) {
+            Some(name) => self.named(open, "optimization", text(name), OPTIMIZATIONS, |name| name.parse().ok()),
+            None => Some(Spanned { value: Optimization::All, origin: origin(open.node.header()) }),
+        };
         let workload = self.workload(slot, open);
         let warm_up = self.warm_up(open);
         let sampling = self.sampling(open);
@@ -64,6 +68,7 @@ impl<'d> Expander<'d, '_> {
             dtype: dtype?,
             threads: threads?,
             reduced_precision,
+            optimization: optimization?,
             workload: workload?,
             warm_up,
             sampling,

@@ -8,7 +8,7 @@
 mod measuring;
 mod words;
 
-pub use measuring::{COMPARE, DEVICES, DTYPES, MEASURE};
+pub use measuring::{COMPARE, DEVICES, DTYPES, MEASURE, OPTIMIZATIONS};
 pub use words::{ANNOTATIONS, Annotation, FACTS, HOST_FACTS, HostFact, MEANINGS, UNIT_NAMES, UNITS, Unit, unit};
 
 use super::kind::Kind;

@@ -31,14 +31,20 @@ def values(seed, name, dtype, count, below):
     return (words % numpy.uint64(below)).astype(dtype)
 
 
-def sizes(text):
-    """`height=224 width=224` as a dictionary."""
+def sizes(text, outlets):
+    """`height=224 width=224` as a dictionary; every name must be one of a free dimension."""
     found = {}
     for pair in text.split():
         name, equals, size = pair.partition("=")
         if not equals or not size.isdigit() or size == "0":
             sys.exit(f"random_inputs: `{pair}` in `dims` is no size; write NAME=SIZE, as `height=224`")
         found[name] = int(size)
+    dims = [(outlet["name"], *dim) for outlet in outlets for dim in enumerate(outlet["shape"])]
+    free = {known for name, index, dim in dims if not isinstance(dim, int) for known in (dim, f"{name}.{index}") if known}
+    for name in found:
+        if name not in free:
+            known = ", ".join(f"`{dim}`" for dim in sorted(free)) or "none"
+            sys.exit(f"random_inputs: the model has no free dimension `{name}`; it has {known}")
     return found
 
 
@@ -73,13 +79,7 @@ def main():
     card = json.loads((arguments.model / "pipe-model.json").read_text(encoding="utf-8"))
     if card.get("kind") != "tensors":
         sys.exit("random_inputs: the model is an LLM, which takes tokens: see the recipe `tokens`")
-    given = sizes(arguments.dims)
-    dims = [(outlet["name"], *dim) for outlet in card["inputs"] for dim in enumerate(outlet["shape"])]
-    free = {known for name, index, dim in dims if not isinstance(dim, int) for known in (dim, f"{name}.{index}") if known}
-    for name in given:
-        if name not in free:
-            known = ", ".join(f"`{dim}`" for dim in sorted(free)) or "none"
-            sys.exit(f"random_inputs: the model has no free dimension `{name}`; it has {known}")
+    given = sizes(arguments.dims, card["inputs"])
     arguments.out.mkdir(parents=True, exist_ok=True)
     for outlet in card["inputs"]:
         dims = shape(outlet, arguments.batch, given)

@@ -111,6 +111,7 @@ fn measure(place: &str, device: &str, scenario: Scenario) -> Measure {
         dtype: spanned(Dtype::Fp32),
         threads: spanned(2),
         reduced_precision: spanned(false),
+        optimization: spanned(Default::default()),
         workload,
         warm_up: WarmUp { min: 3, max: 20 },
         sampling: Sampling {
@@ -173,6 +174,7 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
             libraries: BTreeMap::from([(version.0.to_owned(), version.1.to_owned()), ("simd".into(), "avx2".into())]),
             threads: 2,
             reduced_precision: false,
+            optimization: Default::default(),
             placement: BTreeMap::from([("cpu".to_owned(), 1_204)]),
             items: None,
             inside: Inside { cpus: 2, architecture: "x86_64".into(), ..Inside::default() },

@@ -49,6 +49,7 @@ impl Engine for Onnx {
             libraries: library.about,
             threads: opened.threads,
             reduced_precision: opened.reduced_precision,
+            optimization: how.optimization,
             placement: opened.placement,
         };
         let (session, environment) = (opened.session, library.environment);

@@ -9,7 +9,7 @@ use ort::ep::{CUDA, CoreML, ExecutionProvider, ExecutionProviderDispatch};
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use pipe_engine::message::{Device, Fault, Prepare};
+use pipe_engine::message::{Device, Fault, Optimization, Prepare};
 
 use crate::fault;
 use crate::placement::Listener;
@@ -29,7 +29,7 @@ pub fn open(environment: &Environment, file: &Path, how: &Prepare) -> Result<Ope
     }
     let provider = provider(how)?;
     let listener = Arc::new(Listener::default());
-    let mut builder = configure(environment, how.threads, Arc::clone(&listener))?;
+    let mut builder = configure(environment, how, Arc::clone(&listener))?;
     if let Some(provider) = provider {
         let asked = how.device.name();
         builder = builder
@@ -49,18 +49,27 @@ pub fn open(environment: &Environment, file: &Path, how: &Prepare) -> Result<Ope
 }
 
 /// Everything but the device.
-fn configure(environment: &Environment, threads: u32, listener: Arc<Listener>) -> Result<SessionBuilder, Fault> {
+fn configure(environment: &Environment, how: &Prepare, listener: Arc<Listener>) -> Result<SessionBuilder, Fault> {
     const DURING: &str = "setting up a session";
     let refused = fault::<SessionBuilder>(DURING);
     SessionBuilder::new(environment)
         .map_err(fault(DURING))?
-        .with_intra_threads(threads as usize)
+        .with_intra_threads(how.threads as usize)
         .and_then(|builder| builder.with_inter_threads(1))
         .and_then(|builder| builder.with_parallel_execution(false))
-        .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::All))
+        .and_then(|builder| builder.with_optimization_level(level(how.optimization)))
         .and_then(|builder| builder.with_log_level(LogLevel::Verbose))
         .and_then(|builder| builder.with_logger(Arc::new(move |_, _, _, _, line| listener.hear(line))))
         .map_err(refused)
+}
+
+fn level(asked: Optimization) -> GraphOptimizationLevel {
+    match asked {
+        Optimization::Disable => GraphOptimizationLevel::Disable,
+        Optimization::Basic => GraphOptimizationLevel::Level1,
+        Optimization::Extended => GraphOptimizationLevel::Level2,
+        Optimization::All => GraphOptimizationLevel::All,
+    }
 }
 
 /// The provider of a device; the CPU's is always there and needs no asking.

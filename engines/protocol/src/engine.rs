@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::message::{Dtype, Fault, FaultKind, Hello, ModelCard, ModelKind, Outlet, Prepare};
+use crate::message::{Dtype, Fault, FaultKind, Hello, ModelCard, ModelKind, Optimization, Outlet, Prepare};
 use crate::tensor::Tensor;
 
 /// A machine-learning library behind the protocol.
@@ -83,6 +83,7 @@ pub struct Facts {
     pub libraries: BTreeMap<String, String>,
     pub threads: u32,
     pub reduced_precision: bool,
+    pub optimization: Optimization,
     pub placement: BTreeMap<String, u64>,
 }
 

@@ -84,6 +84,9 @@ pub struct Prepare {
     /// Allow TF32 and reduced-precision sums; off unless asked.
     #[serde(default)]
     pub reduced_precision: bool,
+    /// How far the engine may rewrite the model before it runs; all of it unless asked.
+    #[serde(default, skip_serializing_if = "Optimization::is_all")]
+    pub optimization: Optimization,
     /// The model's folder; its `pipe-model.json` describes it ([`ModelCard`]).
     pub model: String,
     /// A folder with a Python environment whose `torch/lib` holds the CUDA libraries, for `cuda` only.
@@ -149,6 +152,48 @@ impl std::str::FromStr for Dtype {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
         [Dtype::Fp32, Dtype::Fp16, Dtype::Bf16].into_iter().find(|dtype| dtype.name() == text).ok_or(())
+    }
+}
+
+/// How far a model is rewritten before it runs: the levels of ONNX Runtime, each with all of those before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimization {
+    /// Every node runs as the file has it.
+    Disable,
+    /// What is constant is computed once, and what is redundant goes.
+    Basic,
+    /// Nodes are fused into those that the device has.
+    Extended,
+    /// Layouts of tensors change too.
+    #[default]
+    All,
+}
+
+impl Optimization {
+    pub const EVERY: [Optimization; 4] =
+        [Optimization::Disable, Optimization::Basic, Optimization::Extended, Optimization::All];
+
+    /// The name that pipelines and reports use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Optimization::Disable => "disable",
+            Optimization::Basic => "basic",
+            Optimization::Extended => "extended",
+            Optimization::All => "all",
+        }
+    }
+
+    /// What engines do unless asked, and did before they could be asked.
+    pub fn is_all(&self) -> bool {
+        *self == Optimization::All
+    }
+}
+
+impl std::str::FromStr for Optimization {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Optimization::EVERY.into_iter().find(|level| level.name() == text).ok_or(())
     }
 }
 
@@ -227,6 +272,9 @@ pub struct Prepared {
     pub threads: u32,
     /// TF32 and reduced-precision sums, read back.
     pub reduced_precision: bool,
+    /// How far the model was rewritten, as the engine set it.
+    #[serde(default, skip_serializing_if = "Optimization::is_all")]
+    pub optimization: Optimization,
     /// Where operators run, as far as the library tells: device or provider → number of operators.
     pub placement: std::collections::BTreeMap<String, u64>,
     /// Of an inference: the first dimension of its first input, 1 where that has none.

@@ -75,13 +75,14 @@ impl<E: Engine> Service<E> {
             Session::Inference { items, .. } => Some(*items),
         };
         self.session = Some(session);
-        let Facts { libraries, threads, reduced_precision, placement } = loaded.facts;
+        let Facts { libraries, threads, reduced_precision, optimization, placement } = loaded.facts;
         Ok(Answer::Prepared(Box::new(Prepared {
             process_ns: self.process_ns,
             load_ns,
             libraries,
             threads,
             reduced_precision,
+            optimization,
             placement,
             items,
             inside: inside::look(),

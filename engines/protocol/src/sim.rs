@@ -15,7 +15,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::engine::{Clock, Engine, Facts, LanguageModel, Loaded, Model, TensorModel};
-use crate::message::{Answer, Dim, Fault, FaultKind, Hello, Outlet, PROTOCOL, Prepare, Request, Usage, Workload};
+use crate::message::{
+    Answer, Dim, Fault, FaultKind, Hello, Optimization, Outlet, PROTOCOL, Prepare, Request, Usage, Workload,
+};
 use crate::serve::write_line;
 use crate::service::Service;
 use crate::stdio;
@@ -40,6 +42,7 @@ pub struct Script {
     pub vocabulary: u32,
     /// What is reported as read back, where it shall differ from what was asked for.
     pub threads: Option<u32>,
+    pub optimization: Option<Optimization>,
     pub peak_resident: u64,
     /// Bytes at which `eats-memory` gives up and reports a lack of memory.
     pub appetite: u64,
@@ -88,6 +91,7 @@ impl Default for Script {
             load_ns: 200_000_000,
             vocabulary: 16,
             threads: None,
+            optimization: None,
             peak_resident: 1 << 30,
             appetite: 1 << 40,
             heat: None,
@@ -285,6 +289,7 @@ impl Engine for Sim {
             libraries: [("sim".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
             threads: self.script.threads.unwrap_or(how.threads),
             reduced_precision: how.reduced_precision,
+            optimization: self.script.optimization.unwrap_or(how.optimization),
             placement: [(how.device.name().to_owned(), 1)].into(),
         };
         let times = Times { script: self.script.clone(), now: Rc::clone(&self.now), passes: 0 };

@@ -36,6 +36,9 @@ impl Engine for Torch {
     }
 
     fn open(&mut self, how: &Prepare) -> Result<Loaded, Fault> {
+        if !how.optimization.is_all() {
+            return Err(Fault::failed("the torch engine has no levels of graph optimisation; ask for `all`"));
+        }
         // Before any other call: libtorch looks for its CUDA part once, and never again.
         let device = device::open(how.device, how.cuda_libraries.as_deref().map(Path::new))?;
         let threads = set_threads(how.threads)?;
@@ -58,6 +61,7 @@ impl Engine for Torch {
             libraries: libraries(device),
             threads,
             reduced_precision,
+            optimization: how.optimization,
             // A trace names no device for its operators: they run where their inputs lie, or fail.
             placement: BTreeMap::new(),
         };

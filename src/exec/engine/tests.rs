@@ -1,7 +1,7 @@
 //! An engine played from a script: each line waits for a request, then says its text.
 
 use super::*;
-use pipe_engine::message::{Device, Dtype};
+use pipe_engine::message::{Device, Dtype, Optimization};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
 const HELLO: &str = r#"{"protocol":2,"engine":"sim","version":"1","simulated":true}"#;
@@ -28,6 +28,7 @@ fn how() -> Prepare {
         dtype: Dtype::Fp32,
         threads: 2,
         reduced_precision: false,
+        optimization: Optimization::All,
         model: "in/model".into(),
         cuda_libraries: None,
         workload: Workload::Llm { tokens: "in/tokens.npy".into(), prompt_tokens: 4, new_tokens: 2 },

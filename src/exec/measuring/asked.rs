@@ -19,6 +19,7 @@ pub fn prepare(asked: &Measure) -> Prepare {
         dtype: asked.dtype.value,
         threads: asked.threads.value,
         reduced_precision: asked.reduced_precision.value,
+        optimization: asked.optimization.value,
         model: place::model(&asked.place).to_owned(),
         cuda_libraries: asked.cuda_libraries.as_ref().map(|_| place::CUDA.to_owned()),
         workload: match &asked.workload {
@@ -55,6 +56,10 @@ pub fn check_inside(job: &Job<'_>, asked: &Measure, prepared: &Prepared) -> Resu
             "reduced precision is {}, and {} is asked for",
             prepared.reduced_precision, asked.reduced_precision.value
         ));
+    }
+    if prepared.optimization != asked.optimization.value {
+        let (found, wanted) = (prepared.optimization.name(), asked.optimization.value.name());
+        wrong.push(format!("its level of graph optimisation is `{found}`, and `{wanted}` is asked for"));
     }
     let inside = &prepared.inside;
     if inside.cpus < asked.threads.value {

@@ -50,6 +50,9 @@ pub const DEVICES: &[&str] = &["cpu", "mps", "cuda", "coreml"];
 /// Types of weights and arithmetic.
 pub const DTYPES: &[&str] = &["fp32", "fp16", "bf16"];
 
+/// Levels of ONNX Runtime, each with those before it.
+pub const OPTIMIZATIONS: &[&str] = &["disable", "basic", "extended", "all"];
+
 pub static MEASURE: NodeSpec = NodeSpec {
     name: "measure",
     doc: "Measures a model on an engine, in a fresh process, in turn with the cells that it is compared with, and with nothing else beside.",
@@ -66,6 +69,7 @@ pub static MEASURE: NodeSpec = NodeSpec {
         choice("dtype", DTYPES, "weights and arithmetic").or("\"fp32\""),
         required("threads", Kind::Int, "threads inside one operator"),
         setting("reduced-precision", Kind::Bool, "TF32 and reduced-precision sums").or("#false"),
+        choice("optimization", OPTIMIZATIONS, "of the onnx engine: how far it rewrites the model").or("\"all\""),
         setting("prompt-tokens", Kind::Int, "with `tokens`: tokens of the prompt"),
         setting("new-tokens", Kind::Int, "with `tokens`: tokens decoded after it"),
         setting("memory-budget", Kind::Size, "the report judges peak memory against it"),

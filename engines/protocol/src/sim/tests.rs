@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::message::{Device, Dtype, WarmUp, Warmed, Workload};
+use crate::message::{Device, Dtype, Optimization, WarmUp, Warmed, Workload};
 use crate::npy;
 use crate::tensor::{Element, Tensor};
 
@@ -47,6 +47,7 @@ impl Folder {
             dtype: Dtype::Fp32,
             threads: 2,
             reduced_precision: false,
+            optimization: Optimization::All,
             model: self.path(""),
             cuda_libraries: None,
             workload,
