@@ -359,7 +359,7 @@ fn parity(comparison: &Comparison, rows: &[&Row]) -> Option<String> {
         Parity::Right(figures) | Parity::Wrong { figures: Some(figures), .. } => Some(figures.max_abs()),
         _ => None,
     };
-    let bound = comparison.tolerance.as_ref().and_then(|t| limit(t)).filter(|bound| *bound > 0.0);
+    let bound = comparison.tolerance.as_ref().and_then(limit).filter(|bound| *bound > 0.0);
     let errors: Vec<f64> = rows.iter().filter_map(|row| error(row)).filter(|e| *e > 0.0 && e.is_finite()).collect();
     let all = || errors.iter().copied().chain(bound);
     let least = 10f64.powf(all().fold(f64::INFINITY, f64::min).log10().floor() - 1.0);
