@@ -164,8 +164,8 @@ static PARITY: NodeSpec = NodeSpec {
         setting(
             "exact",
             Kind::Input,
-            "of a calibrated tolerance: a folder with the outputs of the same model in fp64, as `exact-llama` \
-             makes it",
+            "of a calibrated tolerance: a folder with the outputs of the same model in fp64, as `exact-llama` and \
+             `exact-trace` make it",
         ),
         setting("k", Kind::Float, "of a calibrated tolerance").or("4"),
     ],
