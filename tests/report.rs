@@ -9,6 +9,8 @@ use pipe::report::{csv, graph, html, json, markdown, terminal};
 
 #[path = "report/fixture.rs"]
 mod fixture;
+#[path = "report/schema.rs"]
+mod schema;
 
 use fixture::{Scenario, comparison, comparison_forced, comparison_with};
 
@@ -88,6 +90,33 @@ fn json_reads_back_and_holds_every_sample() {
         let samples = |cell: &json::CellJson| cell.sessions.iter().map(|s| s.samples.len()).sum::<usize>();
         assert_eq!(samples(&read.cells[0]), 24);
         assert!(!text.contains("cached") && !text.contains("1790000000"), "cache states or times are in it");
+    }
+}
+
+#[test]
+fn json_reports_are_as_the_published_schema_says() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/report.schema.json"));
+    let published: serde_json::Value = serde_json::from_str(&text.expect("the schema")).expect("the schema is JSON");
+    let held = |comparison: &Comparison| {
+        let report = serde_json::to_value(json::report(comparison)).expect("JSON");
+        (schema::wrong(&published, &report), report)
+    };
+    for (scenario, name) in SCENARIOS {
+        let (wrong, report) = held(&comparison(scenario));
+        assert!(wrong.is_empty(), "{name}: {wrong:?}");
+        // What is held so would not go unnoticed: a field that goes, comes, or changes its type.
+        for (change, said) in
+            [("state", "`state` is missing"), ("new", "does not name `new`"), ("winner", "is no boolean")]
+        {
+            let mut report = report.clone();
+            let cell = report["cells"][0].as_object_mut().expect("a cell");
+            match change {
+                "state" => drop(cell.remove("state")),
+                other => drop(cell.insert(other.to_owned(), 7.into())),
+            }
+            let found = schema::wrong(&published, &report);
+            assert!(found.len() == 1 && found[0].contains(said), "{change}: {found:?}");
+        }
     }
 }
 

@@ -85,7 +85,11 @@ fn report(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     let site = match with_flags(&target, &run.record.flags) {
         Some(target) => {
             drop(site);
-            load::site(global, &target, None)?
+            load::site(global, &target, None).inspect_err(|_| {
+                let flags = run.record.flags.join(" ");
+                note(&format!("these are the flags of run {}: {flags}", run.id.short()));
+                note("  help: the file may have changed since; give other flags, or another `--run`");
+            })?
         }
         None => site,
     };

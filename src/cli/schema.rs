@@ -1,6 +1,7 @@
-//! `pipe schema`: the whole language as JSON, from the table that the checker reads. `docs/schema.md` explains it.
+//! `pipe schema`: the whole language as JSON, from the table that the checker reads, or the JSON schema of the report.
+//! `docs/schema.md` explains both.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output::print;
@@ -15,13 +16,32 @@ use crate::resolve::table::{
 /// The version of the format; it grows when a key goes or changes its meaning.
 const VERSION: u32 = 1;
 
-/// The flags of `pipe schema`: none.
-#[derive(Debug, Args)]
-pub struct Arguments {}
+/// The schema of the JSON report.
+const REPORT: &str = include_str!("../../docs/report.schema.json");
 
-/// Prints the language.
-pub fn main(_: &Arguments) -> u8 {
-    print(&format!("{:#}\n", schema()));
+/// The flags of `pipe schema`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Of what
+    #[arg(value_enum, default_value_t = What::Language)]
+    what: What,
+}
+
+/// What has a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The language of pipelines
+    Language,
+    /// The JSON report
+    Report,
+}
+
+/// Prints the language, or the schema of the report.
+pub fn main(arguments: &Arguments) -> u8 {
+    match arguments.what {
+        What::Language => print(&format!("{:#}\n", schema())),
+        What::Report => print(REPORT),
+    }
     exit::DONE
 }
 
