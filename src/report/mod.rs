@@ -5,6 +5,7 @@
 //! from the store. In reading order: [`units`], [`words`] and `columns` are shared by all; then a module per format;
 //! [`graph`] renders the DAG.
 
+mod around;
 mod columns;
 pub mod csv;
 pub mod graph;
