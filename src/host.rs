@@ -6,8 +6,11 @@
 use pipe_cache::Digest;
 use serde::{Deserialize, Serialize};
 
+pub mod energy;
 pub mod load;
 pub mod probe;
+pub mod sentinel;
+pub mod thermal;
 pub mod tools;
 
 /// The virtualisation of a machine that a test made up.

@@ -10,7 +10,7 @@ use pipe_engine::message::{Fault, Hello, Prepared, Sample, Usage, Warmed};
 use serde::{Deserialize, Serialize};
 
 use crate::host::load::{Disturbance, DisturbanceKind};
-use crate::host::{Facts, Machine, Runtime};
+use crate::host::{Facts, Machine, Runtime, sentinel, thermal};
 
 /// The version of [`StepRecord`], [`Session`] and [`RunRecord`].
 pub const FORMAT: u32 = 1;
@@ -85,6 +85,15 @@ pub struct Session {
     /// The blocks in which they were taken; absent from sessions of older versions, which took one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turns: Option<Turns>,
+    /// What the drift sentinel saw, not long before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<sentinel::Reading>,
+    /// How energy was counted, or why it was not; absent from sessions of older versions. Blocks hold how much it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    /// What the machine told of its clock and heat before the first block, where it did: rests wait for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thermal: Option<thermal::Reading>,
     /// What one sample was, so that rates need no look at the pipeline.
     #[serde(flatten)]
     pub work: Work,
@@ -125,7 +134,7 @@ pub fn parted<'a>(samples: &'a [Sample], blocks: &[Block]) -> Vec<&'a [Sample]> 
 }
 
 /// How a session's samples were taken: in blocks, in turn with those of the other cells of its group.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turns {
     /// What the order of the blocks was drawn from.
     pub seed: u64,
@@ -135,12 +144,48 @@ pub struct Turns {
     pub stopped: bool,
     /// Passes before each block that no sample was taken of.
     pub settling: u32,
+    /// Passes for each sample, of which the last one is it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub every: u32,
     /// In the order in which they were taken.
     pub blocks: Vec<Block>,
 }
 
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns { seed: 0, with: Vec::new(), stopped: false, settling: 0, every: 1, blocks: Vec::new() }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_nought(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How a session's energy was counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Energy {
+    /// In words: which counter, and of what.
+    Counted {
+        method: String,
+    },
+    NotMeasured {
+        reason: String,
+    },
+}
+
 /// Samples that were taken in one go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// Of its group, from 0.
     pub round: u32,
@@ -150,6 +195,12 @@ pub struct Block {
     pub at_ns: u64,
     pub took_ns: u64,
     pub samples: u32,
+    /// How long all rested before it, until the machine was as it was before the first block.
+    #[serde(default, skip_serializing_if = "is_nought")]
+    pub rested_ns: u64,
+    /// Microjoules that were counted meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_uj: Option<u64>,
 }
 
 /// What one sample of a session is.
@@ -195,6 +246,10 @@ pub enum CautionCode {
     NotSteady,
     /// Fewer samples than the query asked for, since the time was up.
     FewSamples,
+    /// The clock was lower, or the machine warmer, than before the first block, though all rested.
+    Throttled,
+    /// The sentinel saw another machine than when the baseline was measured: a slower or a faster one.
+    HostDrift,
     /// From the first sample to the last the times rose or fell.
     Trend,
     /// The times fall into two groups, and the median lies in one of them.
@@ -225,6 +280,8 @@ impl CautionCode {
             CautionCode::Swap => "swap",
             CautionCode::NotSteady => "not-steady",
             CautionCode::FewSamples => "few-samples",
+            CautionCode::Throttled => "throttled",
+            CautionCode::HostDrift => "host-drift",
             CautionCode::Trend => "trend",
             CautionCode::TwoModes => "two-modes",
             CautionCode::Outliers => "outliers",
@@ -302,7 +359,7 @@ mod tests {
         let samples: Vec<Sample> =
             (0..25).map(|at| Sample { at_ns: at, prefill_ns: 1, decode_ns: Vec::new() }).collect();
         let of = |lengths: &[u32]| -> Vec<usize> {
-            let block = |samples: &u32| Block { round: 0, place: 0, at_ns: 0, took_ns: 0, samples: *samples };
+            let block = |samples: &u32| Block { samples: *samples, ..Block::default() };
             let blocks: Vec<Block> = lengths.iter().map(block).collect();
             let parted = parted(&samples, &blocks);
             assert_eq!(parted.concat(), samples, "all of them, in their order");

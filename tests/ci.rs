@@ -174,6 +174,7 @@ impl Job {
             ("HOME", std::env::var("HOME").unwrap_or_default()),
             ("PIPE_STORE", at(&format!("{name}.store"))),
             ("PIPE_RUNTIME", at(&format!("{name}.runtime"))),
+            ("PIPE_SENTINEL", "off".into()),
             ("PIPE_SIMULATED_HOST", at(host)),
             ("CI", "true".to_owned()),
             ("GITHUB_ACTIONS", "true".to_owned()),

@@ -7,8 +7,9 @@ use pipe::measure::ledger::{Ledger, Standing};
 use pipe::measure::metric::Metric;
 use pipe::measure::ratio::Verdict;
 use pipe::measure::recommend::{Aim, Unjudged, recommend, tiers, unjudged};
+use pipe::measure::summary::Measured;
 use pipe::measure::{Comparison, Outcome, Outputs};
-use pipe::record::{Caution, CautionCode, Work};
+use pipe::record::{Caution, CautionCode, Energy, Session, Work};
 use pipe::report::words;
 use pipe_engine::message::{Fault, FaultKind};
 
@@ -16,7 +17,7 @@ use pipe_engine::message::{Fault, FaultKind};
 #[expect(dead_code, reason = "the fixture serves the tests of the reports too")]
 mod fixture;
 
-use fixture::{Scenario, comparison, comparison_forced, comparison_with};
+use fixture::{Scenario, comparison, comparison_forced, comparison_with, reading};
 
 fn row<'a>(comparison: &'a Comparison, label: &str) -> &'a Row {
     comparison.rows.iter().find(|row| row.label == label).expect("the row is there")
@@ -247,6 +248,58 @@ fn samples_that_hide_something_from_their_median_say_so() {
     assert!(matches!(&two[..], [(CautionCode::TwoModes, seen)] if seen.contains("above the others")), "{two:?}");
     let far = shaped(|place, _| if place % 4 == 0 { 2.0 + place as f64 / 7.0 } else { 1.0 });
     assert!(far.iter().any(|(code, _)| *code == CautionCode::Outliers), "{far:?}");
+}
+
+#[test]
+fn a_machine_that_has_become_slower_is_told_by_the_sentinel() {
+    let of = |arithmetic: u64| {
+        let comparison = session("onnx native cpu", |session| session.sentinel = Some(reading(arithmetic)));
+        let others = comparison.rows.iter().filter(|row| row.label != "onnx native cpu");
+        assert!(others.flat_map(|row| &row.cautions).all(|caution| caution.code != CautionCode::HostDrift));
+        let row = row(&comparison, "onnx native cpu");
+        assert!(row.may_win(), "it is suspect, and not invalid");
+        row.cautions.iter().map(|c| (c.code, c.seen.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(of(1_300_000 * 103 / 100), []);
+    let said = "arithmetic of this machine was 8.0 % slower than when `torch container cpu` was measured, by the drift \
+                sentinel";
+    assert_eq!(of(1_300_000 * 108 / 100), [(CautionCode::HostDrift, said.to_owned())]);
+    // The baseline itself is held against its first session.
+    let comparison = changed("torch container cpu", |outcome| match outcome {
+        Outcome::Measured { sessions, outputs, from_store } => {
+            let mut sessions = sessions.into_owned();
+            sessions.push(Session { sentinel: Some(reading(1_200_000)), ..sessions[0].clone() });
+            Outcome::Measured { sessions: Cow::Owned(sessions), outputs, from_store }
+        }
+        other => other,
+    });
+    let seen =
+        |label: &str| row(&comparison, label).cautions.iter().find(|c| c.code == CautionCode::HostDrift).cloned();
+    assert!(
+        seen("torch container cpu").is_some_and(|caution| caution.seen.contains("7.7 % faster than when it was first"))
+    );
+    assert_eq!(seen("onnx native cpu"), None, "it was measured on a machine like that of the first session");
+}
+
+#[test]
+fn energy_is_by_token_and_has_a_reason_where_there_is_none() {
+    let comparison = comparison(Scenario::Plain);
+    let of = |label: &str| {
+        row(&comparison, label).summary.as_ref().expect("a summary").metrics[&Metric::EnergyPerToken].clone()
+    };
+    let Measured::Figure(figure) = of("onnx native cpu") else { panic!("{:?}", of("onnx native cpu")) };
+    // 9 J in each of ten blocks of three sequences of 32 tokens.
+    assert_eq!((figure.n, figure.median), (10, 9.0 / (3.0 * 32.0)));
+    let Measured::NotMeasured { reason } = of("onnx container cpu") else { panic!("it was measured") };
+    assert_eq!(reason, "it was measured by a version that counted no energy");
+    let said = "the system tells no energy";
+    let comparison = session("onnx native cpu", |session| {
+        session.energy = Some(Energy::NotMeasured { reason: said.to_owned() });
+        session.turns.iter_mut().flat_map(|turns| &mut turns.blocks).for_each(|block| block.energy_uj = None);
+    });
+    let metrics = &row(&comparison, "onnx native cpu").summary.as_ref().expect("a summary").metrics;
+    assert_eq!(metrics[&Metric::EnergyPerToken], Measured::NotMeasured { reason: said.to_owned() });
+    assert_eq!(metrics.get(&Metric::EnergyPerInference), None);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! `pipe doctor`: what this machine has, what it lacks, and how to get it.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::output::{To, colour, print};
 use super::{Global, estimate, exit, load, simulate};
 use crate::exec::contained;
 use crate::exec::world::best_sandbox;
 use crate::host::Facts;
+use crate::host::energy::Meter;
+use crate::host::thermal::Reading;
 use crate::host::tools::{self, ToolEnv};
 
 /// What the main job starts, and what for.
@@ -66,6 +69,7 @@ pub fn main(global: &Global) -> u8 {
         Err(lack) => bad("containers", lack.reason, lack.remedy),
     });
     lines.extend(devices(&facts));
+    lines.extend(counters(&facts, &load::system()));
     let free = store.free_space().map(|free| format!(", {} free", estimate::size(free))).unwrap_or_default();
     lines.push(good("store", format!("{}{free}", store.root().display())));
     print(&text(&facts, &lines, colour(global.color, To::Out)));
@@ -97,6 +101,23 @@ fn devices(facts: &Facts) -> Vec<Line> {
             bad(&name, "part of macOS".to_owned(), Some("a Mac with Apple silicon measures these cells".to_owned()))
         });
     }
+    lines
+}
+
+/// What the machine tells of energy, clock and heat.
+fn counters(facts: &Facts, system: &Path) -> Vec<Line> {
+    let counter = |name: &str, meter: Result<Meter, String>| match meter {
+        Ok(meter) => good(name, meter.method),
+        Err(reason) => bad(name, reason, None),
+    };
+    let mut lines = vec![counter("energy cpu", Meter::cpu(system))];
+    if facts.machine.os == "linux" && !facts.machine.gpus.is_empty() {
+        lines.push(counter("energy cuda", Meter::gpu(0)));
+    }
+    lines.push(match Reading::now(system).line() {
+        Some(line) => good("clock and heat", line),
+        None => bad("clock and heat", "this machine tells neither".to_owned(), None),
+    });
     lines
 }
 

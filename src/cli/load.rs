@@ -11,7 +11,7 @@ use crate::cli::output::{To, colour, note, width};
 use crate::diag::{Diagnostics, suggest};
 use crate::exec::process::strays;
 use crate::exec::share::accept::MachinePattern;
-use crate::exec::site::{Asked, Site};
+use crate::exec::site::{Asked, Sentinel, Site};
 use crate::exec::survey::{Survey, survey};
 use crate::exec::world::{Best, best_sandbox, python_version};
 use crate::host::{Facts, Machine, probe};
@@ -71,8 +71,24 @@ pub fn site(global: &Global, target: &Target, jobs: Option<u32>) -> Result<Site,
         slots,
         memory,
         fail_fast: false,
+        sentinel: sentinel(),
+        system: system(),
         asked: Asked { testimony, ..Asked::default() },
     })
+}
+
+/// Where the system's files of clocks, heat and energy lie; tests have a folder.
+pub fn system() -> PathBuf {
+    env::path("PIPE_SIMULATED_SYSTEM").unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// `PIPE_SENTINEL` says `off`, or names a file with a made-up reading.
+fn sentinel() -> Sentinel {
+    match env::path("PIPE_SENTINEL") {
+        None => Sentinel::Look,
+        Some(off) if off == Path::new("off") => Sentinel::Off,
+        Some(file) => Sentinel::MadeUp(file),
+    }
 }
 
 /// Bytes of memory that steps may need together: nine tenths of the machine's, since the rest of it lives too.

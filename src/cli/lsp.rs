@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::output::note;
 use super::{Global, env, exit, explain, load};
-use crate::exec::site::{Asked, Site};
+use crate::exec::site::{Asked, Sentinel, Site};
 use crate::exec::survey::survey;
 use crate::exec::world::{kept_python_version, kept_sandbox};
 use crate::host::{Facts, probe};
@@ -95,6 +95,8 @@ impl Standings for Stored {
             slots: 1,
             memory: u64::MAX,
             fail_fast: false,
+            sentinel: Sentinel::Off,
+            system: PathBuf::from("/"),
             asked: Asked { only_kept: true, ..Asked::default() },
         };
         let survey = survey(&site).ok()?;

@@ -7,12 +7,15 @@
 //! - A cell that has enough gives its outputs and its session is kept at once; one that fails ends alone.
 //! - One that may be tried again is alone then, so that its neighbours are no cause.
 //! - The samples of earlier sessions count: a tighter query measures only what is missing.
+//! - Before it all the drift sentinel looks at the machine, once for several groups; before each block all rest until the
+//!   machine is as it was before the first ([`watching`]).
 //!
 //! Which cells make a group, and how many memory holds, is [`grouping`](super::grouping)'s business.
 
 mod arm;
 mod asked;
 mod lock;
+mod watching;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -21,11 +24,13 @@ use futures_util::future::join_all;
 use pipe_cache::Digest;
 
 use self::arm::{Arm, of_store};
+use self::watching::Watcher;
 use super::lookup;
 use super::outcome::{Failure, Outcome};
 use super::place::Engine;
 use super::process::Cancel;
 use super::work::Job;
+use crate::host::thermal;
 use crate::measure::turns::Turns;
 use crate::pipeline::{Measure, StepId};
 use crate::record::Session;
@@ -71,6 +76,10 @@ pub async fn measure(members: Vec<Member<'_>>) -> Vec<Ended> {
             Err(outcome) => ended.push(Ended { id, outcome, seconds: None }),
         }
     }
+    let Some(watcher) = arms.first().map(|arm| Watcher::of(arm.job())) else { return ended };
+    let seen = watcher.before().await;
+    arms.iter_mut().for_each(|arm| arm.sees(seen.clone()));
+    let begun = Instant::now();
     let mut groups = VecDeque::from([arms]);
     while let Some(mut arms) = groups.pop_front() {
         take_turns(&mut arms, &cancel).await;
@@ -81,6 +90,9 @@ pub async fn measure(members: Vec<Member<'_>>) -> Vec<Ended> {
                 Err(again) => groups.push_back(vec![*again]),
             }
         }
+    }
+    if !cancel.is_cancelled() {
+        watcher.after(seen.as_ref(), begun).await;
     }
     ended
 }
@@ -121,10 +133,15 @@ async fn go_round(arms: &mut [Arm<'_>]) {
     let seed = seed(&questions);
     arms.iter_mut().for_each(|arm| arm.joins(seed, &questions));
     let mut turns = Turns::new(arms.iter().map(Arm::role).collect(), seed);
+    let system = arms.first().map(|arm| arm.job().site.system.clone()).unwrap_or_default();
+    let mut cooling = thermal::Cooling::from(thermal::Reading::now(&system));
+    let first = cooling.as_ref().map(thermal::Cooling::first);
+    arms.iter_mut().for_each(|arm| arm.begins_at(first));
     let begun = Instant::now();
     while let Some(turn) = turns.next_turn() {
         let arm = &mut arms[turn.arm];
-        if arm.block(turn, begun).await {
+        let rested = watching::rest(&mut cooling, arm.job()).await;
+        if arm.block(turn, begun, rested).await {
             if together {
                 arm.rest().await;
             }

@@ -14,7 +14,7 @@ use super::outcome::{Failure, Lack};
 use super::process::supervisors::Supervisors;
 use super::sandbox::Bubblewrap;
 use super::share::accept::MachinePattern;
-use crate::host::Facts;
+use crate::host::{Facts, sentinel};
 use crate::pipeline::{Filter, Pipeline, Step, StepId};
 use crate::plan::{Plan, Selection};
 use crate::record::Sandbox;
@@ -50,7 +50,21 @@ pub struct Site {
     pub memory: u64,
     /// Nothing more starts once a step has failed.
     pub fail_fast: bool,
+    pub sentinel: Sentinel,
+    /// Where the system's files of clocks, heat and energy lie: `/`, or a folder of a test.
+    pub system: PathBuf,
     pub asked: Asked,
+}
+
+/// Who says whether the machine has drifted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sentinel {
+    /// Two seconds of work that is always the same.
+    Look,
+    /// Nobody.
+    Off,
+    /// A file with a reading, in tests.
+    MadeUp(PathBuf),
 }
 
 /// Answers of the host, asked for once.
@@ -61,6 +75,8 @@ pub struct Asked {
     pub only_kept: bool,
     pub tools: RefCell<BTreeMap<String, Result<Rc<crate::host::tools::Tool>, Lack>>>,
     pub runtime: RefCell<Option<Result<crate::host::Runtime, Lack>>>,
+    /// What the sentinel saw last, and when.
+    pub sentinel: RefCell<Option<(std::time::Instant, sentinel::Reading)>>,
     pub files: RefCell<BTreeMap<(PathBuf, Filter), Result<Entry, Lack>>>,
     /// Cached steps whose outputs stayed out of the pack that brought them, as look-ups met them.
     pub away: RefCell<BTreeSet<StepId>>,

@@ -15,6 +15,7 @@ mod linux;
 mod macos;
 
 pub(super) use cgroup::Throttling;
+pub(super) use gpu::library;
 
 /// The facts of this machine.
 pub fn probe() -> Facts {

@@ -20,6 +20,7 @@ use super::shape::{Shape, moved, shapes};
 use super::stats::holm;
 use super::summary::{Summary, series, summarise};
 use super::tolerance::Tolerance;
+use crate::host::sentinel::Drift;
 use crate::pipeline::{Cell, CellPattern, Dtype, Measure, Place, Workload};
 use crate::record::{Caution, CautionCode, Session, Work};
 
@@ -41,6 +42,7 @@ pub fn compare(input: CompareInput<'_>) -> Comparison {
         judge_speed(&mut rows, baseline, input.force);
         mark_mixed(&mut rows, baseline);
     }
+    mark_drifted(&mut rows, baseline.as_ref());
     mark_winners(&mut rows, input.force);
     let expects = asked.expects.iter().map(|expect| gates::expect(expect, &rows)).collect();
 
@@ -268,6 +270,32 @@ fn mark_mixed(rows: &mut [Row], baseline: &Anchor) {
     for row in rows.iter_mut() {
         if row.speed_ups.values().any(|speed_up| matches!(speed_up, SpeedUp::Compared { .. })) {
             row.cautions.push(Caution { code: CautionCode::MixedSessions, seen: seen.clone() });
+        }
+    }
+}
+
+/// Where the drift sentinel saw another machine than when the baseline was measured, or without one the first cell: each
+/// session needs one of its sessions that was measured on a machine like it, and a later session of its own the first.
+fn mark_drifted(rows: &mut [Row], baseline: Option<&Anchor>) {
+    let readings = |row: &Row| row.sessions.iter().filter_map(|session| session.sentinel.clone()).collect::<Vec<_>>();
+    let here = |row: &Row| row.state.has_figures() && row.elsewhere.is_none();
+    let named = baseline.and_then(|baseline| baseline.row.as_ref().ok().copied());
+    let Some(norm) = named.or_else(|| rows.iter().position(|row| here(row) && !readings(row).is_empty())) else {
+        return;
+    };
+    let (known, label) = (readings(&rows[norm]), rows[norm].label.clone());
+    for (place, row) in rows.iter_mut().enumerate().filter(|(_, row)| here(row)) {
+        let norms = if place == norm { &known[..known.len().min(1)] } else { &known[..] };
+        let drifts = readings(row).iter().map(|reading| reading.beyond(norms)).max_by_key(Vec::len).unwrap_or_default();
+        for Drift { kind, change } in drifts {
+            let than = if change > 0.0 { "slower" } else { "faster" };
+            let when = if place == norm { "it was first".to_owned() } else { format!("`{label}` was") };
+            let seen = format!(
+                "{} of this machine was {:.1} % {than} than when {when} measured, by the drift sentinel",
+                kind.name(),
+                change.abs() * 100.0
+            );
+            row.cautions.push(Caution { code: CautionCode::HostDrift, seen });
         }
     }
 }

@@ -10,7 +10,7 @@ use pipe_engine::message::{Device, Sample};
 use super::blocks::Blocks;
 use super::metric::Metric;
 use super::stats::{self, Interval};
-use crate::record::{Session, Work};
+use crate::record::{Energy, Session, Work};
 
 /// Percentiles that are always told, in thousandths, be it that they can't be known.
 const PERCENTILES: [u32; 3] = [900, 950, 990];
@@ -138,6 +138,10 @@ pub fn series(metric: Metric, sessions: &[Session]) -> Blocks {
         Metric::Load => each(load),
         Metric::FirstInference => each(first_inference),
         Metric::ColdStart => each(|s| Some(s.start_ns as f64 + load(s)? + first_inference(s)?)),
+        // A block is one reading of the counter.
+        Metric::EnergyPerToken | Metric::EnergyPerInference => {
+            Blocks::single(sessions.iter().flat_map(energy_of_blocks).collect())
+        }
         Metric::PeakResident => each(|s| s.usage.as_ref()?.peak_resident.map(|b| b as f64)),
         Metric::PeakDevice => each(|s| s.usage.as_ref()?.peak_device.map(|b| b as f64)),
     }
@@ -153,6 +157,21 @@ pub fn time_per_token(sample: &Sample) -> Option<f64> {
 fn items_per_second(session: &Session, sample: &Sample) -> Option<f64> {
     let Work::Inference { items: Some(items) } = session.work else { return None };
     (sample.prefill_ns > 0).then(|| f64::from(items) * 1e9 / sample.prefill_ns as f64)
+}
+
+/// Joules by what was worked on, for each block; none where energy was not counted.
+fn energy_of_blocks(session: &Session) -> Vec<f64> {
+    let each = match session.work {
+        Work::Sequence { new_tokens, .. } => new_tokens,
+        Work::Inference { .. } => 1,
+    };
+    let turns = session.turns.iter().flat_map(|turns| turns.blocks.iter().map(|block| (block, turns.every)));
+    turns
+        .filter_map(|(block, every)| {
+            let worked = f64::from(block.samples) * f64::from(every) * f64::from(each);
+            (worked > 0.0).then_some(block.energy_uj? as f64 / 1e6 / worked)
+        })
+        .collect()
 }
 
 fn load(session: &Session) -> Option<f64> {
@@ -203,6 +222,13 @@ fn why_missing(metric: Metric, sessions: &[Session], device: Device) -> String {
     if sessions.is_empty() {
         return "no session was measured".to_owned();
     }
+    if matches!(metric, Metric::EnergyPerToken | Metric::EnergyPerInference) {
+        return match sessions.iter().find_map(|session| session.energy.as_ref()) {
+            Some(Energy::NotMeasured { reason }) => reason.clone(),
+            Some(Energy::Counted { .. }) => "the counter gave no two readings".to_owned(),
+            None => "it was measured by a version that counted no energy".to_owned(),
+        };
+    }
     let text = match metric {
         Metric::PeakDevice if device == Device::Cpu => "a CPU has no memory of its own",
         Metric::PeakDevice => "the engine can't read the device's allocator",
@@ -213,6 +239,7 @@ fn why_missing(metric: Metric, sessions: &[Session], device: Device) -> String {
         Metric::ItemsPerSecond => "how many items an inference works on is not known",
         Metric::FirstInference => "no warm-up was recorded",
         Metric::Load | Metric::ColdStart | Metric::ProcessStart => "the model was not loaded",
+        Metric::EnergyPerToken | Metric::EnergyPerInference => "no energy was counted",
     };
     text.to_owned()
 }

@@ -7,10 +7,13 @@ impl Metric {
     /// True where samples of this work have the metric; start-up times and peaks belong to every one.
     pub fn is_of(self, work: Work) -> bool {
         match self {
-            Metric::TimeToFirstToken | Metric::TimePerOutputToken | Metric::TokensPerSecond => {
-                matches!(work, Work::Sequence { .. })
+            Metric::TimeToFirstToken
+            | Metric::TimePerOutputToken
+            | Metric::TokensPerSecond
+            | Metric::EnergyPerToken => matches!(work, Work::Sequence { .. }),
+            Metric::Latency | Metric::ItemsPerSecond | Metric::EnergyPerInference => {
+                matches!(work, Work::Inference { .. })
             }
-            Metric::Latency | Metric::ItemsPerSecond => matches!(work, Work::Inference { .. }),
             _ => true,
         }
     }

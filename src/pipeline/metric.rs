@@ -28,6 +28,10 @@ pub enum Metric {
     PeakResident,
     /// Peak memory of the device's allocator.
     PeakDevice,
+    /// The energy of a block by the tokens that were decoded in it; that of their prompts is in it.
+    EnergyPerToken,
+    /// The energy of a block by its inferences.
+    EnergyPerInference,
 }
 
 /// What `expect` calls the ratio of medians against the baseline; it is no metric of one cell.
@@ -50,6 +54,7 @@ pub enum Unit {
     Nanoseconds,
     PerSecond,
     Bytes,
+    Joules,
 }
 
 impl Unit {
@@ -59,13 +64,14 @@ impl Unit {
             Unit::Nanoseconds => "ns",
             Unit::PerSecond => "1/s",
             Unit::Bytes => "bytes",
+            Unit::Joules => "J",
         }
     }
 }
 
 impl Metric {
     /// All metrics, in the order of reports.
-    pub const ALL: [Metric; 11] = [
+    pub const ALL: [Metric; 13] = [
         Metric::TimeToFirstToken,
         Metric::TimePerOutputToken,
         Metric::TokensPerSecond,
@@ -77,6 +83,8 @@ impl Metric {
         Metric::FirstInference,
         Metric::PeakResident,
         Metric::PeakDevice,
+        Metric::EnergyPerToken,
+        Metric::EnergyPerInference,
     ];
 
     /// The name in pipelines (`expect`, `published`) and machine-readable reports.
@@ -93,6 +101,8 @@ impl Metric {
             Metric::ColdStart => "cold-start",
             Metric::PeakResident => "peak-resident",
             Metric::PeakDevice => "peak-device",
+            Metric::EnergyPerToken => "energy-per-token",
+            Metric::EnergyPerInference => "energy-per-inference",
         }
     }
 
@@ -115,6 +125,8 @@ impl Metric {
             Metric::ColdStart => "cold start",
             Metric::PeakResident => "peak memory",
             Metric::PeakDevice => "peak device memory",
+            Metric::EnergyPerToken => "energy per output token",
+            Metric::EnergyPerInference => "energy per inference",
         }
     }
 
@@ -123,6 +135,7 @@ impl Metric {
         match self {
             Metric::TokensPerSecond | Metric::ItemsPerSecond => Unit::PerSecond,
             Metric::PeakResident | Metric::PeakDevice => Unit::Bytes,
+            Metric::EnergyPerToken | Metric::EnergyPerInference => Unit::Joules,
             _ => Unit::Nanoseconds,
         }
     }
@@ -131,7 +144,7 @@ impl Metric {
     pub fn from_written(self, value: f64) -> f64 {
         match self.unit() {
             Unit::Nanoseconds => value * 1e9,
-            Unit::PerSecond | Unit::Bytes => value,
+            Unit::PerSecond | Unit::Bytes | Unit::Joules => value,
         }
     }
 

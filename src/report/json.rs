@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::parity::{BreachJson, CalibratedJson, OutputJson, ParityJson, ToleranceJson, WorstJson};
+use super::around::{EnergyJson, SentinelJson, ThermalJson};
 use super::words;
 use crate::host::{Facts, Runtime};
 use crate::measure::Comparison;
@@ -279,6 +280,15 @@ pub struct SessionJson {
     pub samples: Vec<SampleJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turns: Option<TurnsJson>,
+    /// What the drift sentinel saw before: the time of a unit of each kind of work, and how far units scatter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<SentinelJson>,
+    /// Absent from sessions of versions that did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergyJson>,
+    /// The clock and the temperature before the first block, where the machine tells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thermal: Option<ThermalJson>,
 }
 
 /// The blocks in which a session's samples were taken, in turn with other cells.
@@ -291,6 +301,9 @@ pub struct TurnsJson {
     pub idle_stopped: bool,
     /// Passes before each block that were not recorded.
     pub settling: u32,
+    /// Passes for each sample, where there are several: the last one is it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<u32>,
     pub blocks: Vec<BlockJson>,
 }
 
@@ -302,6 +315,11 @@ pub struct BlockJson {
     pub at_ns: u64,
     pub took_ns: u64,
     pub samples: u32,
+    /// How long all rested before it, where they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rested_ns: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_uj: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -609,19 +627,23 @@ fn session(session: &Session) -> SessionJson {
         warm_up: session.warmed.as_ref().map(|warmed| samples(&warmed.samples)).unwrap_or_default(),
         samples: samples(&session.samples),
         turns: session.turns.as_ref().map(turns),
+        sentinel: session.sentinel.as_ref().map(SentinelJson::from),
+        energy: EnergyJson::of(session),
+        thermal: session.thermal.map(ThermalJson::from),
     }
 }
 
 fn turns(turns: &Turns) -> TurnsJson {
     let block = |block: &Block| {
-        let Block { round, place, at_ns, took_ns, samples } = *block;
-        BlockJson { round, place, at_ns, took_ns, samples }
+        let Block { round, place, at_ns, took_ns, samples, rested_ns, energy_uj } = *block;
+        BlockJson { round, place, at_ns, took_ns, samples, rested_ns: Some(rested_ns).filter(|ns| *ns > 0), energy_uj }
     };
     TurnsJson {
         seed: turns.seed,
         with: turns.with.iter().map(ToString::to_string).collect(),
         idle_stopped: turns.stopped,
         settling: turns.settling,
+        every: Some(turns.every).filter(|every| *every > 1),
         blocks: turns.blocks.iter().map(block).collect(),
     }
 }

@@ -5,6 +5,7 @@
 //! from the store. In reading order: [`units`], [`words`], [`parity`], [`fairness`] and `columns` are shared by all; then a
 //! module per format; [`graph`] renders the DAG, [`diff`] two runs beside each other.
 
+mod around;
 mod columns;
 pub mod csv;
 pub mod diff;

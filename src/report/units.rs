@@ -120,12 +120,22 @@ pub fn size(n: u64) -> String {
     if n > 0 && n.is_multiple_of(unit as u64) { format!("{} {name}", n / unit as u64) } else { bytes(n as f64) }
 }
 
+/// Energy: `812 mJ`.
+pub fn joules(x: f64) -> String {
+    match x.abs() {
+        x if x >= 1.0 || x == 0.0 => format!("{} J", three(x)),
+        x if x >= 1e-3 => format!("{} mJ", three(x * 1e3)),
+        x => format!("{} µJ", three(x * 1e6)),
+    }
+}
+
 /// A raw value of `unit`, with its unit where it has one: a rate's stands in the heading.
 pub fn value(x: f64, unit: Unit) -> String {
     match unit {
         Unit::Nanoseconds => time(x),
         Unit::Bytes => bytes(x),
         Unit::PerSecond => three(x),
+        Unit::Joules => joules(x),
     }
 }
 

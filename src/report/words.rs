@@ -511,6 +511,10 @@ pub fn meaning(code: CautionCode) -> &'static str {
         CautionCode::Swap => "memory went to disk: times may be far too long",
         CautionCode::NotSteady => "times still moved when measuring began: the median may drift",
         CautionCode::FewSamples => "the interval is wider than was asked for",
+        CautionCode::Throttled => "the processor had slowed down (heat, power): times may be too long",
+        CautionCode::HostDrift => {
+            "the machine was slower or faster than for the others: differences near this size mean little"
+        }
         CautionCode::Trend => {
             "the machine changed while it was measured (heat, clock): the median is of no steady state"
         }

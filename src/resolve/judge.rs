@@ -487,7 +487,7 @@ fn kind_of(metric: Metric) -> Kind {
     match metric.unit() {
         Unit::Nanoseconds => Kind::Time,
         Unit::Bytes => Kind::Size,
-        Unit::PerSecond => Kind::Float,
+        Unit::PerSecond | Unit::Joules => Kind::Float,
     }
 }
 

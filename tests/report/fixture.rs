@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pipe::host::{Facts, Machine, Runtime};
+use pipe::host::{Facts, Machine, Runtime, sentinel, thermal};
 use pipe::measure::comparison::State;
 use pipe::measure::stats::Random;
 use pipe::measure::{CellInput, CompareInput, Comparison, Outcome, Outputs, compare};
 use pipe::pipeline::*;
-use pipe::record::{Block, Caution, CautionCode, FORMAT, Sandbox, Session, Turns, Work};
+use pipe::record::{Block, Caution, CautionCode, Energy, FORMAT, Sandbox, Session, Turns, Work};
 use pipe::report::graph::{Edge, GraphView, Node, NodeState};
 use pipe_cache::Digest;
 use pipe_engine::message::{Hello, Inside, Prepared, Sample, Usage, Warmed};
@@ -182,6 +182,14 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
         warmed: Some(Warmed { samples: warm, steady: true }),
         samples,
         turns: Some(turns(engine, place, count)),
+        sentinel: Some(reading(1_300_000)),
+        // Containers were measured by an older version.
+        energy: (place == "native").then(|| Energy::Counted { method: "RAPL, processor package alone".into() }),
+        thermal: (place == "native").then_some(thermal::Reading {
+            kilohertz: Some(3_400_000),
+            millidegrees: Some(61_000),
+            pressure: None,
+        }),
         work: Work::Sequence { prompt_tokens: 64, new_tokens: 32 },
         usage: Some(Usage {
             peak_resident: Some(resident),
@@ -197,6 +205,12 @@ fn session(engine: &str, place: &str, prefill: f64, token: f64, count: u64, resi
 }
 
 /// Ten blocks, in turn with the other cells of the matrix that can be measured here.
+/// What the drift sentinel may have seen.
+pub fn reading(arithmetic: u64) -> sentinel::Reading {
+    let pace = |unit_ns| sentinel::Pace { unit_ns, units: 300, scatter: 0.01 };
+    sentinel::Reading { work: "fixture".into(), arithmetic: pace(arithmetic), memory: pace(5_100_000) }
+}
+
 fn turns(engine: &str, place: &str, count: u64) -> Turns {
     let all = [("torch", "native"), ("torch", "container"), ("onnx", "native"), ("onnx", "container")];
     let others = all.into_iter().filter(|cell| *cell != (engine, place));
@@ -206,12 +220,15 @@ fn turns(engine: &str, place: &str, count: u64) -> Turns {
         at_ns: u64::from(round) * 4_000_000_000,
         took_ns: 900_000_000,
         samples: (count / 10).max(1) as u32,
+        rested_ns: if round == 3 && place == "native" { 750_000_000 } else { 0 },
+        energy_uj: (place == "native").then_some(9_000_000),
     });
     Turns {
         seed: 7,
         with: others.map(|(engine, place)| key(&format!("engine={engine},place={place},device=cpu"))).collect(),
         stopped: true,
         settling: 0,
+        every: 1,
         blocks: blocks.collect(),
     }
 }

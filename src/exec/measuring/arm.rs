@@ -2,12 +2,13 @@
 //!
 //! Whose turn it is, is not known here. What goes wrong ends this cell and no other.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pipe_cache::{Digest, StoreError};
 use pipe_engine::message::{self, Hello, Sample, Usage};
 
-use super::asked::{check_inside, limits, prepare, work};
+use super::asked::{check_inside, limits, meter, prepare, work};
 use crate::event::Event;
 use crate::exec::engine::EngineFault;
 use crate::exec::lookup;
@@ -15,12 +16,13 @@ use crate::exec::outcome::{Failure, Lack, Outcome, Product};
 use crate::exec::place::{Engine, Left};
 use crate::exec::work::{Job, Unmade};
 use crate::exec::world;
+use crate::host::energy::Meter;
 use crate::host::load::Watch;
-use crate::host::{Runtime, SIMULATED};
+use crate::host::{Runtime, SIMULATED, sentinel, thermal};
 use crate::measure::enough::{Enough, enough};
 use crate::measure::turns::{self, Pace, Turn};
 use crate::pipeline::{Measure, Place};
-use crate::record::{Block, Caution, CautionCode, FORMAT, Session, Turns, parted};
+use crate::record::{Block, Caution, CautionCode, Energy, FORMAT, Session, Turns, parted};
 
 /// Samples of a block before anything is known of what is missing.
 const FIRST: u32 = 3;
@@ -88,6 +90,11 @@ pub struct Arm<'a> {
     /// It could be stopped whenever it rested.
     stops: bool,
     watch: Watch,
+    sentinel: Option<sentinel::Reading>,
+    meter: Result<Meter, String>,
+    /// What the machine told before the first block, and how it was otherwise before a later one, though all rested.
+    thermal: Option<thermal::Reading>,
+    otherwise: Vec<String>,
     started: u64,
     machine: Digest,
     runtime: Option<Runtime>,
@@ -116,6 +123,10 @@ impl<'a> Arm<'a> {
             resting: false,
             stops: true,
             watch: Watch::default(),
+            sentinel: None,
+            meter: Err("nothing was measured".to_owned()),
+            thermal: None,
+            otherwise: Vec::new(),
             started: 0,
             machine,
             runtime: None,
@@ -129,6 +140,16 @@ impl<'a> Arm<'a> {
     /// True while its engine runs.
     pub fn is_on(&self) -> bool {
         self.engine.is_some()
+    }
+
+    /// Takes down what the sentinel saw.
+    pub fn sees(&mut self, reading: Option<sentinel::Reading>) {
+        self.sentinel = reading;
+    }
+
+    /// Takes down what the machine told before the first block.
+    pub fn begins_at(&mut self, reading: Option<thermal::Reading>) {
+        self.thermal = reading;
     }
 
     /// How it takes its turns now.
@@ -164,6 +185,7 @@ impl<'a> Arm<'a> {
             self.runtime = Some(runtime);
         }
         self.started = now();
+        self.meter = meter(job, asked);
         let engine = Engine::start(job, asked, limits(job.site.step(job.id).limits.timeout)).await?;
         let talk = &mut self.engine.insert(engine).talk;
         job.say("hello");
@@ -185,7 +207,7 @@ impl<'a> Arm<'a> {
     pub fn joins(&mut self, seed: u64, questions: &[Digest]) {
         let with: Vec<Digest> = questions.iter().filter(|question| **question != self.job.key).copied().collect();
         let settling = if with.is_empty() { 0 } else { self.pace.settling };
-        self.turns = Turns { seed, stopped: false, with, settling, blocks: Vec::new() };
+        self.turns = Turns { seed, with, settling, every: self.pace.every, ..Turns::default() };
     }
 
     /// Lets others have their turn.
@@ -203,9 +225,10 @@ impl<'a> Arm<'a> {
         }
     }
 
-    /// Takes a block; false once no more are wanted. `begun` is when the first block of all began.
-    pub async fn block(&mut self, turn: Turn, begun: Instant) -> bool {
-        match self.try_block(turn, begun).await {
+    /// Takes a block after a rest; false once no more are wanted. `begun` is when the first block of all began.
+    pub async fn block(&mut self, turn: Turn, begun: Instant, rest: (Duration, Option<String>)) -> bool {
+        self.otherwise.extend(rest.1);
+        match self.try_block(turn, begun, rest.0).await {
             Ok(more) => more,
             Err(broken) => {
                 self.give_up(broken).await;
@@ -214,7 +237,7 @@ impl<'a> Arm<'a> {
         }
     }
 
-    async fn try_block(&mut self, turn: Turn, begun: Instant) -> Result<bool, Broken> {
+    async fn try_block(&mut self, turn: Turn, begun: Instant, rested: Duration) -> Result<bool, Broken> {
         let max_time = self.asked.sampling.max_time;
         let left = max_time.saturating_sub(self.spent);
         let count = self.pace.block(self.wanted, left, self.each);
@@ -224,16 +247,25 @@ impl<'a> Arm<'a> {
         if self.turns.settling > 0 {
             engine.talk.measure(1, self.turns.settling).await?;
         }
+        let counted = self.meter.as_ref().ok().and_then(Meter::read);
         let (at, now) = (begun.elapsed(), Instant::now());
         let new = engine.talk.measure(count, self.pace.every).await?;
         let took = now.elapsed();
+        let energy = self.meter.as_ref().ok().zip(counted);
+        let energy_uj = energy.and_then(|(meter, before)| meter.between(&before, &meter.read()?));
         self.watch.off();
         self.samples.extend(new);
         self.spent += took;
         self.each = took / count;
-        let block =
-            Block { round: turn.round, place: turn.place, at_ns: nanos(at), took_ns: nanos(took), samples: count };
-        self.turns.blocks.push(block);
+        self.turns.blocks.push(Block {
+            round: turn.round,
+            place: turn.place,
+            at_ns: nanos(at),
+            took_ns: nanos(took),
+            samples: count,
+            rested_ns: nanos(rested),
+            energy_uj,
+        });
         self.say_progress();
         match self.judge() {
             Enough::Yes => return Ok(false),
@@ -328,6 +360,12 @@ impl<'a> Arm<'a> {
             warmed: None,
             samples: Vec::new(),
             turns: None,
+            sentinel: self.sentinel.clone(),
+            energy: Some(match &self.meter {
+                Ok(meter) => Energy::Counted { method: meter.method.clone() },
+                Err(reason) => Energy::NotMeasured { reason: reason.clone() },
+            }),
+            thermal: self.thermal,
             work: work(self.asked, None),
             usage: None,
             outputs: left.outputs,
@@ -404,6 +442,13 @@ impl<'a> Arm<'a> {
         if session.hello.simulated {
             add(CautionCode::Simulated, "the figures are invented by the engine of the tests".to_owned());
         }
+        if let Some(last) = self.otherwise.last() {
+            let (blocks, all) = (self.otherwise.len(), session.turns.as_ref().map_or(0, |turns| turns.blocks.len()));
+            add(CautionCode::Throttled, format!("before {blocks} of {all} blocks, after a rest, {last}"));
+        }
+        if self.job.site.system != Path::new("/") {
+            add(CautionCode::Simulated, "the clock, heat and energy are made up by a test".to_owned());
+        }
         if machine.virtualisation == SIMULATED {
             add(CautionCode::Simulated, "the machine is made up by a test".to_owned());
         }
@@ -426,7 +471,7 @@ impl<'a> Arm<'a> {
     /// The cell once more, where it is to be tried again, alone; else how it ended. Of one that was only there for the
     /// others there is no outcome unless it has a session.
     pub fn ended(self) -> Result<Option<Outcome>, Box<Arm<'a>>> {
-        let Arm { job, asked, beside, earlier, tried, end, .. } = self;
+        let Arm { job, asked, beside, earlier, tried, end, sentinel, .. } = self;
         Ok(match end {
             Some(Ok(session)) => Some(Outcome::Ran(Product::Sessions(earlier.into_iter().chain([session]).collect()))),
             Some(Err(End::Failed(failure))) if beside => {
@@ -443,11 +488,11 @@ impl<'a> Arm<'a> {
             {
                 let step = job.site.step(job.id).name.clone();
                 let _ = job.progress.send(Event::Retried { step, attempt: tried + 2, cause: failure.message });
-                return Err(Box::new(Arm { tried: tried + 1, ..Arm::new(job, asked, earlier, beside) }));
+                return Err(Box::new(Arm { tried: tried + 1, sentinel, ..Arm::new(job, asked, earlier, beside) }));
             }
             _ if beside => None,
             Some(Err(End::Crowded(_))) if !job.cancel.is_cancelled() => {
-                return Err(Box::new(Arm { tried, ..Arm::new(job, asked, earlier, beside) }));
+                return Err(Box::new(Arm { tried, sentinel, ..Arm::new(job, asked, earlier, beside) }));
             }
             Some(Err(End::Failed(failure) | End::Crowded(failure))) => Some(Outcome::Failed(failure)),
             Some(Err(End::Unavailable(lack))) => Some(Outcome::Unavailable(lack)),

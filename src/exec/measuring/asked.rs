@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use pipe_engine::message::{self, Prepare, Prepared, Workload};
+use pipe_engine::message::{self, Device, Prepare, Prepared, Workload};
 
 use crate::exec::engine::Limits;
 use crate::exec::outcome::Failure;
 use crate::exec::place;
 use crate::exec::work::Job;
+use crate::host::energy::Meter;
 use crate::pipeline::{self, Measure, Place};
 use crate::record::Work;
 
@@ -91,6 +92,24 @@ pub fn check_inside(job: &Job<'_>, asked: &Measure, prepared: &Prepared) -> Resu
         help: Some("the container runtime or the sandbox does not keep these limits; see `pipe doctor`".to_owned()),
         ..Failure::default()
     })
+}
+
+/// What counts the energy of the cell's device, or why nothing does.
+pub fn meter(job: &Job<'_>, asked: &Measure) -> Result<Meter, String> {
+    match asked.device.value {
+        Device::Cpu => Meter::cpu(&job.site.system),
+        Device::Cuda => {
+            let gpus = &job.site.facts.machine.gpus;
+            // CUDA takes the fastest first and NVML the order of the bus: of one kind both are the same.
+            match gpus.iter().any(|gpu| gpu.model != gpus[0].model) {
+                true => Err("there are GPUs of several kinds, and which of them ran is not known".to_owned()),
+                false => Meter::gpu(0),
+            }
+        }
+        Device::Mps | Device::Coreml => {
+            Err("a Mac tells its energy by a private interface, which is not asked".to_owned())
+        }
+    }
 }
 
 /// A `timeout` of the step bounds each phase; without one, generous limits tell a hung engine from a slow one.

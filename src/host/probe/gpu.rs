@@ -21,14 +21,17 @@ const PLACES: &[&str] = &[
     "/run/opengl-driver/lib/libnvidia-ml.so.1",
 ];
 
+/// The library, opened; `None` where there is none, or no driver answers it.
+pub fn library() -> Option<Nvml> {
+    PLACES.iter().find_map(|place| Nvml::builder().lib_path(OsStr::new(place)).init().ok())
+}
+
 /// The accelerators in the driver's order, and the driver's full version.
 pub fn nvidia() -> (Vec<Gpu>, Option<String>) {
     if !cfg!(target_os = "linux") {
         return (Vec::new(), None);
     }
-    let Some(nvml) = PLACES.iter().find_map(|place| Nvml::builder().lib_path(OsStr::new(place)).init().ok()) else {
-        return (Vec::new(), None);
-    };
+    let Some(nvml) = library() else { return (Vec::new(), None) };
     let driver = nvml.sys_driver_version().ok();
     let major = driver.as_deref().and_then(|version| version.split('.').next()).unwrap_or("").to_owned();
     let gpus = (0..nvml.device_count().unwrap_or(0))

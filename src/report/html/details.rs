@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use pipe_engine::message::Sample;
 
 use super::super::columns::{is_inference, noun, times};
-use super::super::{parity, units, words};
+use super::super::{around, parity, units, words};
 use super::ticked;
 use crate::measure::Comparison;
 use crate::measure::comparison::Row;
@@ -135,10 +135,10 @@ fn session_table(session: &Session, number: usize) -> Markup {
     let warm = session.warmed.iter().flat_map(|warmed| &warmed.samples).map(|sample| ("warm-up", sample));
     let all = warm.chain(session.samples.iter().map(|sample| ("", sample)));
     if let Work::Inference { items } = session.work {
-        return inference_table(all, items, number);
+        return html! { (session_head(session, number)) (inference_table(all, items)) };
     }
     html! {
-        h4 { "Session " (number) }
+        (session_head(session, number))
         div.scroll {
             table.small {
                 thead { tr { th.n { "at" } th { } th.n { "first token" } th.n { "per token" } th.n { "fastest" } th.n { "slowest" } th.n { "tokens/s" } } }
@@ -165,15 +165,17 @@ fn session_table(session: &Session, number: usize) -> Markup {
     }
 }
 
-fn inference_table<'a>(
-    samples: impl Iterator<Item = (&'static str, &'a Sample)>,
-    items: Option<u32>,
-    number: usize,
-) -> Markup {
+fn session_head(session: &Session, number: usize) -> Markup {
+    html! {
+        h4 { "Session " (number) }
+        @for line in around::sentences(session) { p.soft.small { (line) } }
+    }
+}
+
+fn inference_table<'a>(samples: impl Iterator<Item = (&'static str, &'a Sample)>, items: Option<u32>) -> Markup {
     let rate =
         |sample: &Sample| Some(f64::from(items?) * 1e9 / sample.prefill_ns as f64).filter(|rate| rate.is_finite());
     html! {
-        h4 { "Session " (number) }
         div.scroll {
             table.small {
                 thead { tr { th.n { "at" } th { } th.n { "latency" } th.n { "items/s" } } }

@@ -120,6 +120,7 @@ impl Place {
             .env("PIPE_STORE", &self.store)
             // Cases run beside one another, and beside whatever else this machine does: none waits for another's steps.
             .env("PIPE_RUNTIME", self.root.join("runtime"))
+            .env("PIPE_SENTINEL", "off")
             .stdin(Stdio::null())
             .process_group(0);
         command
