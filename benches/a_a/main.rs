@@ -31,13 +31,17 @@ fn main() -> ExitCode {
     let set: Vec<&str> = settings.split_whitespace().flat_map(|one| ["--set", one]).collect();
     let folder = tempfile::tempdir().expect("a folder");
     // What is missing is made first, and says so.
-    run(folder.path(), &set, Stdio::inherit());
+    if let Err(why) = run(folder.path(), &set, Stdio::inherit()) {
+        println!("{why}");
+        return ExitCode::from(1);
+    }
     let mut calm = 0;
     for repeat in 1..=repeats {
-        run(folder.path(), &[&["--remeasure"], &set[..]].concat(), Stdio::null());
-        let found = Found::read(&folder.path().join("a_a/report.json"));
-        calm += u32::from(found.is_calm());
-        println!("{repeat:4}  {}", found.line());
+        let found = run(folder.path(), &[&["--remeasure"], &set[..]].concat(), Stdio::piped())
+            .map(|()| Found::read(&folder.path().join("a_a/report.json")));
+        // A run that fails tells nothing, and so it is none of those without a difference.
+        calm += u32::from(found.as_ref().is_ok_and(Found::is_calm));
+        println!("{repeat:4}  {}", found.map_or_else(|why| why, |found| found.line()));
     }
     let enough = f64::from(repeats - calm) <= BORNE * f64::from(repeats);
     let met = if enough { "met" } else { "NOT MET" };
@@ -46,14 +50,17 @@ fn main() -> ExitCode {
 }
 
 /// One run of the pipeline; its reports go to `out`.
-fn run(out: &Path, args: &[&str], said: Stdio) {
+fn run(out: &Path, args: &[&str], said: Stdio) -> Result<(), String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/a_a/a_a.kdl");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pipe"));
     command.arg("run").arg(file).arg("--out").arg(out).args(args);
     // What it looks for is between runs, and here each run is for itself.
     command.env("PIPE_SENTINEL", "off");
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).status().expect("pipe starts");
-    assert!(status.success(), "{command:?} ended with {status}");
+    let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).output().expect("pipe starts");
+    match ended.status.success() {
+        true => Ok(()),
+        false => Err(format!("pipe ended with {}\n{}", ended.status, String::from_utf8_lossy(&ended.stderr))),
+    }
 }
 
 /// What a report says of the second arm against the first.
