@@ -10,7 +10,7 @@
 //! | digests that the file or the lock gives | ● | | | | |
 //! | program, arguments, environment, names below `in/` and `out/` | | ● | | | |
 //! | tools, by name and full version | wheels | ● | | | |
-//! | inputs, by content | | ● | ● | ● | sessions |
+//! | inputs, by content | | ● | ● | ● | sessions; exact outputs |
 //! | secrets, by name | | ● | | | |
 //! | network allowed; that a GPU is lent | | ● | | | |
 //! | host libraries, by content | | | ● | | |
@@ -30,9 +30,9 @@ use std::collections::BTreeMap;
 use pipe_cache::{Digest, Entry};
 
 use crate::pipeline::{
-    Action, Arg, Class, Compare, Expect, FetchFile, FetchWheel, HostPackages, Image, Input, Limits, Measure, Needs,
-    Origin, Parity, Place, Published, Put, PutWhat, Run, Sampling, Step, StepId, TreeOf, UnpackWheels, WarmUp,
-    Workload, places,
+    Action, Arg, Calibrated, Class, Compare, Expect, FetchFile, FetchWheel, HostPackages, Image, Input, Limit, Limits,
+    Measure, Needs, Origin, OutputRule, Parity, Place, Published, Put, PutWhat, Run, Sampling, Step, StepId, TreeOf,
+    UnpackWheels, WarmUp, Workload, places,
 };
 use crate::record::Sandbox;
 
@@ -45,7 +45,8 @@ const TREE_VERSION: u32 = 1;
 const IMAGE_VERSION: u32 = 1;
 const RUN_VERSION: u32 = 1;
 const MEASURE_VERSION: u32 = 1;
-const COMPARE_VERSION: u32 = 1;
+/// 2: more figures of parity, each with the place where it is worst.
+const COMPARE_VERSION: u32 = 2;
 
 /// Everything that a step's result depends on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -268,7 +269,7 @@ pub fn manifest(step: &Step, world: &World, contents: &dyn Contents) -> Result<M
         Action::Tree(tree) => tree_manifest(tree, world, &reader),
         Action::Image(image) => image_manifest(image, world, &reader),
         Action::Measure(measure) => measure_manifest(measure, world, &reader),
-        Action::Compare(compare) => Ok(compare_manifest(compare, world)),
+        Action::Compare(compare) => Ok(compare_manifest(compare, world, contents)),
     }
 }
 
@@ -461,7 +462,7 @@ fn measure_manifest(measure: &Measure, world: &World, reader: &Reader) -> Result
     Ok(manifest)
 }
 
-fn compare_manifest(compare: &Compare, world: &World) -> Manifest {
+fn compare_manifest(compare: &Compare, world: &World, contents: &dyn Contents) -> Manifest {
     // Which cells there are is in the world: each by its coordinates, with its samples.
     let Compare { of: _, group: _, matrix: _, baseline, parity, expects, published } = compare;
     let mut manifest = Manifest::new(Class::Build, "compare", COMPARE_VERSION);
@@ -471,13 +472,8 @@ fn compare_manifest(compare: &Compare, world: &World) -> Manifest {
     if let Some(baseline) = baseline {
         manifest.add_from("baseline", &baseline.value, &baseline.origin);
     }
-    if let Some(Parity { reference, max_abs, max_rel }) = parity {
-        manifest.add_from("parity.reference", &reference.value, &reference.origin);
-        for (name, limit) in [("parity.max-abs", max_abs), ("parity.max-rel", max_rel)] {
-            if let Some(limit) = limit {
-                manifest.add_from(name, limit.value, &limit.origin);
-            }
-        }
+    if let Some(parity) = parity {
+        add_parity(&mut manifest, parity, contents);
     }
     for (i, Expect { metric, cell, min, max }) in expects.iter().enumerate() {
         manifest.add_from(format!("expect.{i}.metric"), &metric.value, &metric.origin);
@@ -492,6 +488,30 @@ fn compare_manifest(compare: &Compare, world: &World) -> Manifest {
         manifest.add(format!("published.{i}"), format!("{metrics:?}"));
     }
     manifest
+}
+
+fn add_parity(manifest: &mut Manifest, parity: &Parity, contents: &dyn Contents) {
+    let Parity { reference, limits, top_k, outputs, calibrated } = parity;
+    manifest.add_from("parity.reference", &reference.value, &reference.origin);
+    for Limit { bound, limit } in limits {
+        manifest.add_from(format!("parity.{}", bound.name()), limit.value, &limit.origin);
+    }
+    if let Some(top_k) = top_k {
+        manifest.add_from("parity.top-k", top_k.value, &top_k.origin);
+    }
+    for (i, OutputRule { name, ignore, limits }) in outputs.iter().enumerate() {
+        manifest.add_from(format!("parity.output.{i}"), &name.value, &name.origin);
+        manifest.add_from(format!("parity.output.{i}.ignore"), ignore.value, &ignore.origin);
+        for Limit { bound, limit } in limits {
+            manifest.add_from(format!("parity.output.{i}.{}", bound.name()), limit.value, &limit.origin);
+        }
+    }
+    if let Some(Calibrated { exact, k }) = calibrated {
+        manifest.add_from("parity.k", k.value, &k.origin);
+        // A comparison runs with what there is: cells are judged by the other limits where the exact outputs are not.
+        let content = contents.entry(&exact.value).map_or_else(|| "missing".to_owned(), |entry| entry.to_string());
+        manifest.add_from("parity.exact", content, &exact.origin);
+    }
 }
 
 #[cfg(test)]

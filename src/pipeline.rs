@@ -9,6 +9,7 @@
 
 pub mod filter;
 pub mod metric;
+pub mod parity;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::filter::Filter;
+pub use self::parity::{Bound, Calibrated, Limit, OutputRule, Parity};
 pub use crate::diag::Source;
 pub use pipe_engine::message::{Device, Dtype, Optimization};
 
@@ -468,14 +470,6 @@ pub struct Compare {
     pub published: Vec<Published>,
 }
 
-/// The gate on outputs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Parity {
-    pub reference: Spanned<CellPattern>,
-    pub max_abs: Option<Spanned<f64>>,
-    pub max_rel: Option<Spanned<f64>>,
-}
-
 /// `expect "speed-up" cell="…" min=1.0`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Expect {
@@ -546,11 +540,7 @@ pub fn glob(pattern: &str, text: &str) -> bool {
 pub fn inputs(action: &Action) -> Vec<&Input> {
     let mut found = Vec::new();
     match action {
-        Action::Run(run) => {
-            let args = std::iter::once(&run.program).chain(&run.args).chain(run.env.values());
-            args.for_each(|arg| inputs_of_arg(&arg.value, &mut found));
-            found.extend(run.inputs.iter().map(|(_, input)| &input.value));
-        }
+        Action::Run(run) => found = run_inputs(run),
         Action::Tree(tree) => found.extend(tree.puts.iter().filter_map(|put| match &put.what {
             PutWhat::Input(input) | PutWhat::Matching { folder: input, .. } => Some(&input.value),
             PutWhat::Link(_) | PutWhat::Text(_) => None,
@@ -563,12 +553,21 @@ pub fn inputs(action: &Action) -> Vec<&Input> {
                 found.push(&image.value);
             }
         }
-        Action::FetchFile(_)
-        | Action::FetchWheel(_)
-        | Action::UnpackWheels(_)
-        | Action::HostPackages(_)
-        | Action::Compare(_) => {}
+        Action::Compare(compare) => {
+            let calibrated = compare.parity.as_ref().and_then(|parity| parity.calibrated.as_ref());
+            found.extend(calibrated.map(|calibrated| &calibrated.exact.value));
+        }
+        Action::FetchFile(_) | Action::FetchWheel(_) | Action::UnpackWheels(_) | Action::HostPackages(_) => {}
     }
+    found
+}
+
+/// The inputs of a process, those among its arguments first; one that is named twice is there twice.
+pub fn run_inputs(run: &Run) -> Vec<&Input> {
+    let mut found = Vec::new();
+    let args = std::iter::once(&run.program).chain(&run.args).chain(run.env.values());
+    args.for_each(|arg| inputs_of_arg(&arg.value, &mut found));
+    found.extend(run.inputs.iter().map(|(_, input)| &input.value));
     found
 }
 

@@ -212,7 +212,7 @@ impl CautionCode {
 /// One invocation of `pipe run`: which step had which key, for `why` and for garbage collection. What a run knows of
 /// itself as a whole stands here once, and never with each step. Fields that older versions did not write are absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RunRecord {
+pub struct RunRecord<Steps = BTreeMap<String, RunStep>> {
     pub format: u32,
     pub pipeline: String,
     pub started: u64,
@@ -232,7 +232,7 @@ pub struct RunRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Machine>,
     /// Step name → its key and what became of it.
-    pub steps: BTreeMap<String, RunStep>,
+    pub steps: Steps,
     /// Steps that came to no key: what this machine could not do, and what waits for that or for a failed step.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub keyless: BTreeMap<String, RunLack>,

@@ -3,7 +3,7 @@
 //! In reading order: `import` reads the files, `world` finds recipes and parameters, `flags` gives those their
 //! values; `axis`, `range`, `matrix` and `product` make the cells; `check` and `rules` hold every node against the
 //! `table` and every name against what is declared; `expand` unfolds recipes and cells into slots; `eval`, `cells`,
-//! `build` and `judge` make their actions, with `filters` of folders and the Python modules `beside` a script;
+//! `build`, `judge` and `parity` make their actions, with `filters` of folders and the Python modules `beside` a script;
 //! `order` sorts and merges them, and `unused` warns. Nothing here knows of plans, of keys or of the machine beyond
 //! [`Facts`], and nothing runs.
 
@@ -27,6 +27,7 @@ mod kind;
 mod lock;
 mod matrix;
 mod order;
+mod parity;
 mod product;
 mod python;
 mod range;

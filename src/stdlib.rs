@@ -14,6 +14,7 @@ const MODULES: &[(&str, &str)] = &[
 static FILES: &[(&str, &[u8])] = &[
     ("locks/torch-2.11.txt", include_bytes!("../stdlib/locks/torch-2.11.txt")),
     ("scripts/llama.py", include_bytes!("../stdlib/scripts/llama.py")),
+    ("scripts/exact_llama.py", include_bytes!("../stdlib/scripts/exact_llama.py")),
     ("scripts/make_llama.py", include_bytes!("../stdlib/scripts/make_llama.py")),
     ("scripts/tokens.py", include_bytes!("../stdlib/scripts/tokens.py")),
     ("scripts/torchscript.py", include_bytes!("../stdlib/scripts/torchscript.py")),

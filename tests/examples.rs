@@ -18,7 +18,7 @@ const ANYWHERE: &[&str] = &["file", "hello", "image", "matrix", "param", "proces
 
 /// Examples with a test of their own, below.
 const SPECIAL: &[&str] =
-    &["compare", "expect", "fetch", "host-packages", "measure", "model", "needs", "secret", "wheels"];
+    &["compare", "expect", "fetch", "host-packages", "measure", "model", "needs", "parity", "secret", "wheels"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -132,7 +132,7 @@ fn packages_come_from_the_machine() {
 /// store that `PIPE_STORE` names, where `pipelines/llm-6gb.kdl` was run before, as CI does.
 #[test]
 fn what_measures_runs_where_a_store_has_the_engines() {
-    for name in ["measure", "compare", "expect", "model"] {
+    for name in ["measure", "compare", "expect", "model", "parity"] {
         let what = format!("the example `{name}`");
         let Some(store) = std::env::var_os("PIPE_STORE") else {
             passed_over(&what, "PIPE_STORE names no store in which `pipelines/llm-6gb.kdl` was run");

@@ -2,6 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 
 use crate::exec::outcome::{Standing, Why};
 use crate::exec::site::Site;
@@ -139,20 +142,47 @@ impl<'a> Places<'a> {
 
     /// Where a value was written.
     pub fn place(&self, origin: &Origin) -> String {
-        match origin {
-            Origin::Flag(flag) => flag.clone(),
-            Origin::Builtin(what) => format!("pipe ({what})"),
-            Origin::Profile(from) => format!("{} ({})", from.flag, self.in_file(from.source, from.start)),
-            Origin::File { source, start, .. } => self.in_file(*source, *start),
-        }
+        self.shown(origin).to_string()
     }
 
-    fn in_file(&self, source: usize, start: usize) -> String {
-        let Some(found) = self.pipeline.sources.get(source) else { return "?".to_owned() };
+    /// The same, to be written where it belongs.
+    pub fn shown<'p>(&'p self, origin: &'p Origin) -> Place<'p> {
+        Place { places: self, origin }
+    }
+
+    fn in_file(&self, source: usize, start: usize, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(found) = self.pipeline.sources.get(source) else { return out.write_str("?") };
         let mut lines = self.lines.borrow_mut();
         let begins = lines.entry(source).or_insert_with(|| line_begins(&found.text));
         let (line, column) = line_column(&found.text, begins, start);
-        format!("{}:{line}:{column}", found.name)
+        write!(out, "{}:{line}:{column}", found.name)
+    }
+}
+
+/// One place, to be written.
+pub struct Place<'p> {
+    places: &'p Places<'p>,
+    origin: &'p Origin,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Origin::Flag(flag) => out.write_str(flag),
+            Origin::Builtin(what) => write!(out, "pipe ({what})"),
+            Origin::Profile(from) => {
+                write!(out, "{} (", from.flag)?;
+                self.places.in_file(from.source, from.start, out)?;
+                out.write_str(")")
+            }
+            Origin::File { source, start, .. } => self.places.in_file(*source, *start, out),
+        }
+    }
+}
+
+impl Serialize for Place<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
     }
 }
 

@@ -33,6 +33,7 @@ pub mod plan;
 pub mod progress;
 pub mod rebuild;
 pub mod recipes;
+pub mod remember;
 pub mod results;
 pub mod run;
 pub mod runs;

@@ -1,23 +1,24 @@
-//! What a run leaves behind: the comparison, its report files, exports, and words about what failed.
+//! What a run leaves for its user: the comparison, its report files, exports, and words about what failed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pipe_cache::{Digest, Entry, Kind, StoreError};
+use pipe_cache::{Entry, StoreError};
 
+use super::Global;
 use super::output::{To, colour, width};
 use super::progress::time;
-use super::{Global, explain};
 use crate::exec::outcome::{Outcome, Product};
 use crate::exec::runner::{Done, failures as failed};
 use crate::exec::share::accept::{self, Accepted};
 use crate::exec::site::Site;
+use crate::exec::survey::Known;
 use crate::exec::work::{self, Parities};
-use crate::exec::{history, lookup};
+use crate::key::Contents;
 use crate::measure::{self, CellInput, CompareInput, Comparison, Outputs, ParityRecord};
-use crate::pipeline::{Action, CellPattern, Compare, Measure, StepId};
-use crate::record::{FORMAT, RunLack, RunRecord, RunStep, Session};
+use crate::pipeline::{Action, CellPattern, Compare, Measure, Parity, StepId};
+use crate::record::Session;
 use crate::report;
 
 /// The comparison of a `compare` step, from what became of its cells.
@@ -48,6 +49,7 @@ pub fn comparison(
         about: site.pipeline.about.as_deref(),
         compare,
         cells,
+        noise: judged.noise.clone(),
         facts: &site.facts,
     }))
 }
@@ -56,6 +58,13 @@ pub fn comparison(
 pub fn accepted(site: &Site, done: &Done) -> Result<BTreeMap<StepId, Accepted>, StoreError> {
     let unavailable = done.outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Unavailable(_)));
     accept::accepted(site, unavailable.map(|(id, _)| *id))
+}
+
+/// The exact outputs of a calibrated tolerance, where they are there.
+fn exact(site: &Site, done: &Done, parity: &Parity) -> Option<Entry> {
+    let input = &parity.calibrated.as_ref()?.exact.value;
+    let outputs = |id: StepId| done.outcomes.get(&id)?.product()?.entry().cloned();
+    Known { site, outputs: &outputs }.entry(input)
 }
 
 /// A cell as another machine measured it; its outputs are held against the reference's here and now.
@@ -75,13 +84,19 @@ fn from_elsewhere<'a>(
             let is_reference =
                 |id: &&StepId| site.step(**id).cell.as_ref().is_some_and(|cell| parity.reference.value.matches(cell));
             let sessions = |id: &StepId| match (done.outcomes[id].product(), accepted.get(id)) {
-                (Some(Product::Sessions(sessions)), _) => Some(sessions.as_slice()),
-                (_, Some(theirs)) => Some(theirs.sessions.as_slice()),
+                (Some(Product::Sessions(sessions)), _) => Some((*id, sessions.as_slice())),
+                (_, Some(theirs)) => Some((*id, theirs.sessions.as_slice())),
                 _ => None,
             };
             match compare.of.iter().filter(is_reference).find_map(sessions) {
                 None => missing("the reference has no figures"),
-                Some(reference) => match work::parity_between(site, parity, reference, &theirs.sessions)? {
+                Some(reference) => match work::parity_between(
+                    site,
+                    parity,
+                    exact(site, done, parity),
+                    reference,
+                    (id, &theirs.sessions),
+                )? {
                     Some(result) => Outputs::Judged(result),
                     None => missing("the outputs to compare are not in the store"),
                 },
@@ -246,55 +261,8 @@ fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Stores which step had which key and how the run went, for `why`, estimates and garbage collection.
-pub fn remember(site: &Site, done: &Done, flags: Vec<String>, exit: u8) -> Result<(), StoreError> {
-    let ran = done.outcomes.values().any(|outcome| !matches!(outcome, Outcome::Cached(_) | Outcome::NotNeeded));
-    let keys: BTreeMap<String, Digest> =
-        done.manifests.iter().map(|(id, (key, _))| (site.step(*id).name.clone(), *key)).collect();
-    // A run that found everything as the last one left it has nothing to tell.
-    if !ran && *lookup::last_keys(site)? == keys {
-        return Ok(());
-    }
-    // What a failed step depended on is asked for like that of any other; work keeps the manifests of what it makes.
-    for id in failed(done) {
-        if let Some((key, manifest)) = done.manifests.get(&id) {
-            site.store.append(Kind::Manifest, key, manifest.text().as_bytes())?;
-        }
-    }
-    let places = explain::Places::new(&site.pipeline);
-    let steps = done.manifests.iter().map(|(id, (key, manifest))| {
-        let origins = manifest
-            .leaves()
-            .iter()
-            .filter_map(|leaf| Some((leaf.path.clone(), places.place(leaf.origin.as_ref()?))))
-            .collect();
-        let outcome = &done.outcomes[id];
-        let said = said(site, outcome).or_else(|| done.whys.get(id).and_then(explain::beside_changes));
-        (site.step(*id).name.clone(), RunStep { key: *key, state: state(outcome).to_owned(), said, origins })
-    });
-    let keyless =
-        done.outcomes.iter().filter(|(id, _)| !done.manifests.contains_key(id)).filter_map(|(id, outcome)| {
-            let lack = RunLack { state: state(outcome).to_owned(), said: said(site, outcome)? };
-            Some((site.step(*id).name.clone(), lack))
-        });
-    let record = RunRecord {
-        format: FORMAT,
-        pipeline: site.pipeline.name.clone(),
-        started: now().saturating_sub(done.seconds as u64),
-        wall_ns: Some((done.seconds * 1e9) as u64),
-        exit: Some(exit),
-        pipe: env!("CARGO_PKG_VERSION").to_owned(),
-        flags,
-        sandbox: Some(site.sandbox),
-        machine: Some(site.facts.machine.clone()),
-        steps: steps.collect(),
-        keyless: keyless.collect(),
-    };
-    history::remember(&site.store, &record)
-}
-
 /// What is to be said of a step that came to no result.
-fn said(site: &Site, outcome: &Outcome) -> Option<String> {
+pub fn said(site: &Site, outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::Failed(failure) => Some(failure.message.clone()),
         Outcome::Unavailable(lack) => Some(lack.reason.clone()),
@@ -304,12 +272,8 @@ fn said(site: &Site, outcome: &Outcome) -> Option<String> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a run remembers when it was; no key and no report does")]
-fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or(0)
-}
-
-fn state(outcome: &Outcome) -> &'static str {
+/// The word for what became of a step.
+pub fn state(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Cached(_) => "cached",
         Outcome::Ran(_) => "ran",

@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 
 use super::output::{To, colour, note, print};
 use super::wanted::Wanted;
-use super::{Global, Target, estimate, exit, explain, load, progress, rebuild, results, settled, signals, trace};
+use super::{
+    Global, Target, estimate, exit, explain, load, progress, rebuild, remember, results, settled, signals, trace,
+};
 use crate::event::{Event, Listener};
 use crate::exec::outcome::{Outcome, Standing};
 use crate::exec::process::Cancel;
@@ -124,7 +126,7 @@ fn run(global: &Global, arguments: &Arguments) -> Result<u8, u8> {
     if !arguments.check.is_empty() && !done.interrupted {
         code = code.max(rebuild::conclude(&site, &verdicts));
     }
-    results::remember(&site, &done, arguments.target.flags(), code).map_err(fault)?;
+    remember::remember(&site, &done, arguments.target.flags(), code).map_err(fault)?;
     if code == exit::DONE {
         settled::keep(global, target, &site, &done, logs);
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use pipe_cache::{Digest, Kind, Store, StoreError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::record::{FORMAT, RunRecord};
 
@@ -22,8 +22,8 @@ pub fn run_key(pipeline: &str) -> Digest {
     Digest::derive("pipe 2026 run v1", pipeline.as_bytes())
 }
 
-/// Keeps a run.
-pub fn remember(store: &Store, record: &RunRecord) -> Result<(), StoreError> {
+/// Keeps a run, whose steps are a `BTreeMap<String, RunStep>` once they are read.
+pub fn remember(store: &Store, record: &RunRecord<impl Serialize>) -> Result<(), StoreError> {
     let bytes = serde_json::to_vec(record).unwrap_or_default();
     store.append(Kind::Run, &run_key(&record.pipeline), &bytes)
 }

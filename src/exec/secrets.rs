@@ -13,7 +13,7 @@ use std::path::Path;
 use super::outcome::{Failure, Lack};
 use super::process::redact::Redactor;
 use super::site::Site;
-use crate::pipeline::{Input, Run, places};
+use crate::pipeline::{Input, Run, run_inputs};
 
 /// More than any key or token.
 const MOST_BYTES: u64 = 64 << 10;
@@ -42,7 +42,7 @@ pub fn names(run: &Run) -> BTreeSet<&str> {
             _ => None,
         }
     }
-    places(run).into_iter().filter_map(|(input, _)| name(input)).collect()
+    run_inputs(run).into_iter().filter_map(name).collect()
 }
 
 /// Why a process can't have its secrets, where it can't.

@@ -22,7 +22,7 @@ use super::outcome::{Lack, Product, Standing, Why};
 use super::site::Site;
 use super::{files, needs, world};
 use crate::key::{self, Contents, Manifest};
-use crate::pipeline::{Action, Input, StepId};
+use crate::pipeline::{Action, Input, Parity, StepId};
 
 /// Every step's standing.
 pub struct Survey {
@@ -171,7 +171,9 @@ fn look(
         return Ok(Look::NotSelected);
     }
     if let Action::Compare(compare) = &step.action {
-        let open: Vec<StepId> = compare.of.iter().copied().filter(|cell| will_change(&looks[cell])).collect();
+        let exact = compare.parity.as_ref().and_then(Parity::exact_step);
+        let reads = compare.of.iter().copied().chain(exact);
+        let open: Vec<StepId> = reads.filter(|read| will_change(&looks[read])).collect();
         if !open.is_empty() {
             return Ok(Look::Behind(open));
         }

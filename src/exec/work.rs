@@ -29,14 +29,14 @@ use super::site::Site;
 use super::survey::Known;
 use super::{files, program, world};
 use crate::event::Event;
-use crate::key::Manifest;
-use crate::measure::tensor_parity::Files;
-use crate::measure::{ParityRecord, ParityResult, Tolerance, parity, tensor_parity};
-use crate::pipeline::{Action, Compare, FetchFile, FetchWheel, Input, Parity, PutWhat, StepId, TreeOf, UnpackWheels};
-use crate::record::{FORMAT, Sandbox, Session, StepRecord, StepUsage, Work};
-
-/// What engines call the output of a sequence for the parity check.
-const LOGITS: &str = "logits.npy";
+use crate::key::{Contents, Manifest};
+use crate::measure::parity::{CELL, Files, REFERENCE, Side, noise};
+use crate::measure::tolerance::Noise;
+use crate::measure::{ParityRecord, ParityResult, Tolerance, parity};
+use crate::pipeline::{
+    Action, Compare, Dtype, FetchFile, FetchWheel, Input, Parity, PutWhat, StepId, TreeOf, UnpackWheels, Workload,
+};
+use crate::record::{FORMAT, Sandbox, Session, StepRecord, StepUsage};
 
 /// How long a fetch without a limit of its own may take.
 const FETCH_LIMIT: Duration = Duration::from_secs(3600);
@@ -374,6 +374,9 @@ async fn unpack_wheels(job: &Job<'_>, asked: &UnpackWheels) -> Result<Entry, Unm
 pub struct Parities {
     /// Coordinates of a cell → parity against the reference.
     pub cells: BTreeMap<String, ParityRecord>,
+    /// Output → the reference's own noise in it, where a calibrated tolerance asks for that; or why it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
 }
 
 impl Parities {
@@ -408,20 +411,22 @@ fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session
     let Some(asked_parity) = &asked.parity else { return Ok(record) };
     let pattern = &asked_parity.reference.value;
     let is_reference = |id: &StepId| job.site.step(*id).cell.as_ref().is_some_and(|cell| pattern.matches(cell));
-    let Some(reference) = asked.of.iter().find(|id| is_reference(id) && cells.contains_key(id)) else {
+    let Some(&at) = asked.of.iter().find(|id| is_reference(id) && cells.contains_key(id)) else {
         return Ok(record);
     };
-    let Some(reference) = outputs(job.site, &cells[reference])? else { return Ok(record) };
-    let tolerance = Tolerance {
-        max_abs: asked_parity.max_abs.as_ref().map(|bound| bound.value),
-        max_rel: asked_parity.max_rel.as_ref().map(|bound| bound.value),
-    };
+    let Some(reference) = outputs(job.site, &cells[&at])? else { return Ok(record) };
+    let mut tolerance = Tolerance::from(asked_parity);
+    if let Some(calibrated) = &asked_parity.calibrated {
+        let outputs = |read: StepId| job.inputs.get(&read).cloned();
+        let exact = Known { site: job.site, outputs: &outputs }.entry(&calibrated.exact.value);
+        let found = noise_of(job.site, exact, side(job.site, at, REFERENCE, &reference), &tolerance)?;
+        tolerance = tolerance.with_noise(found.clone());
+        record.noise = Some(found);
+    }
     for (id, sessions) in cells {
         if let Some(outputs) = outputs(job.site, sessions)? {
-            let found = match (reference.get(LOGITS), outputs.get(LOGITS)) {
-                (Some(reference), Some(logits)) if is_sequence(sessions) => parity(reference, logits, &tolerance),
-                _ => tensor_parity(&reference, &outputs, &tolerance),
-            };
+            let (theirs, own) = (side(job.site, at, REFERENCE, &reference), side(job.site, *id, CELL, &outputs));
+            let found = parity(theirs, own, &tolerance);
             record.cells.insert(job.site.step(*id).coordinates(), ParityRecord::from(&found));
         }
     }
@@ -432,27 +437,54 @@ fn parities(job: &Job<'_>, asked: &Compare, cells: &BTreeMap<StepId, Vec<Session
 pub fn parity_between(
     site: &Site,
     asked: &Parity,
-    reference: &[Session],
-    own: &[Session],
+    exact: Option<Entry>,
+    (reference, theirs): (StepId, &[Session]),
+    (own, sessions): (StepId, &[Session]),
 ) -> Result<Option<ParityResult>, StoreError> {
-    let (Some(theirs), Some(outputs)) = (outputs(site, reference)?, outputs(site, own)?) else { return Ok(None) };
-    let tolerance = Tolerance {
-        max_abs: asked.max_abs.as_ref().map(|bound| bound.value),
-        max_rel: asked.max_rel.as_ref().map(|bound| bound.value),
-    };
-    Ok(Some(match (theirs.get(LOGITS), outputs.get(LOGITS)) {
-        (Some(reference), Some(logits)) if is_sequence(own) => parity(reference, logits, &tolerance),
-        _ => tensor_parity(&theirs, &outputs, &tolerance),
-    }))
+    let (Some(theirs), Some(outputs)) = (outputs(site, theirs)?, outputs(site, sessions)?) else { return Ok(None) };
+    let (theirs, outputs) = (side(site, reference, REFERENCE, &theirs), side(site, own, CELL, &outputs));
+    let mut tolerance = Tolerance::from(asked);
+    if asked.calibrated.is_some() {
+        let found = noise_of(site, exact, theirs, &tolerance)?;
+        tolerance = tolerance.with_noise(found);
+    }
+    Ok(Some(parity(theirs, outputs, &tolerance)))
 }
 
-fn is_sequence(sessions: &[Session]) -> bool {
-    sessions.iter().all(|session| matches!(session.work, Work::Sequence { .. }))
+/// How far the reference is from exact outputs, or why that is not known.
+fn noise_of(
+    site: &Site,
+    exact: Option<Entry>,
+    reference: Side<'_>,
+    tolerance: &Tolerance,
+) -> Result<Noise, StoreError> {
+    let files = match exact {
+        Some(entry) => files_of(site, &entry)?,
+        None => None,
+    };
+    Ok(match &files {
+        None => Err("the exact outputs are not there".to_owned()),
+        Some(files) => noise(reference, Side { whose: "the exact run", files, ..reference }, tolerance),
+    })
+}
+
+/// The outputs of a cell, with what parity must know of it.
+fn side<'a>(site: &Site, cell: StepId, whose: &'a str, files: &'a Files<'a>) -> Side<'a> {
+    let (dtype, is_sequence) = match &site.step(cell).action {
+        Action::Measure(measure) => (measure.dtype.value, matches!(measure.workload, Workload::Sequence { .. })),
+        _ => (Dtype::default(), false),
+    };
+    Side { whose, files, dtype, is_sequence }
 }
 
 /// The output files of the newest session that wrote any, by name.
 fn outputs(site: &Site, sessions: &[Session]) -> Result<Option<Files<'static>>, StoreError> {
     let Some(outputs) = sessions.iter().rev().find_map(|session| session.outputs.as_ref()) else { return Ok(None) };
+    files_of(site, outputs)
+}
+
+/// The files of a folder of outputs, by name; `None` where the store lacks one.
+fn files_of(site: &Site, outputs: &Entry) -> Result<Option<Files<'static>>, StoreError> {
     let mut files = Vec::new();
     site.store.walk(outputs, |path, entry| files.extend(entry.digest().map(|digest| (path.to_owned(), digest))))?;
     let mut found = Files::new();

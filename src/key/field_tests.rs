@@ -13,7 +13,7 @@ use super::tests::{
     word, world,
 };
 use super::*;
-use crate::pipeline::{Cell, Matrix, Value};
+use crate::pipeline::{Bound, Cell, Matrix, Value};
 
 /// Fields of no key: the action (`*` for all), and the path in the step; `*` in it stands for any place in a list.
 const IN_NO_KEY: &[(&str, &str)] = &[
@@ -114,7 +114,10 @@ fn steps() -> Vec<Step> {
             included: vec![(cell(), Some("reason".to_owned()))],
         });
         if let Some(parity) = &mut compare.parity {
-            parity.max_rel = Some(at(1e-2));
+            parity.top_k = Some(at(3));
+            let limits = vec![Limit { bound: Bound::MinCosine, limit: at(0.5) }];
+            parity.outputs = vec![OutputRule { name: text("boxes"), ignore: at(false), limits }];
+            parity.calibrated = Some(Calibrated { exact: at(output(3, "b")), k: at(2.5) });
         }
         compare.expects[0].max = Some(9.5);
         let metrics = vec![("items-per-second".to_owned(), 265.5)];
@@ -143,7 +146,7 @@ fn filled(action: Action) -> Step {
 
 /// What else a value may be; the first that makes a step is taken.
 fn others(value: &Json) -> Vec<Json> {
-    let words = ["Build", "Fetch", "Native", "cuda", "bf16", "Cuda", "Bf16", "basic"];
+    let words = ["Build", "Fetch", "Native", "cuda", "bf16", "Cuda", "Bf16", "MaxRel", "basic"];
     match value {
         Json::String(text) => {
             let words = words.iter().filter(|word| *word != text).map(|word| Json::from(*word));

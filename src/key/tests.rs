@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pipeline::{
-    Arg, CellPattern, Expect, FetchFile, FetchWheel, Filter, HostPackages, Limits, Needs, Parity, Published, Sampling,
-    Spanned, UnpackWheels, Value, WarmUp,
+    Arg, Bound, CellPattern, Expect, FetchFile, FetchWheel, Filter, HostPackages, Limit, Limits, Needs, Parity,
+    Published, Sampling, Spanned, UnpackWheels, Value, WarmUp,
 };
 use pipe_engine::message::{Device, Dtype, Optimization};
 
@@ -218,7 +218,13 @@ pub(super) fn compare() -> Action {
         group: "decode".to_owned(),
         matrix: None,
         baseline: Some(pattern("engine=torch")),
-        parity: Some(Parity { reference: pattern("engine=torch"), max_abs: Some(at(1e-3)), max_rel: None }),
+        parity: Some(Parity {
+            reference: pattern("engine=torch"),
+            limits: vec![Limit { bound: Bound::MaxAbs, limit: at(1e-3) }],
+            top_k: None,
+            outputs: Vec::new(),
+            calibrated: None,
+        }),
         expects: vec![Expect { metric: text("speed-up"), cell: pattern("engine=*"), min: Some(1.0), max: None }],
         published: Vec::new(),
     }))
@@ -480,8 +486,8 @@ fn a_comparison_depends_on_what_it_judges_by() {
     let edits: [Edit<Compare>; 5] = [
         ("baseline", &|c| c.baseline = Some(pattern("engine=onnx"))),
         ("reference", &|c| c.parity.as_mut().expect("parity").reference = pattern("engine=onnx")),
-        ("max-abs", &|c| c.parity.as_mut().expect("parity").max_abs = Some(at(1e-4))),
-        ("max-rel", &|c| c.parity.as_mut().expect("parity").max_rel = Some(at(1e-4))),
+        ("max-abs", &|c| c.parity.as_mut().expect("parity").limits[0].limit = at(1e-4)),
+        ("max-rel", &|c| c.parity.as_mut().expect("parity").limits[0].bound = Bound::MaxRel),
         ("expect", &|c| c.expects[0].min = Some(2.0)),
     ];
     for (what, edit) in edits {

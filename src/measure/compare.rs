@@ -8,25 +8,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::comparison::{Anchor, Budget, Comparison, Hole, Parity, Row, SamplingRule, Setup, SpeedUp, State};
+use super::comparison::{Anchor, Budget, Comparison, Hole, Parity, Row, SamplingRule, Setup, SpeedUp, State, Wrong};
 use super::gates;
 use super::input::{CellInput, CompareInput, Outcome, Outputs};
 use super::metric::Metric;
-use super::parity::{ParityVerdict, Tolerance, parity};
+use super::parity::{CELL, ParityVerdict, REFERENCE, Side, logits, parity};
 use super::ratio::{Ratio, ratio_of_medians, verdict};
 use super::shape::{Shape, moved, shapes};
 use super::stats::{self, holm};
 use super::summary::{Summary, series, summarise};
-use super::tensor_parity::tensor_parity;
-use crate::pipeline::{Cell, CellPattern, Measure, Place, Workload};
+use super::tolerance::Tolerance;
+use crate::pipeline::{Cell, CellPattern, Dtype, Measure, Place, Workload};
 use crate::record::{Caution, CautionCode, Session, Work};
 
 /// Compares the cells of one `compare` step.
 pub fn compare(input: CompareInput<'_>) -> Comparison {
     let asked = input.compare;
-    let tolerance = asked.parity.as_ref().map(|parity| Tolerance {
-        max_abs: parity.max_abs.as_ref().map(|bound| bound.value),
-        max_rel: parity.max_rel.as_ref().map(|bound| bound.value),
+    let tolerance = asked.parity.as_ref().map(|parity| match &input.noise {
+        Some(noise) => Tolerance::from(parity).with_noise(noise.clone()),
+        None => Tolerance::from(parity),
     });
     let (mut rows, outputs) = rows(&input);
 
@@ -320,7 +320,7 @@ fn anchor(pattern: &CellPattern, rows: &[Row]) -> Anchor {
             None => format!("missing: no cell matches `{pattern}`"),
             Some((_, row)) => match (row.state.hole(), &row.parity) {
                 (Some(hole), _) => format!("{}: {}", row.state.name(), hole.reason),
-                (None, Parity::Wrong { why, .. }) => format!("{}: {why}", row.state.name()),
+                (None, Parity::Wrong { wrong, .. }) => format!("{}: {wrong}", row.state.name()),
                 (None, _) => row.state.name().to_owned(),
             },
         }),
@@ -329,11 +329,12 @@ fn anchor(pattern: &CellPattern, rows: &[Row]) -> Anchor {
 }
 
 fn judge_parity(rows: &mut [Row], outputs: &[Option<&Outputs<'_>>], reference: &Anchor, tolerance: &Tolerance) {
+    let dtypes: Vec<Dtype> = rows.iter().map(|row| row.setup.as_ref().map_or(Dtype::Fp32, |s| s.dtype)).collect();
     for (place, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.state == State::Measured) {
         row.parity = match &reference.row {
             Err(why) => Parity::NotJudged { reason: format!("reference {why}") },
             Ok(at) if *at == place => Parity::Reference,
-            Ok(at) => parity_of(outputs[*at], outputs[place], tolerance),
+            Ok(at) => parity_of((outputs[*at], dtypes[*at]), (outputs[place], dtypes[place]), tolerance),
         };
         if matches!(row.parity, Parity::Wrong { .. }) {
             row.state = State::Wrong;
@@ -341,7 +342,11 @@ fn judge_parity(rows: &mut [Row], outputs: &[Option<&Outputs<'_>>], reference: &
     }
 }
 
-fn parity_of(reference: Option<&Outputs<'_>>, own: Option<&Outputs<'_>>, tolerance: &Tolerance) -> Parity {
+/// The outputs of a cell, and the data type of its arithmetic.
+type Given<'a, 'b> = (Option<&'a Outputs<'b>>, Dtype);
+
+fn parity_of((reference, theirs): Given<'_, '_>, (own, ours): Given<'_, '_>, tolerance: &Tolerance) -> Parity {
+    let side = |whose, files, dtype, is_sequence| Side { whose, files, dtype, is_sequence };
     let result = match (reference, own) {
         (_, Some(Outputs::Judged(result))) => result.clone(),
         (_, None) => {
@@ -350,8 +355,13 @@ fn parity_of(reference: Option<&Outputs<'_>>, own: Option<&Outputs<'_>>, toleran
         (_, Some(Outputs::Missing { reason })) => {
             return Parity::NotJudged { reason: reason.clone() };
         }
-        (Some(Outputs::Logits(a)), Some(Outputs::Logits(b))) => parity(a, b, tolerance),
-        (Some(Outputs::Tensors(a)), Some(Outputs::Tensors(b))) => tensor_parity(a, b, tolerance),
+        (Some(Outputs::Logits(a)), Some(Outputs::Logits(b))) => {
+            let (a, b) = (logits(a), logits(b));
+            parity(side(REFERENCE, &a, theirs, true), side(CELL, &b, ours, true), tolerance)
+        }
+        (Some(Outputs::Tensors(a)), Some(Outputs::Tensors(b))) => {
+            parity(side(REFERENCE, a, theirs, false), side(CELL, b, ours, false), tolerance)
+        }
         (Some(Outputs::Missing { reason }), _) => {
             return Parity::NotJudged { reason: format!("reference without outputs: {reason}") };
         }
@@ -362,7 +372,11 @@ fn parity_of(reference: Option<&Outputs<'_>>, own: Option<&Outputs<'_>>, toleran
     match (result.verdict, result.figures) {
         (ParityVerdict::Pass, Some(figures)) => Parity::Right(figures),
         (ParityVerdict::Pass, None) => Parity::NotJudged { reason: "nothing was compared".to_owned() },
-        (ParityVerdict::Fail { why }, figures) => Parity::Wrong { why, figures },
+        (ParityVerdict::Beyond(breaches), figures) => Parity::Wrong { wrong: Wrong::Beyond(breaches), figures },
+        (ParityVerdict::Uncalibrated(why), _) => {
+            Parity::NotJudged { reason: format!("the reference's noise is not known: {why}") }
+        }
+        (ParityVerdict::Odd(fault), figures) => Parity::Wrong { wrong: Wrong::Odd(fault), figures },
     }
 }
 

@@ -10,10 +10,11 @@ use std::time::Duration;
 use pipe_cache::Digest;
 
 use super::metric::Metric;
-use super::parity::{ParityFigures, Tolerance};
+use super::parity::{Fault, ParityFigures};
 use super::ratio::{Ratio, Verdict};
 use super::stats::Interval;
 use super::summary::Summary;
+use super::tolerance::{Breach, Tolerance};
 use crate::host::Facts;
 use crate::pipeline::{Cell, Device, Dtype, Optimization, WarmUp};
 use crate::record::{Caution, Session, Work};
@@ -174,12 +175,32 @@ pub enum Parity {
     Reference,
     Right(ParityFigures),
     Wrong {
-        why: String,
+        wrong: Wrong,
         figures: Option<ParityFigures>,
     },
     NotJudged {
         reason: String,
     },
+}
+
+/// What is wrong with a cell's outputs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wrong {
+    /// Figures are beyond their limits.
+    Beyond(Vec<Breach>),
+    /// They can't be compared, or not be judged as asked.
+    Odd(Fault),
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Wrong::Beyond(breaches) => {
+                f.write_str(&breaches.iter().map(Breach::to_string).collect::<Vec<_>>().join("; "))
+            }
+            Wrong::Odd(fault) => fault.fmt(f),
+        }
+    }
 }
 
 /// A cell's peak memory against its budget.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use pipe_cache::Digest;
 
 use super::parity::ParityResult;
+use super::tolerance::Noise;
 use crate::host::Facts;
 use crate::pipeline::{Cell, Compare, Measure};
 use crate::record::Session;
@@ -19,6 +20,8 @@ pub struct CompareInput<'a> {
     pub compare: &'a Compare,
     /// One for each of [`Compare::of`], in its order.
     pub cells: Vec<CellInput<'a>>,
+    /// The reference's own noise, where a calibrated tolerance asks for it.
+    pub noise: Option<Noise>,
     /// This machine.
     pub facts: &'a Facts,
 }

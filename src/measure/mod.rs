@@ -3,11 +3,12 @@
 //! In reading order: [`metric`] what is measured and in which unit, and `work` of which work; [`stats`] medians,
 //! intervals and tests; [`summary`] sessions of one cell to figures; [`enough`] whether to go on sampling,
 //! and [`turns`] whose turn it is; [`npy`],
-//! [`parity`], [`tensor_parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
+//! [`ulp`], `apart`, `tokens`, [`tolerance`], [`parity`] and [`parity_record`] how far two outputs are apart; [`ratio`] two cells against
 //! each other; [`shape`] what samples hide from their median; [`input`], [`comparison`] and [`compare`] the whole matrix;
 //! [`recommend`] what to use when. This module knows nothing of stores, of
 //! processes or of how a report looks.
 
+mod apart;
 pub mod compare;
 pub mod comparison;
 pub mod enough;
@@ -21,8 +22,10 @@ pub mod recommend;
 pub mod shape;
 pub mod stats;
 pub mod summary;
-pub mod tensor_parity;
+mod tokens;
+pub mod tolerance;
 pub mod turns;
+pub mod ulp;
 mod work;
 
 pub use crate::pipeline::metric;
@@ -30,7 +33,7 @@ pub use compare::compare;
 pub use comparison::Comparison;
 pub use enough::{Enough, enough};
 pub use input::{CellInput, CompareInput, Outcome, Outputs};
-pub use parity::{ParityResult, Tolerance, parity};
+pub use parity::{ParityResult, parity};
 pub use parity_record::ParityRecord;
 pub use summary::{Summary, summarise};
-pub use tensor_parity::tensor_parity;
+pub use tolerance::Tolerance;

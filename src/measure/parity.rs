@@ -1,16 +1,43 @@
-//! How far the logits of two cells are apart, and whether that is within the tolerance.
+//! How far the outputs of two cells are apart, and whether that is within the tolerance.
 //!
-//! Both files are read once, row by row, without a copy. Errors are taken in `float32` values as they are;
-//! the relative error of a value is its absolute error over the largest magnitude of the reference's row,
-//! since a logit near zero has no meaningful relative error of its own.
+//! Outputs are the files that engines write, by name: tensors of any shape and, of a language model, `logits.npy` with
+//! positions × vocabulary. All of a model's outputs are compared, and all figures are found of each, whatever has a
+//! limit. What can't be compared fails with a kind of its own.
 
-use super::npy::{self, Matrix};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 
-/// How far two outputs may be apart; each bound that is set must hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Tolerance {
-    pub max_abs: Option<f64>,
-    pub max_rel: Option<f64>,
+use pipe_engine::message::Dtype;
+
+use super::apart::{How, apart};
+use super::npy::{self, Array};
+use super::tokens::Tokens;
+use super::tolerance::{Breach, Noise, Tolerance};
+use super::ulp::Grain;
+
+/// Files of outputs, by name.
+pub type Files<'a> = BTreeMap<String, Cow<'a, [u8]>>;
+
+/// What engines call the output of a language model.
+pub const LOGITS: &str = "logits.npy";
+
+/// Whose outputs those of the reference are, in words.
+pub const REFERENCE: &str = "the reference";
+
+/// Whose outputs those of a cell are, in words.
+pub const CELL: &str = "this cell";
+
+/// The outputs of a cell.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// Whose they are, in words: `this cell`.
+    pub whose: &'a str,
+    pub files: &'a Files<'a>,
+    /// The data type of its weights and arithmetic.
+    pub dtype: Dtype,
+    /// True for the sequences of a language model.
+    pub is_sequence: bool,
 }
 
 /// The result of one comparison.
@@ -22,20 +49,112 @@ pub struct ParityResult {
 }
 
 /// Whether the gate lets a cell through.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ParityVerdict {
     Pass,
-    Fail { why: String },
+    /// Figures are beyond their limits.
+    Beyond(Vec<Breach>),
+    /// The outputs can't be compared, or not be judged as asked.
+    Odd(Fault),
+    /// Nothing that can be judged is beyond its limit, and the calibrated limit is not known.
+    Uncalibrated(String),
 }
 
-/// What was found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Why outputs can't be compared or judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub kind: FaultKind,
+    pub text: String,
+}
+
+/// What is odd about outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// A file is no array.
+    Unreadable,
+    /// The reference has no outputs, or a language model no positions.
+    Nothing,
+    /// The cell lacks an output of the reference.
+    Missing,
+    /// The cell has an output that the reference lacks.
+    Extra,
+    /// An output has another shape than the reference's.
+    Shape,
+    /// A NaN or an infinity.
+    NotFinite,
+    /// There is a limit for an output that nobody has.
+    NoSuchOutput,
+    /// There is a limit for a figure that these outputs don't have.
+    NotJudgeable,
+}
+
+impl FaultKind {
+    /// All of them.
+    pub const ALL: [FaultKind; 8] = [
+        FaultKind::Unreadable,
+        FaultKind::Nothing,
+        FaultKind::Missing,
+        FaultKind::Extra,
+        FaultKind::Shape,
+        FaultKind::NotFinite,
+        FaultKind::NoSuchOutput,
+        FaultKind::NotJudgeable,
+    ];
+
+    /// The name in records and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Unreadable => "unreadable",
+            FaultKind::Nothing => "nothing",
+            FaultKind::Missing => "missing-output",
+            FaultKind::Extra => "extra-output",
+            FaultKind::Shape => "shape",
+            FaultKind::NotFinite => "not-finite",
+            FaultKind::NoSuchOutput => "no-such-output",
+            FaultKind::NotJudgeable => "not-judgeable",
+        }
+    }
+}
+
+/// What was found: of each output, and of a language model what its tokens say.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ParityFigures {
-    pub max_abs: f64,
-    pub max_rel: f64,
-    pub mean_abs: f64,
-    /// Of a language model, what its tokens say.
+    pub outputs: Vec<OutputFigures>,
     pub tokens: Option<TokenFigures>,
+}
+
+/// How far one output is apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputFigures {
+    /// Without its `.npy`.
+    pub name: String,
+    pub shape: Vec<u64>,
+    pub values: u64,
+    pub max_abs: Worst,
+    pub max_rel: Worst,
+    pub mean_abs: f64,
+    /// In representable numbers of this grain.
+    pub max_ulp: Worst,
+    pub grain: Grain,
+    /// The least of all positions or items.
+    pub cosine: Worst,
+    /// `None` where rows have no more than k values.
+    pub top_k: Option<TopK>,
+}
+
+/// The worst value of a figure, and where in the output it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Worst {
+    pub value: f64,
+    pub at: Vec<u64>,
+}
+
+/// The share of the reference's k best values that are among the cell's, over all rows; and the row with the least.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopK {
+    pub k: u32,
+    pub share: f64,
+    pub at: Vec<u64>,
 }
 
 /// What the logits of two cells say of tokens.
@@ -47,8 +166,10 @@ pub struct TokenFigures {
     /// Positions at which both prefer the same token.
     pub top1: Agreement,
     /// The same, only of positions where the reference's best leads its second by more than 10 × the tolerance:
-    /// a closer call may flip without an error.
+    /// a closer call may flip without an error. None, where no tolerance says how far a logit may be off.
     pub top1_clear: Agreement,
+    /// The first clear position at which the cell prefers another token.
+    pub first_clear_miss: Option<u64>,
     /// How many positions from the first on prefer the same token.
     pub greedy_prefix: u64,
 }
@@ -67,206 +188,138 @@ impl Agreement {
     }
 }
 
-/// Compares two `logits.npy` files, given as bytes.
-pub fn parity(reference: &[u8], candidate: &[u8], tolerance: &Tolerance) -> ParityResult {
-    let read = |bytes, whose: &str| npy::read(bytes).map_err(|error| format!("{whose} output: {error}"));
-    let pair = read(reference, "the reference's").and_then(|a| Ok((a, read(candidate, "this cell's")?)));
-    let result = pair.and_then(|(a, b)| {
-        if (a.rows, a.columns) == (b.rows, b.columns) {
-            Ok(figures(&a, &b, tolerance))
-        } else {
-            Err(format!(
-                "the output has the shape {} × {}, the reference's {} × {}",
-                b.rows, b.columns, a.rows, a.columns
-            ))
-        }
-    });
-    match result {
-        Err(why) => ParityResult { figures: None, verdict: ParityVerdict::Fail { why } },
-        Ok(Err(why)) => ParityResult { figures: None, verdict: ParityVerdict::Fail { why } },
-        Ok(Ok(figures)) => ParityResult { figures: Some(figures), verdict: judge(&figures, tolerance) },
+impl ParityFigures {
+    fn largest(&self, of: impl Fn(&OutputFigures) -> f64) -> f64 {
+        self.outputs.iter().map(of).fold(0.0, f64::max)
+    }
+
+    /// The largest absolute error of all outputs.
+    pub fn max_abs(&self) -> f64 {
+        self.largest(|output| output.max_abs.value)
+    }
+
+    /// The largest relative error of all outputs.
+    pub fn max_rel(&self) -> f64 {
+        self.largest(|output| output.max_rel.value)
+    }
+
+    /// The mean absolute error of all values.
+    pub fn mean_abs(&self) -> f64 {
+        let values: u64 = self.outputs.iter().map(|output| output.values).sum();
+        let sum: f64 = self.outputs.iter().map(|output| output.mean_abs * output.values as f64).sum();
+        if values == 0 { 0.0 } else { sum / values as f64 }
+    }
+
+    /// The largest distance in ULP of all outputs.
+    pub fn max_ulp(&self) -> f64 {
+        self.largest(|output| output.max_ulp.value)
+    }
+
+    /// The least cosine of all outputs.
+    pub fn cosine(&self) -> f64 {
+        self.outputs.iter().map(|output| output.cosine.value).fold(1.0, f64::min)
+    }
+
+    /// The least top-k agreement of all outputs that have one, and its k.
+    pub fn top_k(&self) -> Option<&TopK> {
+        let all = self.outputs.iter().filter_map(|output| output.top_k.as_ref());
+        all.min_by(|a, b| a.share.total_cmp(&b.share))
     }
 }
 
-/// What one pass over a row finds.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    max_abs: f32,
-    sum_abs: f64,
-    scale: f32,
-    best: (usize, f32),
-    second: f32,
-    other_best: (usize, f32),
-    /// Turns to NaN with any value that is not finite.
-    finite: f32,
-}
-
-fn figures(a: &Matrix<'_>, b: &Matrix<'_>, tolerance: &Tolerance) -> Result<ParityFigures, String> {
-    let mut found = ParityFigures { max_abs: 0.0, max_rel: 0.0, mean_abs: 0.0, tokens: None };
-    let mut tokens = TokenFigures { positions: a.rows as u64, vocabulary: a.columns as u64, ..TokenFigures::default() };
-    if a.rows == 0 || a.columns == 0 {
-        return Err("the output holds no values".to_owned());
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
-    let width = a.columns * 4;
-    let mut sum = 0.0;
-    let rows = a.data.chunks_exact(width).zip(b.data.chunks_exact(width));
-    for (position, (left, right)) in rows.enumerate() {
-        let row = compare_rows(left, right);
-        if row.finite.is_nan() {
-            let whose = if all_finite(left) { "this cell's" } else { "the reference's" };
-            return Err(format!("{whose} output has a NaN or an infinity at position {position}"));
-        }
-        let scale = f64::from(row.scale);
-        let max_abs = f64::from(row.max_abs);
-        found.max_abs = found.max_abs.max(max_abs);
-        if scale > 0.0 {
-            found.max_rel = found.max_rel.max(max_abs / scale);
-        } else if max_abs > 0.0 {
-            found.max_rel = f64::INFINITY;
-        }
-        sum += row.sum_abs;
-        let agrees = row.best.0 == row.other_best.0;
-        let bound = tolerance.max_abs.or(tolerance.max_rel.map(|rel| rel * scale)).unwrap_or(0.0);
-        let clear = f64::from(row.best.1) - f64::from(row.second) > 10.0 * bound;
-        count(&mut tokens.top1, agrees);
-        if clear {
-            count(&mut tokens.top1_clear, agrees);
-        }
-        if agrees && tokens.greedy_prefix == position as u64 {
-            tokens.greedy_prefix += 1;
-        }
-    }
-    found.tokens = Some(tokens);
-    found.mean_abs = sum / (a.rows as f64 * a.columns as f64);
-    Ok(found)
 }
 
-fn count(agreement: &mut Agreement, agrees: bool) {
-    agreement.of += 1;
-    agreement.agree += u64::from(agrees);
-}
-
-fn compare_rows(left: &[u8], right: &[u8]) -> Row {
-    let mut row = Row {
-        max_abs: 0.0,
-        sum_abs: 0.0,
-        scale: 0.0,
-        best: (0, f32::NEG_INFINITY),
-        second: f32::NEG_INFINITY,
-        other_best: (0, f32::NEG_INFINITY),
-        finite: 0.0,
+/// Compares all outputs of a cell with the reference's.
+pub fn parity(reference: Side<'_>, own: Side<'_>, tolerance: &Tolerance) -> ParityResult {
+    let figures = match figures(reference, own, tolerance) {
+        Ok(figures) => figures,
+        Err(fault) => return ParityResult { figures: None, verdict: ParityVerdict::Odd(fault) },
     };
-    let pairs = left.chunks_exact(4).zip(right.chunks_exact(4));
-    for (column, (l, r)) in pairs.enumerate() {
-        let l = f32::from_le_bytes([l[0], l[1], l[2], l[3]]);
-        let r = f32::from_le_bytes([r[0], r[1], r[2], r[3]]);
-        // 0 × x is 0 for every finite x and NaN for all others: no branch in the inner loop.
-        row.finite += 0.0 * l + 0.0 * r;
-        let off = (l - r).abs();
-        row.max_abs = row.max_abs.max(off);
-        row.sum_abs += f64::from(off);
-        row.scale = row.scale.max(l.abs());
-        if l > row.best.1 {
-            row.second = row.best.1;
-            row.best = (column, l);
-        } else if l > row.second {
-            row.second = l;
-        }
-        if r > row.other_best.1 {
-            row.other_best = (column, r);
-        }
-    }
-    row
+    let verdict = match tolerance.judge(&figures) {
+        Ok(breaches) if breaches.is_empty() => match tolerance.uncalibrated() {
+            None => ParityVerdict::Pass,
+            Some(why) => ParityVerdict::Uncalibrated(why.to_owned()),
+        },
+        Ok(breaches) => ParityVerdict::Beyond(breaches),
+        Err(fault) => ParityVerdict::Odd(fault),
+    };
+    ParityResult { figures: Some(figures), verdict }
 }
 
-fn all_finite(row: &[u8]) -> bool {
-    row.chunks_exact(4).all(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]).is_finite())
+/// How far the reference's own outputs are from exact ones: of each output the largest absolute error. That is the noise
+/// of its arithmetic, which another cell may have in another way.
+pub fn noise(reference: Side<'_>, exact: Side<'_>, tolerance: &Tolerance) -> Noise {
+    let found = figures(reference, exact, tolerance).map_err(|fault| fault.text)?;
+    let noise: Vec<(String, f64)> = found.outputs.into_iter().map(|o| (o.name, o.max_abs.value)).collect();
+    match noise.iter().find(|(_, noise)| !noise.is_finite()) {
+        Some((name, _)) => Err(format!("{}'s output `{name}` is beyond all bounds", reference.whose)),
+        None => Ok(noise),
+    }
 }
 
-/// Holds what was found against each bound.
-pub(super) fn judge(figures: &ParityFigures, tolerance: &Tolerance) -> ParityVerdict {
-    let mut why = Vec::new();
-    if let Some(bound) = tolerance.max_abs.filter(|bound| figures.max_abs > *bound) {
-        why.push(format!("largest absolute error {:.2e} is above {bound:e}", figures.max_abs));
+/// The figures alone, of all outputs that are not ignored.
+pub fn figures(reference: Side<'_>, own: Side<'_>, tolerance: &Tolerance) -> Result<ParityFigures, Fault> {
+    let name = |file: &str| file.strip_suffix(".npy").unwrap_or(file).to_owned();
+    let odd = |kind: FaultKind, text: String| Err(Fault { kind, text });
+    let ignored = |file: &str| tolerance.ignores(&name(file));
+    if let Some(file) = own.files.keys().find(|file| !reference.files.contains_key(*file) && !ignored(file)) {
+        return odd(FaultKind::Extra, format!("{} has no output `{}`", reference.whose, name(file)));
     }
-    if let Some(bound) = tolerance.max_rel.filter(|bound| figures.max_rel > *bound) {
-        why.push(format!("largest relative error {:.2e} is above {bound:e}", figures.max_rel));
+    let mut found = ParityFigures { outputs: Vec::new(), tokens: None };
+    for (file, bytes) in reference.files.iter().filter(|(file, _)| !ignored(file)) {
+        let name = name(file);
+        let Some(other) = own.files.get(file) else {
+            return odd(FaultKind::Missing, format!("{} has no output `{name}`", own.whose));
+        };
+        let (a, b) = (read(bytes, reference.whose, &name)?, read(other, own.whose, &name)?);
+        if a.shape != b.shape {
+            let (ours, theirs) = (shape(&b.shape), shape(&a.shape));
+            let text = format!("{}'s output `{name}` has the shape {ours}, {}'s {theirs}", own.whose, reference.whose);
+            return odd(FaultKind::Shape, text);
+        }
+        let positions = own.is_sequence && file == LOGITS;
+        if positions && (a.shape.len() != 2 || a.data.is_empty()) {
+            let text = format!("logits have positions and a vocabulary, and these the shape {}", shape(&a.shape));
+            return odd(FaultKind::Nothing, text);
+        }
+        let grain = Grain::narrowest([a.element, b.element], [reference.dtype, own.dtype]);
+        let how = How { positions, grain, top_k: tolerance.top_k, whose: [reference.whose, own.whose] };
+        let mut tokens = Tokens::default();
+        let figures = apart(&name, &a, &b, how, |left, right| {
+            if positions {
+                let scale = left.iter().fold(0.0, |scale: f64, value| scale.max(value.abs()));
+                tokens.see(left, right, tolerance.absolute(&name, scale));
+            }
+        })?;
+        found.outputs.push(figures);
+        found.tokens = if positions { Some(tokens.end()) } else { found.tokens };
     }
-    let Agreement { agree, of } = figures.tokens.map(|tokens| tokens.top1_clear).unwrap_or_default();
-    if agree < of {
-        why.push(format!("it prefers another token at {} of {of} clear positions", of - agree));
+    match found.outputs.is_empty() {
+        true => odd(FaultKind::Nothing, format!("{} has no outputs to compare", reference.whose)),
+        false => Ok(found),
     }
-    if why.is_empty() { ParityVerdict::Pass } else { ParityVerdict::Fail { why: why.join("; ") } }
+}
+
+fn read<'a>(bytes: &'a [u8], whose: &str, name: &str) -> Result<Array<'a>, Fault> {
+    let unreadable = |error| Fault { kind: FaultKind::Unreadable, text: format!("{whose}'s output `{name}`: {error}") };
+    npy::read(bytes).map_err(unreadable)
+}
+
+fn shape(dims: &[u64]) -> String {
+    if dims.is_empty() {
+        return "of a single value".to_owned();
+    }
+    dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" × ")
+}
+
+/// Logits alone, as files.
+pub fn logits<'a>(bytes: &'a [u8]) -> Files<'a> {
+    [(LOGITS.to_owned(), Cow::Borrowed(bytes))].into()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::npy::write;
-    use super::*;
-
-    const TOLERANCE: Tolerance = Tolerance { max_abs: Some(1e-3), max_rel: None };
-
-    fn why(result: ParityResult) -> String {
-        match result.verdict {
-            ParityVerdict::Fail { why } => why,
-            ParityVerdict::Pass => "pass".to_owned(),
-        }
-    }
-
-    #[test]
-    fn figures_by_hand() {
-        let a = write(2, 3, &[1.0, 4.0, 2.0, -8.0, 0.5, 0.25]);
-        let b = write(2, 3, &[1.0, 4.0, 2.5, -8.0, 0.25, 0.5]);
-        let result = parity(&a, &b, &TOLERANCE);
-        let figures = result.figures.unwrap();
-        let tokens = figures.tokens.unwrap();
-        assert_eq!((tokens.positions, tokens.vocabulary), (2, 3));
-        assert_eq!(figures.max_abs, 0.5);
-        assert_eq!(figures.max_rel, 0.125);
-        assert_eq!(figures.mean_abs, 1.0 / 6.0);
-        assert_eq!(tokens.top1, Agreement { agree: 1, of: 2 });
-        assert_eq!(tokens.top1_clear, Agreement { agree: 1, of: 2 });
-        assert_eq!(tokens.greedy_prefix, 1);
-        assert!(why(result).contains("5.00e-1 is above 1e-3"));
-    }
-
-    #[test]
-    fn equal_outputs_pass() {
-        let a = write(2, 2, &[1.0, 2.0, 3.0, 4.0]);
-        let result = parity(&a, &a, &TOLERANCE);
-        assert_eq!(result.verdict, ParityVerdict::Pass);
-        assert_eq!(result.figures.unwrap().tokens.unwrap().greedy_prefix, 2);
-    }
-
-    #[test]
-    fn a_close_call_may_flip() {
-        let a = write(1, 2, &[1.0, 1.0005]);
-        let b = write(1, 2, &[1.0004, 1.0001]);
-        let result = parity(&a, &b, &TOLERANCE);
-        assert_eq!(result.verdict, ParityVerdict::Pass);
-        let tokens = result.figures.unwrap().tokens.unwrap();
-        assert_eq!((tokens.top1.agree, tokens.top1_clear.of), (0, 0));
-    }
-
-    #[test]
-    fn what_can_not_be_compared_fails_with_its_reason() {
-        let a = write(1, 2, &[1.0, 2.0]);
-        let nan = write(1, 2, &[1.0, f32::NAN]);
-        let wide = write(2, 1, &[1.0, 2.0]);
-        assert_eq!(why(parity(&a, &nan, &TOLERANCE)), "this cell's output has a NaN or an infinity at position 0");
-        assert_eq!(why(parity(&nan, &a, &TOLERANCE)), "the reference's output has a NaN or an infinity at position 0");
-        assert_eq!(why(parity(&a, &wide, &TOLERANCE)), "the output has the shape 2 × 1, the reference's 1 × 2");
-        assert_eq!(why(parity(&a, b"", &TOLERANCE)), "this cell's output: not a `.npy` file");
-        assert_eq!(why(parity(&write(0, 2, &[]), &write(0, 2, &[]), &TOLERANCE)), "the output holds no values");
-    }
-
-    #[test]
-    fn the_relative_bound_is_judged_by_the_row() {
-        let a = write(1, 2, &[100.0, 0.0]);
-        let b = write(1, 2, &[100.0, 0.5]);
-        let loose = Tolerance { max_abs: None, max_rel: Some(0.01) };
-        let tight = Tolerance { max_abs: None, max_rel: Some(0.001) };
-        assert_eq!(parity(&a, &b, &loose).verdict, ParityVerdict::Pass);
-        assert!(why(parity(&a, &b, &tight)).contains("relative error 5.00e-3 is above 1e-3"));
-    }
-}
+mod tests;

@@ -127,7 +127,7 @@ fn whole(out: &mut String, comparison: &Comparison, row: &Row, fields: &[(usize,
     cells[0] = row.label.clone();
     cells[1] = row.state.name().to_owned();
     cells[23] = match &row.parity {
-        Parity::Right(figures) | Parity::Wrong { figures: Some(figures), .. } => figures.max_abs.to_string(),
+        Parity::Right(figures) | Parity::Wrong { figures: Some(figures), .. } => figures.max_abs().to_string(),
         _ => String::new(),
     };
     cells[27] = row.elsewhere.clone().unwrap_or_default();

@@ -4,15 +4,17 @@
 //! Fields may be added within a version; a field's meaning never changes. Times are nanoseconds, sizes bytes,
 //! rates per second. What is not there is `null` or absent, never zero.
 
+mod parity;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::parity::{BreachJson, CalibratedJson, OutputJson, ParityJson, ToleranceJson, WorstJson};
 use super::words;
 use crate::host::{Facts, Runtime};
 use crate::measure::Comparison;
-use crate::measure::comparison::{Anchor, Budget, ExpectResult, Parity, Row, Setup, SpeedUp, State};
-use crate::measure::parity::ParityFigures;
+use crate::measure::comparison::{Anchor, Budget, ExpectResult, Row, Setup, SpeedUp, State};
 use crate::measure::ratio::Verdict;
 use crate::measure::recommend::{Recommendation, recommend};
 use crate::measure::stats::Interval;
@@ -73,12 +75,6 @@ pub struct AnchorJson {
     pub cell: Option<String>,
     /// Why none was found.
     pub reason: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ToleranceJson {
-    pub max_abs: Option<f64>,
-    pub max_rel: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,23 +171,6 @@ pub struct SpeedUpJson {
     /// The smallest relative difference that would probably have been found.
     pub detectable: Option<f64>,
     pub reason: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ParityJson {
-    /// `reference`, `right`, `wrong` or `n/a`.
-    pub verdict: String,
-    pub why: Option<String>,
-    pub positions: Option<u64>,
-    pub vocabulary: Option<u64>,
-    pub max_abs: Option<f64>,
-    pub max_rel: Option<f64>,
-    pub mean_abs: Option<f64>,
-    /// Positions with the same best token, and all positions.
-    pub top1: Option<[u64; 2]>,
-    /// The same where the reference leads by more than 10 × the tolerance.
-    pub top1_clear: Option<[u64; 2]>,
-    pub greedy_prefix: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -314,7 +293,7 @@ pub fn report(comparison: &Comparison) -> Report {
             .collect(),
         baseline: comparison.baseline.as_ref().map(|anchor| anchor_json(anchor, comparison)),
         reference: comparison.reference.as_ref().map(|anchor| anchor_json(anchor, comparison)),
-        tolerance: comparison.tolerance.map(|t| ToleranceJson { max_abs: t.max_abs, max_rel: t.max_rel }),
+        tolerance: comparison.tolerance.as_ref().map(parity::tolerance),
         cells: comparison.rows.iter().map(cell).collect(),
         expects: comparison.expects.iter().map(|expect| expect_json(expect, comparison)).collect(),
         recommendations: recommend(comparison).iter().map(|found| recommendation_json(found, comparison)).collect(),
@@ -374,7 +353,7 @@ fn cell(row: &Row) -> CellJson {
             .iter()
             .filter_map(|(metric, speed_up)| Some((metric.name().to_owned(), speed_up_json(speed_up)?)))
             .collect(),
-        parity: parity(&row.parity),
+        parity: parity::parity(&row.parity),
         memory_budget: budget(&row.budget),
         cautions: row
             .cautions
@@ -483,29 +462,6 @@ fn speed_up_json(speed_up: &SpeedUp) -> Option<SpeedUpJson> {
             },
             reason: None,
         },
-    })
-}
-
-fn parity(parity: &Parity) -> Option<ParityJson> {
-    let tokens = |figures: Option<&ParityFigures>| figures.and_then(|figures| figures.tokens);
-    let json = |verdict: &str, why: Option<&String>, figures: Option<&ParityFigures>| ParityJson {
-        verdict: verdict.to_owned(),
-        why: why.cloned(),
-        positions: tokens(figures).map(|t| t.positions),
-        vocabulary: tokens(figures).map(|t| t.vocabulary),
-        max_abs: figures.map(|f| f.max_abs),
-        max_rel: figures.map(|f| f.max_rel),
-        mean_abs: figures.map(|f| f.mean_abs),
-        top1: tokens(figures).map(|t| [t.top1.agree, t.top1.of]),
-        top1_clear: tokens(figures).map(|t| [t.top1_clear.agree, t.top1_clear.of]),
-        greedy_prefix: tokens(figures).map(|t| t.greedy_prefix),
-    };
-    Some(match parity {
-        Parity::NotAsked => return None,
-        Parity::Reference => json("reference", None, None),
-        Parity::Right(figures) => json("right", None, Some(figures)),
-        Parity::Wrong { why, figures } => json("wrong", Some(why), figures.as_ref()),
-        Parity::NotJudged { reason } => json("n/a", Some(reason), None),
     })
 }
 

@@ -1,9 +1,9 @@
 //! The report as Markdown, for a pull request: tables, then notes, then how it was measured.
 
-use super::columns::{Column, columns, is_inference, times};
-use super::{units, words};
+use super::columns::{Column, columns, times};
+use super::{parity, units, words};
 use crate::measure::Comparison;
-use crate::measure::comparison::{Parity, Row, State};
+use crate::measure::comparison::{Row, State};
 use crate::measure::metric::Metric;
 
 /// Renders the whole comparison.
@@ -24,7 +24,7 @@ pub fn render(comparison: &Comparison) -> String {
         out.push_str("\n\n");
         cold_start(comparison, &mut out);
         percentiles(comparison, &mut out);
-        parity(comparison, &mut out);
+        parity_table(comparison, &mut out);
     }
     let lines = words::recommendations(comparison).into_iter();
     let mut lines: Vec<String> = lines.map(|(aim, line)| format!("**{aim}**: {}", code_or_text(&line))).collect();
@@ -110,7 +110,7 @@ fn figures_of(row: &Row, columns: &[Column]) -> Vec<String> {
         Some(below) => format!("{}<br>{below}", column.figure(row)),
         None => column.figure(row),
     }));
-    cells.extend([words::headline(row, words::memory_metric(row)), speed_up.join("<br>"), words::parity(&row.parity)]);
+    cells.extend([words::headline(row, words::memory_metric(row)), speed_up.join("<br>"), parity::short(&row.parity)]);
     cells
 }
 
@@ -154,35 +154,30 @@ fn percentiles(comparison: &Comparison, out: &mut String) {
     out.push('\n');
 }
 
-fn parity(comparison: &Comparison, out: &mut String) {
+fn parity_table(comparison: &Comparison, out: &mut String) {
     if comparison.reference.is_none() {
         return;
     }
     out.push_str("## Parity\n\n");
-    let mut names = vec!["cell", "verdict", "max abs error", "max relative error", "mean abs error"];
-    if !is_inference(comparison) {
-        names.extend(["same best token", "same from the first"]);
-    }
-    header(out, &names, 2..names.len());
+    out.push_str(parity::ABOUT);
+    out.push_str("\n\n");
+    let columns = parity::columns(comparison);
+    let mut names = vec!["cell", "verdict"];
+    names.extend(columns.iter().map(String::as_str));
+    names.push("where");
+    header(out, &names, 2..names.len() - 1);
     for row in comparison.measured() {
-        let (verdict, figures) = match &row.parity {
-            Parity::Right(figures) => ("right", Some(figures)),
-            Parity::Wrong { figures, .. } => ("**wrong**", figures.as_ref()),
-            Parity::Reference => ("reference", None),
-            Parity::NotJudged { .. } => ("n/a", None),
-            Parity::NotAsked => continue,
+        let verdict = match parity::verdict(&row.parity) {
+            "wrong" => "**wrong**",
+            "–" => continue,
+            verdict => verdict,
         };
         let mut cells = vec![text(&row.label), verdict.to_owned()];
-        match figures {
-            Some(f) => {
-                cells.extend([units::error(f.max_abs), units::error(f.max_rel), units::error(f.mean_abs)]);
-                if let Some(t) = f.tokens {
-                    cells.push(format!("{} of {}", units::count(t.top1.agree), units::count(t.top1.of)));
-                    cells.push(format!("{} of {}", units::count(t.greedy_prefix), units::count(t.positions)));
-                }
-            }
-            None => cells.extend(std::iter::repeat_n(String::new(), names.len() - 2)),
+        match parity::figures(&row.parity) {
+            Some(figures) => cells.extend(parity::cells(figures)),
+            None => cells.extend(std::iter::repeat_n(String::new(), columns.len())),
         }
+        cells.push(text(&parity::remark(row)));
         row_of(out, &cells);
     }
     out.push('\n');

@@ -2,7 +2,7 @@
 //!
 //! Every function here takes plain data and returns a `String`. A report file holds neither the time of now
 //! nor cache states, so the same store and pipeline give the same bytes; only [`terminal`] may say what came
-//! from the store. In reading order: [`units`], [`words`] and `columns` are shared by all; then a module per format;
+//! from the store. In reading order: [`units`], [`words`], [`parity`] and `columns` are shared by all; then a module per format;
 //! [`graph`] renders the DAG.
 
 mod columns;
@@ -11,6 +11,7 @@ pub mod graph;
 pub mod html;
 pub mod json;
 pub mod markdown;
+pub mod parity;
 pub mod svg;
 pub mod terminal;
 pub mod units;

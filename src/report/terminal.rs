@@ -7,7 +7,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table};
 
 use super::columns::{Column, columns, published};
-use super::{units, words};
+use super::{parity, units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Row, State};
 use crate::measure::metric::Metric;
@@ -120,7 +120,7 @@ fn figures_of(row: &Row, columns: &[Column]) -> Vec<String> {
         true => column.figure(row),
         false => format!("{}\n{}", column.figure(row), column.below(row).unwrap_or_default()),
     }));
-    cells.extend([words::headline(row, words::memory_metric(row)), speed_up.join("\n"), words::parity(&row.parity)]);
+    cells.extend([words::headline(row, words::memory_metric(row)), speed_up.join("\n"), parity::short(&row.parity)]);
     cells
 }
 

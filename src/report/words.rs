@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pipe_cache::Digest;
 
-use super::columns::{is_inference, noun};
-use super::units;
+use super::columns::noun;
+use super::{parity, units};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Budget, ExpectResult, ExpectVerdict, Hole, Parity, Row, Setup, SpeedUp, State};
 use crate::measure::metric::Metric;
@@ -42,7 +42,7 @@ pub fn method(comparison: &Comparison) -> Vec<String> {
     let mut lines = vec![workload(&setups), sampling(comparison, &setups)];
     lines.extend(turns(comparison));
     lines.extend(places(comparison, &setups));
-    lines.extend(parity_rule(comparison));
+    lines.extend(parity::rule(comparison));
     if comparison.baseline.is_some() {
         let metric = comparison.measured().find_map(|row| row.summary.as_ref()?.primary());
         let title = metric.map_or("time", Metric::title);
@@ -200,25 +200,6 @@ fn places(comparison: &Comparison, setups: &[&Setup]) -> Option<String> {
     Some(format!("Containers have {}{by}.", limits.join(" or ")))
 }
 
-fn parity_rule(comparison: &Comparison) -> Option<String> {
-    let tolerance = comparison.tolerance?;
-    let mut bounds = Vec::new();
-    bounds.extend(tolerance.max_abs.map(|b| format!("max abs error ≤ {}", units::bound(b))));
-    bounds.extend(tolerance.max_rel.map(|b| format!("max relative error ≤ {}", units::bound(b))));
-    let what = if is_inference(comparison) {
-        "every value of every output"
-    } else {
-        bounds.push("the same best token wherever the reference is clear".to_owned());
-        "logits of every position"
-    };
-    let whom = match comparison.reference.as_ref().map(|anchor| &anchor.row) {
-        Some(Ok(place)) => format!("`{}`", comparison.rows[*place].label),
-        Some(Err(why)) => format!("a reference that is {why}"),
-        None => return None,
-    };
-    Some(format!("Parity: {what} against {whom}: {}.", bounds.join(", ")))
-}
-
 /// `5 s`, `0.5 s`.
 fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs_f64())
@@ -292,18 +273,6 @@ pub fn detectable(speed_up: &SpeedUp) -> Option<String> {
     }
 }
 
-/// `reference`, `ok 8.1e-5`, `wrong 0.42`, `n/a`.
-pub fn parity(parity: &Parity) -> String {
-    match parity {
-        Parity::NotAsked => "–".to_owned(),
-        Parity::Reference => "reference".to_owned(),
-        Parity::Right(figures) => format!("ok {}", units::error(figures.max_abs)),
-        Parity::Wrong { figures: Some(figures), .. } => format!("wrong {}", units::error(figures.max_abs)),
-        Parity::Wrong { figures: None, .. } => "wrong".to_owned(),
-        Parity::NotJudged { .. } => "n/a".to_owned(),
-    }
-}
-
 /// The figure of a metric as a table shows it, `n/a` where there is none.
 pub fn headline(row: &Row, metric: Metric) -> String {
     let value = row.summary.as_ref().and_then(|summary| summary.headline(metric));
@@ -357,7 +326,9 @@ pub fn notes(comparison: &Comparison) -> Vec<(String, String)> {
             None => notes.push((row.label.clone(), text)),
         };
         match &row.parity {
-            Parity::Wrong { why, .. } => note(format!("wrong, so its speed counts for nothing: {why}")),
+            Parity::Wrong { wrong, .. } => {
+                note(format!("{}, so its speed counts for nothing: {wrong}", however_fast(row)))
+            }
             Parity::NotJudged { reason } => note(format!("parity n/a ({reason})")),
             _ => {}
         }
@@ -380,6 +351,14 @@ pub fn notes(comparison: &Comparison) -> Vec<(String, String)> {
         }
     }
     notes
+}
+
+/// What a wrong cell is called: how fast it is makes no difference.
+fn however_fast(row: &Row) -> &'static str {
+    match row.speed_up() {
+        SpeedUp::Compared { verdict: Verdict::Slower, .. } => "slow and wrong",
+        _ => "fast but wrong",
+    }
 }
 
 /// What to use when, a line for each aim: the aim, and the cells with their figure.

@@ -103,7 +103,12 @@ impl<'d> Expander<'d, '_> {
 
     /// A child node opened: all its children are settings.
     pub fn inner(&self, open: &Open<'d>, node: &'d Node) -> Open<'d> {
-        let fields = Fields::new(node, &|_| true, &|when| self.holds(&open.site, when));
+        self.inner_with(open, node, &|_| true)
+    }
+
+    /// The same of a node of which only some children are settings.
+    pub fn inner_with(&self, open: &Open<'d>, node: &'d Node, is_setting: &dyn Fn(&str) -> bool) -> Open<'d> {
+        let fields = Fields::new(node, is_setting, &|when| self.holds(&open.site, when));
         Open { node, fields, site: open.site.clone() }
     }
 
@@ -134,7 +139,8 @@ impl<'d> Expander<'d, '_> {
         self.count_up_to(open, name, 0, u32::MAX)
     }
 
-    fn count_up_to(&mut self, open: &Open<'d>, name: &str, least: u32, most: u32) -> Option<Spanned<u32>> {
+    /// A whole number within these.
+    pub fn count_up_to(&mut self, open: &Open<'d>, name: &str, least: u32, most: u32) -> Option<Spanned<u32>> {
         let value = self.setting(open, name, Kind::Int)?;
         let Value::Integer(n) = value.value else {
             return None;

@@ -137,8 +137,10 @@ pub fn renumber(action: &mut Action, to: &dyn Fn(StepId) -> StepId) {
             }
         }
         Action::Compare(compare) => {
-            let Compare { of, .. } = &mut **compare;
+            let Compare { of, parity, .. } = &mut **compare;
             of.iter_mut().for_each(|id| *id = to(*id));
+            let calibrated = parity.as_mut().and_then(|parity| parity.calibrated.as_mut());
+            calibrated.into_iter().for_each(|calibrated| one(&mut calibrated.exact.value));
         }
         Action::FetchFile(_) | Action::FetchWheel(_) | Action::HostPackages(_) => {}
     }

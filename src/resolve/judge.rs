@@ -13,16 +13,16 @@ use super::value;
 use crate::diag::{At, Diagnostic, choices, list, nearest};
 use crate::pipeline::metric::{self, Metric, Unit};
 use crate::pipeline::{
-    Cell, CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Optimization, Parity, Place, Published,
-    Sampling, Spanned, StepId, Value, WarmUp, Workload,
+    Cell, CellPattern, Class, Compare, Device, Dtype, Expect, Input, Measure, Optimization, Place, Published, Sampling,
+    Spanned, StepId, Value, WarmUp, Workload,
 };
 use crate::syntax::{Entry, Node};
 
 /// Axis, value, and the places of both.
-type Pairs = Vec<(String, String, At, At)>;
+pub type Pairs = Vec<(String, String, At, At)>;
 
 /// What is compared, and so what patterns can mean.
-struct Compared {
+pub struct Compared {
     matrix: Option<usize>,
     cells: Vec<Rc<Cell>>,
 }
@@ -277,7 +277,7 @@ impl<'d> Expander<'d, '_> {
             None => None,
         };
         let parity = match open.fields.nodes("parity").next() {
-            Some(node) => self.parity(open, node, &compared),
+            Some(node) => self.parity(slot, open, node, &compared),
             None => None,
         };
         let nodes: Vec<&Node> = open.fields.nodes("expect").collect();
@@ -332,7 +332,7 @@ impl<'d> Expander<'d, '_> {
     }
 
     /// A pattern that must mean exactly one cell.
-    fn one_cell(
+    pub fn one_cell(
         &mut self,
         open: &Open<'d>,
         at: At,
@@ -395,7 +395,7 @@ impl<'d> Expander<'d, '_> {
     }
 
     /// A pattern written as one text: `engine=torch place=*`.
-    fn written(&mut self, open: &Open<'d>, entry: &'d Entry, what: &str) -> Option<(At, Pairs)> {
+    pub fn written(&mut self, open: &Open<'d>, entry: &'d Entry, what: &str) -> Option<(At, Pairs)> {
         let value = self.value(&open.site, entry, Kind::Text, what)?;
         let at = place(&value.origin).unwrap_or(entry.at);
         match CellPattern::parse(&value.value.to_string()) {
@@ -407,29 +407,6 @@ impl<'d> Expander<'d, '_> {
                 None
             }
         }
-    }
-
-    fn parity(&mut self, open: &Open<'d>, node: &'d Node, compared: &Compared) -> Option<Parity> {
-        let inner = self.inner(open, node);
-        let Some(entry) = inner.fields.setting("reference") else {
-            self.missing(&inner, "reference", Kind::Text);
-            return None;
-        };
-        let (at, pairs) = self.written(&inner, entry, "`reference`")?;
-        let reference = self.one_cell(open, at, "reference", pairs, compared);
-        let mut bound = |name: &str| {
-            let value = self.setting(&inner, name, Kind::Float)?;
-            float(&value.value).map(|n| Spanned { value: n, origin: value.origin })
-        };
-        let (max_abs, max_rel) = (bound("max-abs"), bound("max-rel"));
-        if max_abs.is_none() && max_rel.is_none() {
-            let fault = Diagnostic::error("pipe::parity-without-limit", "`parity` does not say how far is too far");
-            self.report(
-                open.site.scope,
-                fault.at(node.header(), "here").help("write `max-abs=1e-3`, `max-rel=1e-2` or both"),
-            );
-        }
-        Some(Parity { reference: reference?, max_abs, max_rel })
     }
 
     fn expect(&mut self, open: &Open<'d>, node: &'d Node, compared: &Compared) -> Option<Expect> {
@@ -523,7 +500,7 @@ fn amount(value: &Value) -> Option<f64> {
     }
 }
 
-fn float(value: &Value) -> Option<f64> {
+pub fn float(value: &Value) -> Option<f64> {
     match value {
         Value::Float(x) => Some(*x),
         Value::Integer(n) => Some(*n as f64),

@@ -81,7 +81,7 @@ class Config:
 
 
 class RmsNorm(nn.Module):
-    """Root-mean-square normalisation, in float32 whatever the weights are (Zhang and Sennrich, 2019)."""
+    """Root-mean-square normalisation, in float32 or what is wider than that (Zhang and Sennrich, 2019)."""
 
     def __init__(self, width, epsilon):
         super().__init__()
@@ -89,7 +89,7 @@ class RmsNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x):
-        wide = x.float()
+        wide = x if x.dtype == torch.float64 else x.float()
         scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
         return self.weight * (wide * scale).to(x.dtype)
 
@@ -174,7 +174,7 @@ class Decoder(nn.Module):
         positions = fresh + past[0].shape[2]
         mask = torch.cat((known, positions)).unsqueeze(0) <= positions.unsqueeze(1)
         mask = mask.repeat(self.group, 1)
-        angles = (positions - 1).to(torch.float32).unsqueeze(1) * self.frequencies
+        angles = (positions - 1).to(self.frequencies.dtype).unsqueeze(1) * self.frequencies
         x = self.embed_tokens(input_ids)
         cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         present = []
@@ -198,11 +198,11 @@ class Llama(nn.Module):
         return (functional.linear(x, words), *present)
 
 
-def frequencies(config):
+def frequencies(config, dtype=torch.float32):
     """The angle of each pair of a head's numbers for one step of the position, twice: for both halves."""
     # In Python's own numbers: how torch takes powers depends on the processor.
     one_half = [config.rope_theta ** (-step / config.head_dim) for step in range(0, config.head_dim, 2)]
-    return torch.tensor(one_half + one_half, dtype=torch.float32, device="cpu")
+    return torch.tensor(one_half + one_half, dtype=dtype, device="cpu")
 
 
 def weight_files(folder):
@@ -256,9 +256,9 @@ def names(config):
 
 
 def convert(model, config, dtype):
-    """Gives the weights another data type. What angles are made of stays float32: 16 bits would move them."""
+    """Gives the weights another data type. Angles are made in float32 or what is wider: 16 bits would move them."""
     model = model.to(dtype)
-    model.model.frequencies = frequencies(config)
+    model.model.frequencies = frequencies(config, torch.float64 if dtype == torch.float64 else torch.float32)
     return model
 
 

@@ -318,8 +318,10 @@ pub fn comparison_with(scenario: Scenario, change: impl Fn(&str, Outcome<'static
         baseline: Some(spanned(pattern("engine=torch place=container device=cpu"))),
         parity: Some(Parity {
             reference: spanned(pattern("engine=torch place=native device=cpu")),
-            max_abs: Some(spanned(1e-3)),
-            max_rel: None,
+            limits: vec![Limit { bound: Bound::MaxAbs, limit: spanned(1e-3) }],
+            top_k: None,
+            outputs: Vec::new(),
+            calibrated: None,
         }),
         expects: vec![Expect {
             metric: spanned("speed-up".into()),
@@ -352,6 +354,7 @@ pub fn comparison_with(scenario: Scenario, change: impl Fn(&str, Outcome<'static
         pipeline: "llm-6gb",
         about: Some("One LLM that fits in 6 GB, on every engine and place this host offers"),
         compare: &asked,
+        noise: None,
         cells: cells
             .iter()
             .map(|(step, point, measure, outcome)| CellInput {

@@ -6,12 +6,14 @@ use maud::{Markup, PreEscaped, html};
 
 use super::super::columns::{columns, noun, times};
 use super::super::svg::{at, cut, escaped, ticks};
-use super::super::{units, words};
+use super::super::{parity, units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{Budget, Parity, Row, SpeedUp, State};
 use crate::measure::metric::Metric;
 use crate::measure::stats::{Interval, Random};
 use crate::measure::summary::series;
+use crate::measure::tolerance::Tolerance;
+use crate::pipeline::Bound;
 
 const LEFT: f64 = 158.0;
 const PLOT: f64 = 284.0;
@@ -342,13 +344,22 @@ fn cold(rows: &[&Row]) -> Option<String> {
     Some(svg)
 }
 
+/// The one limit of the absolute error: of all outputs, or the calibrated one of the only output.
+fn limit(tolerance: &Tolerance) -> Option<f64> {
+    let noise = tolerance.calibrated.as_ref().and_then(|calibrated| calibrated.noise.as_ref().ok());
+    match noise.map(Vec::as_slice) {
+        Some([(name, _)]) => tolerance.calibrated_limit(name),
+        _ => tolerance.limit_of_all(Bound::MaxAbs),
+    }
+}
+
 /// The largest error of each cell on a logarithmic scale, with the tolerance.
 fn parity(comparison: &Comparison, rows: &[&Row]) -> Option<String> {
     let error = |row: &Row| match &row.parity {
-        Parity::Right(figures) | Parity::Wrong { figures: Some(figures), .. } => Some(figures.max_abs),
+        Parity::Right(figures) | Parity::Wrong { figures: Some(figures), .. } => Some(figures.max_abs()),
         _ => None,
     };
-    let bound = comparison.tolerance.and_then(|tolerance| tolerance.max_abs).filter(|bound| *bound > 0.0);
+    let bound = comparison.tolerance.as_ref().and_then(|t| limit(t)).filter(|bound| *bound > 0.0);
     let errors: Vec<f64> = rows.iter().filter_map(|row| error(row)).filter(|e| *e > 0.0 && e.is_finite()).collect();
     let all = || errors.iter().copied().chain(bound);
     let least = 10f64.powf(all().fold(f64::INFINITY, f64::min).log10().floor() - 1.0);
@@ -373,8 +384,8 @@ fn parity(comparison: &Comparison, rows: &[&Row]) -> Option<String> {
             plot.dot(&format!("point {}", class(row)), x, y, 5.0);
         }
         let text = match &row.parity {
-            Parity::Right(figures) if figures.max_abs == 0.0 => "equal".to_owned(),
-            other => words::parity(other),
+            Parity::Right(figures) if figures.max_abs() == 0.0 => "equal".to_owned(),
+            other => parity::short(other),
         };
         plot.label(place, row, &text);
     }

@@ -4,9 +4,10 @@ use maud::{Markup, html};
 use pipe_engine::message::Sample;
 
 use super::super::columns::{is_inference, noun, times};
-use super::super::{units, words};
+use super::super::{parity, units, words};
+use super::ticked;
 use crate::measure::Comparison;
-use crate::measure::comparison::{Parity, Row};
+use crate::measure::comparison::Row;
 use crate::measure::metric::Metric;
 use crate::measure::summary::time_per_token;
 use crate::record::{Session, Work};
@@ -51,14 +52,16 @@ fn percentile_line(row: &Row, metric: Metric) -> Markup {
 }
 
 pub(super) fn parity(comparison: &Comparison) -> Markup {
+    let columns = parity::columns(comparison);
     html! {
         @if comparison.reference.is_some() {
             section id="parity" {
                 h2 { "Parity in figures" }
+                p.soft.small { (parity::ABOUT) }
                 div.scroll {
                     table {
-                        thead { tr { th { "cell" } th { "verdict" } th.n { "max abs" } th.n { "max relative" } th.n { "mean abs" } @if !is_inference(comparison) { th.n { "same best token" } th.n { "where clear" } th.n { "same from the first" } } } }
-                        tbody { @for row in comparison.measured() { (parity_line(row)) } }
+                        thead { tr { th { "cell" } th { "verdict" } @for column in &columns { th.n { (column) } } th { "where" } } }
+                        tbody { @for row in comparison.measured() { (parity_lines(row, columns.len())) } }
                     }
                 }
             }
@@ -66,31 +69,26 @@ pub(super) fn parity(comparison: &Comparison) -> Markup {
     }
 }
 
-fn parity_line(row: &Row) -> Markup {
-    let (verdict, figures, why) = match &row.parity {
-        Parity::Right(figures) => ("right", Some(figures), None),
-        Parity::Wrong { why, figures } => ("wrong", figures.as_ref(), Some(why)),
-        Parity::Reference => ("reference", None, None),
-        Parity::NotJudged { reason } => ("n/a", None, Some(reason)),
-        Parity::NotAsked => ("–", None, None),
-    };
-    let of = |agree: u64, of: u64| format!("{} of {}", units::count(agree), units::count(of));
+fn parity_lines(row: &Row, columns: usize) -> Markup {
+    let verdict = parity::verdict(&row.parity);
+    let figures = parity::figures(&row.parity);
     html! {
         tr {
             th scope="row" { (row.label) }
             td class=(if verdict == "wrong" { "bad" } else { "" }) { (verdict) }
             @match figures {
-                Some(f) => {
-                    td.n { (units::error(f.max_abs)) }
-                    td.n { (units::error(f.max_rel)) }
-                    td.n { (units::error(f.mean_abs)) }
-                    @if let Some(t) = f.tokens {
-                        td.n { (of(t.top1.agree, t.top1.of)) }
-                        td.n { (of(t.top1_clear.agree, t.top1_clear.of)) }
-                        td.n { (of(t.greedy_prefix, t.positions)) }
-                    }
-                },
-                None => td colspan="6" { (why.map(String::as_str).unwrap_or_default()) },
+                Some(figures) => { @for cell in parity::cells(figures) { td.n { (cell) } } },
+                None => td colspan=(columns) {},
+            }
+            td.small { (ticked(&parity::remark(row))) }
+        }
+        // Of several outputs, each by itself.
+        @for output in figures.iter().flat_map(|figures| &figures.outputs).filter(|_| figures.is_some_and(|f| f.outputs.len() > 1)) {
+            tr.soft {
+                td { code { (output.name) } }
+                td {}
+                @for cell in parity::output_cells(output) { td.n { (cell) } }
+                td.small { "ULP of " (output.grain.name()) }
             }
         }
     }

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::columns::is_inference;
 use super::graph::{self, GraphView};
-use super::{units, words};
+use super::{parity, units, words};
 use crate::measure::Comparison;
 use crate::measure::comparison::{ExpectVerdict, Row, SpeedUp};
 use crate::measure::metric::Metric;
@@ -212,7 +212,7 @@ fn reading(comparison: &Comparison) -> Markup {
                 dt { "peak memory" }
                 dd { "The largest resident set of the engine's own process on a CPU, the device's allocator on CUDA." }
                 dt { "parity" }
-                dd { "The largest absolute difference of any output from the reference's. A cell beyond the tolerance is wrong, and its speed counts for nothing." }
+                dd { "The largest absolute difference of any output from the reference's. " (parity::ABOUT) }
                 @if comparison.rows.iter().any(|row| row.state.name() == "published") {
                     dt { "published" } dd { "From elsewhere: not measured here and never part of a ratio." }
                 }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::columns::columns;
-use super::super::{units, words};
+use super::super::{parity, units, words};
 use super::ticked;
 use crate::measure::Comparison;
 use crate::measure::comparison::{Budget, Parity, Row, SpeedUp, State};
@@ -82,7 +82,7 @@ fn figures(comparison: &Comparison, row: &Row) -> Markup {
         (figure(comparison, row, Metric::ColdStart, words::headline(row, Metric::ColdStart), words::spread(row, Metric::ColdStart)))
         td class=(verdict_class(row)) { (speed_up(row)) }
         td class=(if matches!(row.parity, Parity::Wrong { .. }) { "bad" } else { "" }) {
-            (words::parity(&row.parity))
+            (parity::short(&row.parity))
             @match &row.parity {
                 Parity::Right(f) | Parity::Wrong { figures: Some(f), .. } => {
                     @if let Some(tokens) = f.tokens {

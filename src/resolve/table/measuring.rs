@@ -1,7 +1,10 @@
 //! The nodes of measurements and comparisons.
 
-use super::{Body, Kind, NAME, NEEDS, NODE, NodeSpec, RETRY, TIMEOUT, ValueSpec, choice, required, setting, value};
+use super::{
+    Body, Kind, NAME, NEEDS, NODE, NodeSpec, RETRY, Setting, TIMEOUT, ValueSpec, choice, required, setting, value,
+};
 use crate::pipeline::metric;
+use crate::pipeline::parity::TOLERANCES;
 
 static CONTAINER: NodeSpec = NodeSpec {
     name: "container",
@@ -87,15 +90,87 @@ static BASELINE: NodeSpec = NodeSpec {
     ..NODE
 };
 
+/// The limits of `parity` and of an `output` in it, in the order of [`Bound::ALL`](crate::pipeline::Bound::ALL).
+const LIMITS: [Setting; 6] = [
+    setting("max-abs", Kind::Float, "the largest absolute error of a value, at most"),
+    setting(
+        "max-rel",
+        Kind::Float,
+        "the largest relative error, at most: a part of the largest magnitude in the reference's output, of a language \
+         model at the same position",
+    ),
+    setting(
+        "max-ulp",
+        Kind::Float,
+        "the largest distance in ULP, at most: how many numbers of the narrower data type of the two lie between. \
+         Numbers are dense near zero, so a tiny error there is many ULP",
+    ),
+    setting(
+        "min-cosine",
+        Kind::Float,
+        "the cosine of the angle between the two outputs, at least: of each position of a language model, of each item \
+         of a batch. 1 where one is a multiple of the other",
+    ),
+    setting(
+        "min-top-k",
+        Kind::Percent,
+        "the share of the reference's `top-k` best values in a row that are among the cell's, at least: `(percent)99`",
+    ),
+    setting(
+        "min-greedy-prefix",
+        Kind::Int,
+        "of a language model: how many positions from the first on prefer the same token, at least",
+    ),
+];
+
+static PARITY_OUTPUT: NodeSpec = NodeSpec {
+    name: "output",
+    doc: "What holds for one output of the model in place of the same limit for all.",
+    values: &[value("name", Kind::Text, "as the model calls it; `logits` of a language model")],
+    settings: &[
+        setting("ignore", Kind::Bool, "`#true`: it is not compared at all").or("#false"),
+        LIMITS[0],
+        LIMITS[1],
+        LIMITS[2],
+        LIMITS[3],
+        LIMITS[4],
+        LIMITS[5],
+    ],
+    repeats: true,
+    example: "parity.kdl",
+    ..NODE
+};
+
 static PARITY: NodeSpec = NodeSpec {
     name: "parity",
-    doc: "How far a cell's outputs may be from the reference cell's; a cell beyond it is wrong.",
+    doc: "How far a cell's outputs may be from the reference cell's; a cell beyond it is wrong, however fast, and the run \
+          ends with code 1. Every limit that is given must hold, for every output. A NaN or an infinity agrees with \
+          nothing, and outputs of other names or shapes are wrong.",
     settings: &[
         required("reference", Kind::Text, "a cell: `engine=torch place=native device=cpu`"),
-        setting("max-abs", Kind::Float, "the largest absolute error"),
-        setting("max-rel", Kind::Float, "the largest relative error"),
+        LIMITS[0],
+        LIMITS[1],
+        LIMITS[2],
+        LIMITS[3],
+        LIMITS[4],
+        LIMITS[5],
+        setting("top-k", Kind::Int, "how many of the best values of a row `min-top-k` looks at").or("5"),
+        choice(
+            "tolerance",
+            TOLERANCES,
+            "`calibrated`: the absolute error of an output is at most `k` × how far the reference's own output is from \
+             `exact`, its noise",
+        ),
+        setting(
+            "exact",
+            Kind::Input,
+            "of a calibrated tolerance: a folder with the outputs of the same model in fp64, as `exact-llama` \
+             makes it",
+        ),
+        setting("k", Kind::Float, "of a calibrated tolerance").or("4"),
     ],
-    example: "compare.kdl",
+    body: Body::Nodes(&[&PARITY_OUTPUT]),
+    example: "parity.kdl",
     ..NODE
 };
 
