@@ -116,7 +116,7 @@ pub fn cells(figures: &ParityFigures) -> Vec<String> {
         units::error(figures.max_rel()),
         units::error(figures.mean_abs()),
         ulp(figures.max_ulp()),
-        cosine(figures.cosine()),
+        near_one(figures.cosine()),
         share(figures.top_k()),
     ];
     if let Some(t) = figures.tokens {
@@ -135,9 +135,17 @@ pub fn output_cells(output: &OutputFigures) -> Vec<String> {
         units::error(output.max_rel.value),
         units::error(output.mean_abs),
         ulp(output.max_ulp.value),
-        cosine(output.cosine.value),
+        near_one(output.cosine.value),
         share(output.top_k.as_ref()),
     ]
+}
+
+/// `1`, `0.98`, and what is close to 1 by its distance: `1 − 8.2e-13`.
+fn near_one(value: f64) -> String {
+    match 1.0 - value {
+        distance if distance > 0.0 && distance < 1e-4 => format!("1 − {}", units::error(distance)),
+        _ => cosine(value),
+    }
 }
 
 fn share(top_k: Option<&TopK>) -> String {

@@ -456,7 +456,9 @@ impl<'a> Arm<'a> {
             add(CautionCode::NotSteady, format!("not steady after {} warm-up samples", warmed.samples.len()));
         }
         if !self.enough {
-            add(CautionCode::FewSamples, format!("{} samples when the limit was reached", session.samples.len()));
+            let taken = session.samples.len();
+            let plural = if taken == 1 { "" } else { "s" };
+            add(CautionCode::FewSamples, format!("{taken} sample{plural} when the limit was reached"));
         }
         let inside = session.prepared.as_ref().map_or("", |prepared| prepared.inside.architecture.as_str());
         if !inside.is_empty() && inside != machine.architecture {
