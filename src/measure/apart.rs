@@ -120,7 +120,7 @@ impl<'a> Found<'a> {
         if k == 0 || k >= left.len() {
             return;
         }
-        let agree = top_k(left, right, k);
+        let agree = if left == right { k } else { top_k(left, right, k) };
         self.top.0 += agree as u64;
         self.top.1 += k as u64;
         if self.worst_row.is_none_or(|(_, least)| agree < least) {

@@ -93,8 +93,13 @@ fn place(value: f64, (fraction, least): (i32, i32)) -> f64 {
     // A `f64` below its own normal numbers counts as one of the smallest of them: it lies far below all of these.
     let exponent = ((bits >> 52) as i32 - 1023).max(least);
     // Both factors are powers of two: only what is far smaller than a ULP is lost.
-    let steps = value.abs() * 2f64.powi(fraction - exponent);
-    (f64::from(exponent - least) * 2f64.powi(fraction) + steps).copysign(value)
+    let steps = value.abs() * power_of_two(fraction - exponent);
+    (f64::from(exponent - least) * power_of_two(fraction) + steps).copysign(value)
+}
+
+/// 2 to the power of `n`, which is within the normal numbers: exponents here lie between -126 and 1023.
+fn power_of_two(n: i32) -> f64 {
+    f64::from_bits(((1023 + i64::from(n)) as u64) << 52)
 }
 
 /// The same for `f64` itself, exact.
