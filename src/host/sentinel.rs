@@ -8,6 +8,7 @@
 //! ever held against the same work on an equal machine.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -75,14 +76,17 @@ pub struct Drift {
     pub change: f64,
 }
 
-/// Looks for two seconds, on this thread.
-pub fn look() -> Reading {
+/// Looks for two seconds, on this thread; `None` where it was stopped meanwhile.
+pub fn look(stop: &AtomicBool) -> Option<Reading> {
     let table: Vec<u64> = (0..TABLE as u64).collect();
     let mut state = 1u64;
     let begun = Instant::now();
-    let mut work = |kind| match kind {
-        Kind::Arithmetic => state = arithmetic(state),
-        Kind::Memory => state ^= memory(&table),
+    let mut work = |kind| {
+        match kind {
+            Kind::Arithmetic => state = arithmetic(state),
+            Kind::Memory => state ^= memory(&table),
+        }
+        !stop.load(Ordering::Relaxed)
     };
     let reading = take(&mut || begun.elapsed(), &mut work);
     black_box(state);
@@ -98,14 +102,16 @@ fn memory(table: &[u64]) -> u64 {
     black_box(table).iter().step_by(LINE).fold(0, |sum: u64, word| sum.wrapping_add(*word))
 }
 
-/// Times units in turn until the time is over by `clock`.
-fn take(clock: &mut dyn FnMut() -> Duration, work: &mut dyn FnMut(Kind)) -> Reading {
+/// Times units in turn until the time is over by `clock`, or a unit says that it shall end.
+fn take(clock: &mut dyn FnMut() -> Duration, work: &mut dyn FnMut(Kind) -> bool) -> Option<Reading> {
     let mut taken = [Vec::new(), Vec::new()];
     let begun = clock();
     let mut now = begun;
     while now - begun < TIME || taken[1].len() < FEWEST {
         for (kind, taken) in [Kind::Arithmetic, Kind::Memory].into_iter().zip(&mut taken) {
-            work(kind);
+            if !work(kind) {
+                return None;
+            }
             let after = clock();
             taken.push(after.saturating_sub(now).as_nanos() as f64);
             now = after;
@@ -114,7 +120,7 @@ fn take(clock: &mut dyn FnMut() -> Duration, work: &mut dyn FnMut(Kind)) -> Read
     let [arithmetic, memory] = taken.map(|taken| Pace::of(&taken));
     // Without optimisation the same work is other instructions.
     let build = if cfg!(debug_assertions) { " debug" } else { "" };
-    Reading { work: format!("units-1 {}{build}", std::env::consts::ARCH), arithmetic, memory }
+    Some(Reading { work: format!("units-1 {}{build}", std::env::consts::ARCH), arithmetic, memory })
 }
 
 impl Pace {
@@ -173,7 +179,20 @@ mod tests {
             count.set(count.get() + 1);
             let disturbed = if count.get() % 6 < 2 { 3 } else { 2 };
             now.set(now.get() + Duration::from_micros(micros) * disturbed / 2);
+            true
         })
+        .unwrap()
+    }
+
+    #[test]
+    fn who_is_asked_to_stop_does_at_the_next_unit() {
+        assert_eq!(look(&AtomicBool::new(true)), None);
+        let mut units = 0;
+        let stopped = take(&mut || Duration::ZERO, &mut |_| {
+            units += 1;
+            units < 3
+        });
+        assert_eq!((stopped, units), (None, 3));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What is asked of the machine around the measuring itself: the drift sentinel once in a while, and before each block
 //! whether the machine is as it was before the first.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::event::Event;
+use crate::exec::process::Cancel;
 use crate::exec::site::{Sentinel, Site};
 use crate::exec::work::Job;
 use crate::host::sentinel::{Drift, Reading, look};
@@ -23,11 +26,13 @@ pub struct Watcher<'a> {
     progress: UnboundedSender<Event>,
     /// What it is done for.
     step: &'a str,
+    cancel: Cancel,
 }
 
 impl<'a> Watcher<'a> {
     pub fn of(job: &Job<'a>) -> Watcher<'a> {
-        Watcher { site: job.site, progress: job.progress.clone(), step: &job.site.step(job.id).name }
+        let step = &job.site.step(job.id).name;
+        Watcher { site: job.site, progress: job.progress.clone(), step, cancel: job.cancel.clone() }
     }
 
     fn say(&self, text: &str) {
@@ -69,7 +74,18 @@ impl<'a> Watcher<'a> {
             }
             Sentinel::Look => {
                 self.say("sentinel");
-                tokio::task::spawn_blocking(look).await.ok()?
+                let stop = Arc::new(AtomicBool::new(false));
+                let mut work = tokio::task::spawn_blocking({
+                    let stop = Arc::clone(&stop);
+                    move || look(&stop)
+                });
+                tokio::select! {
+                    done = &mut work => done.ok()??,
+                    () = self.cancel.cancelled() => {
+                        stop.store(true, Ordering::Relaxed);
+                        work.await.ok()??
+                    }
+                }
             }
         };
         self.site.asked.sentinel.replace(Some((Instant::now(), reading.clone())));
