@@ -171,6 +171,17 @@ mod tests {
 
     use super::*;
 
+    /// Keys of comparisons are made of sessions, which hold this, before and after the store has had them.
+    #[test]
+    fn a_reading_is_the_same_after_it_was_written_and_read() {
+        for n in 1..=20_000u32 {
+            let pace = Pace { unit_ns: 1, units: 1, scatter: 1.0 / f64::from(n) };
+            let text = serde_json::to_string(&pace).expect("it is written");
+            let read: Pace = serde_json::from_str(&text).expect("it is read");
+            assert_eq!(serde_json::to_string(&read).expect("it is written"), text);
+        }
+    }
+
     /// A machine whose units take so long; each third one of both kinds takes a half more.
     fn machine(arithmetic: u64, memory: u64) -> Reading {
         let (now, count) = (Cell::new(Duration::ZERO), Cell::new(0));
