@@ -106,8 +106,11 @@ pub async fn rest(cooling: &mut Option<Cooling>, job: &Job<'_>) -> (Duration, Op
                 if rested.is_zero() {
                     job.say("rests until the machine is as it was");
                 }
-                tokio::time::sleep(step).await;
-                rested += step;
+                tokio::select! {
+                    () = tokio::time::sleep(step) => rested += step,
+                    // Nobody waits for a clock once the run is stopped.
+                    () = job.cancel.cancelled() => return (rested, None),
+                }
             }
         }
     }
